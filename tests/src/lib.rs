@@ -1,0 +1,1 @@
+//! Home of the world, conformance and tidy tests; the tests themselves live in `tests/`.
