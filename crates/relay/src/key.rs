@@ -6,7 +6,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 /// Octets of an AES-128 master key.
 pub const MASTER_KEY_BYTES: usize = 16;
@@ -38,7 +38,7 @@ impl Suite {
 }
 
 /// Master key and master salt of one direction; wiped on drop, never printed.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey {
     key: [u8; MASTER_KEY_BYTES],
     salt: [u8; MASTER_SALT_BYTES],
@@ -64,6 +64,13 @@ impl MasterKey {
     /// The 14 octets of the master salt.
     pub fn salt(&self) -> &[u8; MASTER_SALT_BYTES] {
         &self.salt
+    }
+}
+
+impl Drop for MasterKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
+        self.salt.zeroize();
     }
 }
 
