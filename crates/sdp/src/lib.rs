@@ -1,1 +1,41 @@
-//! placeholder
+//! SDP for an anchoring B2BUA: the container grammar comes from `sdp-types`; typed audio attributes, SDES
+//! crypto lines, the choice of a body part and offer/answer are ours. Bytes in, values out: this crate knows
+//! no SIP message, no socket, no clock and no randomness (key material is handed in by the caller).
+//!
+//! # Walk
+//! body bytes → [`choose_body`] → [`Session::parse`] → [`Session::audio`] → [`Audio::security`] →
+//! [`relay_offer`] towards the callee → [`check_answer`] against what *we* offered → [`relay_answer`] back.
+//!
+//! # Decisions worth knowing
+//! - A broken or unknown `a=crypto` line is skipped and counted ([`Audio::crypto_ignored`]), never half used.
+//! - `RTP/AVP` with no crypto line we can use is [`MediaSecurity::None`], whatever `a=encryption:optional` says.
+//! - `c=` with 0.0.0.0 or `::` is the old way to hold: it takes the receiving half out of [`Audio::direction`].
+//! - Multicast, broadcast and host names in `c=` are no media address: [`Audio::connection`] is `None`.
+
+mod answer;
+mod audio;
+mod body;
+mod codec;
+mod crypto;
+pub mod limits;
+mod mki;
+mod relay;
+mod security;
+mod session;
+mod write;
+
+#[cfg(test)]
+mod proofs;
+
+pub use answer::{AcceptedAudio, AnswerError, check_answer};
+pub use audio::{Audio, Direction, Profile, RtcpAttribute};
+pub use body::{BodyError, choose_body};
+pub use codec::PayloadType;
+pub use crypto::{CryptoError, CryptoLine, KeySalt, Lifetime, Suite, pick_crypto};
+pub use mki::Mki;
+pub use relay::{
+    Anchor, AnswerMedia, CodecPolicy, OfferError, OfferMedia, RelayedOffer, relay_answer, relay_offer,
+};
+pub use security::{EncryptionAttribute, MediaSecurity, UnusableWhy};
+pub use session::{Media, MediaKind, Origin, SdpError, Session};
+pub use write::{OfferSpec, OriginSeed, write_answer, write_offer};

@@ -1,0 +1,122 @@
+//! Payload types of an `m=audio` line: number, encoding, clock, format parameters. Owns the static table of
+//! RFC 3551 §6 (the audio entries that still occur) and the comparison of encodings.
+
+/// One payload type of a media line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PayloadType {
+    /// The number in RTP packets, 0 to 127.
+    pub pt: u8,
+    /// Encoding name as spelled; empty for a dynamic number without `a=rtpmap`.
+    pub name: String,
+    /// RTP clock in Hz; 0 when unknown.
+    pub clock: u32,
+    /// Audio channels, 1 unless stated.
+    pub channels: u8,
+    /// Value of `a=fmtp` for this number.
+    pub fmtp: Option<String>,
+}
+
+impl PayloadType {
+    /// A single-channel encoding without format parameters.
+    pub fn new(pt: u8, name: &str, clock: u32) -> Self {
+        Self { pt, name: name.to_owned(), clock, channels: 1, fmtp: None }
+    }
+
+    /// G.711 µ-law, number 0.
+    pub fn pcmu() -> Self {
+        Self::new(0, "PCMU", 8000)
+    }
+
+    /// G.711 A-law, number 8.
+    pub fn pcma() -> Self {
+        Self::new(8, "PCMA", 8000)
+    }
+
+    /// Comfort noise, number 13.
+    pub fn comfort_noise() -> Self {
+        Self::new(13, "CN", 8000)
+    }
+
+    /// DTMF events 0 to 16 at 8 kHz (RFC 4733).
+    pub fn telephone_event(pt: u8) -> Self {
+        Self { fmtp: Some("0-16".to_owned()), ..Self::new(pt, "telephone-event", 8000) }
+    }
+
+    /// Whether this is the named encoding; names compare without case (RFC 8866 §6.6 leaves it to the registry, whose
+    /// names are case-insensitive by RFC 4855 §3).
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Comfort noise or telephone events: no codec by itself.
+    pub fn is_auxiliary(&self) -> bool {
+        self.is("CN") || self.is("telephone-event")
+    }
+
+    pub(crate) fn same_encoding(&self, other: &Self) -> bool {
+        self.pt == other.pt
+            && self.is(&other.name)
+            && self.clock == other.clock
+            && self.channels == other.channels
+    }
+
+    /// The meaning of a number without `a=rtpmap`.
+    pub(crate) fn unmapped(pt: u8) -> Self {
+        let (name, clock) = match pt {
+            0 => ("PCMU", 8000),
+            3 => ("GSM", 8000),
+            4 => ("G723", 8000),
+            8 => ("PCMA", 8000),
+            9 => ("G722", 8000),
+            13 => ("CN", 8000),
+            18 => ("G729", 8000),
+            _ => ("", 0),
+        };
+        Self::new(pt, name, clock)
+    }
+
+    /// Parses the value of `a=rtpmap`: `101 telephone-event/8000`.
+    pub(crate) fn parse_rtpmap(value: &str) -> Option<Self> {
+        let (pt, encoding) = value.trim().split_once(' ')?;
+        let pt = parse_number(pt)?;
+        let mut fields = encoding.trim().split('/');
+        let name = fields.next().filter(|name| !name.is_empty() && !name.contains(' '))?;
+        let clock = fields.next()?.parse().ok()?;
+        let channels = fields.next().and_then(|channels| channels.parse().ok()).unwrap_or(1);
+        Some(Self { channels, ..Self::new(pt, name, clock) })
+    }
+
+    pub(crate) fn rtpmap(&self) -> Option<String> {
+        if self.name.is_empty() {
+            return None;
+        }
+        let channels = if self.channels > 1 { format!("/{}", self.channels) } else { String::new() };
+        Some(format!("{} {}/{}{channels}", self.pt, self.name, self.clock))
+    }
+}
+
+/// A payload type number, 0 to 127.
+pub(crate) fn parse_number(text: &str) -> Option<u8> {
+    let digits = text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().filter(|pt| *pt < 128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rtpmap_is_read_with_and_without_channels() {
+        let g722 = PayloadType::parse_rtpmap("117 G722/8000/2").unwrap();
+        assert_eq!((g722.pt, g722.name.as_str(), g722.clock, g722.channels), (117, "G722", 8000, 2));
+        assert_eq!(g722.rtpmap().unwrap(), "117 G722/8000/2");
+        assert_eq!(PayloadType::parse_rtpmap("0 PCMU/8000").unwrap(), PayloadType::pcmu());
+    }
+
+    #[test]
+    fn a_broken_rtpmap_is_no_encoding() {
+        for bad in ["", "0", "0 PCMU", "128 PCMU/8000", "-1 PCMU/8000", "0 /8000", "0 PCMU/x", "0 A B/8000"] {
+            assert_eq!(PayloadType::parse_rtpmap(bad), None, "{bad}");
+        }
+    }
+}

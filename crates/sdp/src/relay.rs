@@ -1,0 +1,190 @@
+//! Offer and answer for a B2BUA that anchors media: new descriptions with our addresses, the peer's payload type
+//! numbers, and nothing else of the peer (no ICE, no Microsoft attributes, no bandwidth, no other streams).
+//! Owns the translation; the decision whether a leg is sealed was made elsewhere.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use crate::answer::{AnswerError, check_answering_line};
+use crate::audio::{Audio, Profile, Sealing};
+use crate::codec::PayloadType;
+use crate::crypto::CryptoLine;
+use crate::security::MediaSecurity;
+use crate::session::{SdpError, Session};
+use crate::write::{OfferSpec, OriginSeed};
+
+/// Our media address on one leg.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Address for `o=` and `c=`.
+    pub address: IpAddr,
+    /// RTP port.
+    pub rtp_port: u16,
+    /// RTCP port.
+    pub rtcp_port: u16,
+}
+
+/// Which encodings may pass. Comfort noise and telephone events always may, at the clock of a codec that does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecPolicy {
+    /// Encoding names, compared without case.
+    pub names: Vec<String>,
+}
+
+impl CodecPolicy {
+    fn select(&self, formats: &[PayloadType]) -> Vec<PayloadType> {
+        let allowed = |f: &PayloadType| !f.is_auxiliary() && self.names.iter().any(|name| f.is(name));
+        let clocks: Vec<u32> = formats.iter().filter(|f| allowed(f)).map(|f| f.clock).collect();
+        let passes = |f: &&PayloadType| allowed(f) || (f.is_auxiliary() && clocks.contains(&f.clock));
+        formats.iter().filter(passes).cloned().collect()
+    }
+}
+
+/// How we protect the leg that gets the relayed offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OfferMedia {
+    /// `RTP/AVP` without crypto.
+    Clear,
+    /// `RTP/SAVP` with these lines; at least one.
+    Sealed(Vec<CryptoLine>),
+}
+
+/// How we protect the leg that gets the relayed answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerMedia {
+    /// `RTP/AVP` without crypto.
+    Clear,
+    /// `RTP/SAVP` with our line, under a tag and suite of that leg's offer.
+    Sealed {
+        /// Our line.
+        line: CryptoLine,
+    },
+}
+
+/// What we offered: keep it and give it to [`crate::check_answer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayedOffer {
+    /// The offer as sent.
+    pub session: Session,
+    /// Index of its audio line.
+    pub audio_index: usize,
+}
+
+/// Why an offer cannot be relayed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// No audio line in use.
+    #[error("no audio line in use")]
+    NoAudio,
+    /// Only a fax image is offered.
+    #[error("only fax is offered")]
+    FaxOnly,
+    /// No address that media can be sent to.
+    #[error("no unicast media address")]
+    NoAddress,
+    /// No allowed codec among the offered ones.
+    #[error("no allowed codec is offered")]
+    NoCodec,
+    /// [`OfferMedia::Sealed`] without a crypto line.
+    #[error("a sealed offer needs a crypto line")]
+    NoCrypto,
+    /// The description exceeds a limit.
+    #[error(transparent)]
+    Description(#[from] SdpError),
+}
+
+/// Turns the offer of one leg into ours for the other leg.
+pub fn relay_offer(
+    offer: &Session,
+    anchor: &Anchor,
+    codecs: &CodecPolicy,
+    media: &OfferMedia,
+    origin: &OriginSeed,
+) -> Result<(Bytes, RelayedOffer), OfferError> {
+    if offer.is_fax_only() {
+        return Err(OfferError::FaxOnly);
+    }
+    let audio_index = offer.audio_index().ok_or(OfferError::NoAudio)?;
+    let audio = offer.audio_at(audio_index).filter(|audio| audio.port != 0).ok_or(OfferError::NoAudio)?;
+    audio.remote().ok_or(OfferError::NoAddress)?;
+    let formats = codecs.select(&audio.formats);
+    if formats.is_empty() {
+        return Err(OfferError::NoCodec);
+    }
+    let (profile, crypto) = match media {
+        OfferMedia::Clear => (Profile::RtpAvp, Vec::new()),
+        OfferMedia::Sealed(lines) if lines.is_empty() => return Err(OfferError::NoCrypto),
+        OfferMedia::Sealed(lines) => (Profile::RtpSavp, lines.clone()),
+    };
+    let spec = OfferSpec { formats, profile, crypto, ..anchored(anchor, audio, origin) };
+    let session = spec.session(Some((offer, audio_index)))?;
+    Ok((session.to_bytes(), RelayedOffer { session, audio_index }))
+}
+
+/// Turns the (checked) answer of one leg into ours for the leg whose offer it is to answer.
+pub fn relay_answer(
+    offer_from_a: &Session,
+    answer_from_b: &Session,
+    anchor: &Anchor,
+    media: &AnswerMedia,
+    origin: &OriginSeed,
+) -> Result<Bytes, AnswerError> {
+    let index = offer_from_a.audio_index().ok_or(AnswerError::NoAudio)?;
+    let offered = offer_from_a.audio_at(index).filter(|audio| audio.port != 0).ok_or(AnswerError::NoAudio)?;
+    let answered = answer_from_b.audio().ok_or(AnswerError::NoAudio)?;
+    if answered.port == 0 {
+        return Err(AnswerError::MediaRejected);
+    }
+    let (sealing, crypto) = seal_answer(offered, media)?;
+    let formats: Vec<PayloadType> = common_formats(offered, answered);
+    if formats.iter().all(PayloadType::is_auxiliary) {
+        return Err(AnswerError::NoCodec);
+    }
+    let spec = OfferSpec {
+        formats,
+        profile: offered.profile.answered(sealing),
+        crypto,
+        direction: answered.direction.within(offered.direction.mirrored()),
+        ..anchored(anchor, answered, origin)
+    };
+    Ok(spec.session(Some((offer_from_a, index)))?.to_bytes())
+}
+
+fn anchored(anchor: &Anchor, audio: &Audio, origin: &OriginSeed) -> OfferSpec {
+    OfferSpec {
+        address: anchor.address,
+        rtp_port: anchor.rtp_port,
+        rtcp_port: anchor.rtcp_port,
+        formats: Vec::new(),
+        profile: Profile::RtpAvp,
+        crypto: Vec::new(),
+        direction: audio.direction,
+        ptime: audio.ptime,
+        maxptime: audio.maxptime,
+        origin: *origin,
+    }
+}
+
+fn seal_answer(offered: &Audio, media: &AnswerMedia) -> Result<(Sealing, Vec<CryptoLine>), AnswerError> {
+    match (offered.security(), media) {
+        (MediaSecurity::Required, AnswerMedia::Clear) => Err(AnswerError::Downgrade),
+        (MediaSecurity::Unusable(_), _) => Err(AnswerError::CryptoNotOffered),
+        (_, AnswerMedia::Clear) => Ok((Sealing::Clear, Vec::new())),
+        (MediaSecurity::None, AnswerMedia::Sealed { .. }) => Err(AnswerError::CryptoNotOffered),
+        (_, AnswerMedia::Sealed { line }) => {
+            check_answering_line(offered, line)?;
+            Ok((Sealing::Sealed, vec![line.clone()]))
+        }
+    }
+}
+
+// Numbers survive the relay, so a common format is one with the same number and meaning on both legs.
+fn common_formats(offered: &Audio, answered: &Audio) -> Vec<PayloadType> {
+    let was_offered = |f: &&PayloadType| offered.formats.iter().any(|theirs| theirs.same_encoding(f));
+    answered.formats.iter().filter(was_offered).cloned().collect()
+}
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;

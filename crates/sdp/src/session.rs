@@ -1,0 +1,255 @@
+//! One session description: the generic container of `sdp-types` plus our typed view of each media line, made
+//! once when parsing. Owns the limits; refuses to know what an offer or an answer is.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use zeroize::Zeroize;
+
+use crate::audio::Audio;
+use crate::limits::{
+    ATTRIBUTES_MAX, CANDIDATES_MAX, CRYPTO_LINES_MAX, FORMATS_MAX, MEDIA_LINES_MAX, SESSION_BYTES_MAX,
+};
+
+/// Why bytes are no usable session description.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SdpError {
+    /// More than [`SESSION_BYTES_MAX`].
+    #[error("session description longer than {SESSION_BYTES_MAX} bytes")]
+    TooLong,
+    /// More than [`MEDIA_LINES_MAX`] `m=` lines.
+    #[error("more than {MEDIA_LINES_MAX} media lines")]
+    MediaLines,
+    /// More than [`ATTRIBUTES_MAX`] `a=` lines.
+    #[error("more than {ATTRIBUTES_MAX} attributes")]
+    Attributes,
+    /// More than [`CRYPTO_LINES_MAX`] crypto lines under one media line.
+    #[error("more than {CRYPTO_LINES_MAX} crypto lines")]
+    CryptoLines,
+    /// More than [`CANDIDATES_MAX`] candidates under one media line.
+    #[error("more than {CANDIDATES_MAX} candidates")]
+    Candidates,
+    /// More than [`FORMATS_MAX`] formats on one media line.
+    #[error("more than {FORMATS_MAX} formats")]
+    Formats,
+    /// An audio line in use lists something that is no payload type number.
+    #[error("a format of the audio line is no payload type")]
+    Format,
+    /// The grammar does not fit; the text names the line.
+    #[error("not a session description: {0}")]
+    Grammar(String),
+}
+
+/// What a media line carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaKind {
+    /// `m=audio`
+    Audio(Box<Audio>),
+    /// `m=image`: fax over T.38.
+    Image,
+    /// Any other media, by name.
+    Other(String),
+}
+
+/// One `m=` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// What it carries.
+    pub kind: MediaKind,
+    /// The port; 0 means the line is refused or unused.
+    pub port: u16,
+}
+
+/// The `o=` line.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Session identifier as spelled (peers exceed 64 bits).
+    pub session_id: &'a str,
+    /// Version; grows with each changed description.
+    pub version: u64,
+    /// Address or host name of the originator.
+    pub address: &'a str,
+}
+
+/// A parsed session description. `Debug` shows its shape only and dropping it wipes the key material in it.
+#[derive(Clone)]
+pub struct Session {
+    grammar: sdp_types::Session,
+    media: Vec<Media>,
+}
+
+impl Session {
+    /// Parses a description with CRLF or bare LF line ends.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SdpError> {
+        if bytes.len() > SESSION_BYTES_MAX {
+            return Err(SdpError::TooLong);
+        }
+        let grammar = sdp_types::Session::parse(bytes).map_err(|e| SdpError::Grammar(describe(&e)))?;
+        Self::from_grammar(grammar)
+    }
+
+    pub(crate) fn from_grammar(grammar: sdp_types::Session) -> Result<Self, SdpError> {
+        let mut session = Self { grammar: canonical(grammar), media: Vec::new() };
+        check_limits(&session.grammar)?;
+        session.media = session
+            .grammar
+            .medias
+            .iter()
+            .map(|m| typed_media(&session.grammar, m))
+            .collect::<Result<_, _>>()?;
+        Ok(session)
+    }
+
+    /// The bytes to send, with CRLF line ends.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(1024);
+        // Writing into a vector does not fail.
+        let _ = self.grammar.write(&mut bytes);
+        Bytes::from(bytes)
+    }
+
+    /// The `o=` line; `0 0 0.0.0.0` when the peer sent none.
+    pub fn origin(&self) -> Origin<'_> {
+        let origin = &self.grammar.origin;
+        Origin { session_id: &origin.sess_id, version: origin.sess_version, address: &origin.unicast_address }
+    }
+
+    /// Every media line, in order.
+    pub fn media(&self) -> &[Media] {
+        &self.media
+    }
+
+    /// Index of the audio line that counts: the first one in use, else the first one.
+    pub fn audio_index(&self) -> Option<usize> {
+        let is_audio = |m: &Media| matches!(m.kind, MediaKind::Audio(_));
+        let in_use = self.media.iter().position(|m| is_audio(m) && m.port != 0);
+        in_use.or_else(|| self.media.iter().position(is_audio))
+    }
+
+    /// The audio line at [`Session::audio_index`]. Its port is 0 if it is refused.
+    pub fn audio(&self) -> Option<&Audio> {
+        self.audio_at(self.audio_index()?)
+    }
+
+    /// The audio line at that index.
+    pub fn audio_at(&self, index: usize) -> Option<&Audio> {
+        match &self.media.get(index)?.kind {
+            MediaKind::Audio(audio) => Some(audio),
+            _ => None,
+        }
+    }
+
+    /// Whether the only media in use is a fax image.
+    pub fn is_fax_only(&self) -> bool {
+        let mut in_use = self.media.iter().filter(|m| m.port != 0).peekable();
+        in_use.peek().is_some() && in_use.all(|m| m.kind == MediaKind::Image)
+    }
+
+    pub(crate) fn grammar(&self) -> &sdp_types::Session {
+        &self.grammar
+    }
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        self.grammar == other.grammar
+    }
+}
+
+impl Eq for Session {}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("origin", &self.origin()).field("media", &self.media).finish()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for media in &mut self.grammar.medias {
+            let secret = media.attributes.iter_mut().filter(|a| is_crypto(&a.attribute));
+            secret.for_each(|attribute| attribute.value.zeroize());
+        }
+    }
+}
+
+/// The address of a `c=` line if media can be sent there one to one.
+pub(crate) fn unicast_address(connection: &sdp_types::Connection) -> Option<IpAddr> {
+    let address: IpAddr = connection.connection_address.trim().parse().ok()?;
+    is_unicast(address).then_some(address)
+}
+
+pub(crate) fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_multicast(),
+    }
+}
+
+fn is_crypto(name: &str) -> bool {
+    name.eq_ignore_ascii_case("crypto") || name.eq_ignore_ascii_case("cryptoscale")
+}
+
+pub(crate) fn is_candidate(name: &str) -> bool {
+    ["candidate", "x-candidate", "x-candidate-ipv6", "remote-candidate", "remote-candidates"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+// What the container's printer would change anyway is changed at once, so that printing and parsing agree.
+fn canonical(mut grammar: sdp_types::Session) -> sdp_types::Session {
+    if grammar.times.is_empty() {
+        grammar.times.push(sdp_types::Time::new(0, 0));
+    }
+    if grammar.origin.username.as_deref().is_none_or(str::is_empty) {
+        grammar.origin.username = Some("-".to_owned());
+    }
+    grammar
+}
+
+fn check_limits(grammar: &sdp_types::Session) -> Result<(), SdpError> {
+    if grammar.medias.len() > MEDIA_LINES_MAX {
+        return Err(SdpError::MediaLines);
+    }
+    let attributes =
+        grammar.medias.iter().map(|m| m.attributes.len()).sum::<usize>() + grammar.attributes.len();
+    if attributes > ATTRIBUTES_MAX {
+        return Err(SdpError::Attributes);
+    }
+    for media in &grammar.medias {
+        let count =
+            |wanted: fn(&str) -> bool| media.attributes.iter().filter(|a| wanted(&a.attribute)).count();
+        if count(is_crypto) > CRYPTO_LINES_MAX {
+            return Err(SdpError::CryptoLines);
+        }
+        if count(is_candidate) > CANDIDATES_MAX {
+            return Err(SdpError::Candidates);
+        }
+        if media.fmt.split_ascii_whitespace().nth(FORMATS_MAX).is_some() {
+            return Err(SdpError::Formats);
+        }
+    }
+    Ok(())
+}
+
+fn typed_media(grammar: &sdp_types::Session, media: &sdp_types::Media) -> Result<Media, SdpError> {
+    let kind = if media.media.eq_ignore_ascii_case("audio") {
+        MediaKind::Audio(Box::new(Audio::read(grammar, media)?))
+    } else if media.media.eq_ignore_ascii_case("image") {
+        MediaKind::Image
+    } else {
+        MediaKind::Other(media.media.clone())
+    };
+    Ok(Media { kind, port: media.port })
+}
+
+// The container's error may quote the peer's bytes; keep its shape and escape the rest.
+fn describe(error: &sdp_types::ParserError) -> String {
+    let mut text: String = error.to_string().chars().flat_map(char::escape_default).take(120).collect();
+    text.shrink_to_fit();
+    text
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
