@@ -7,12 +7,26 @@
 
 #![forbid(unsafe_code)]
 
+mod buffer;
 pub mod fact;
+mod gate;
+mod head;
 pub mod key;
+mod latch;
+mod leg;
 pub mod plan;
+mod reception;
+mod session;
 pub mod stats;
+#[cfg(test)]
+mod testing;
+mod transform;
 
+pub use buffer::{PACKET_BYTES_MAX, PacketBuffer};
 pub use fact::Fact;
+pub use gate::SOURCES_MAX;
 pub use key::{KeyParams, MasterKey, Mki, MkiError, Suite};
+pub use latch::MOVE_INTERVAL;
 pub use plan::{Channel, Direction, LatchRule, LegPlan, Network, NetworkError, Plan, Protection, Side};
+pub use session::{FACTS_MAX, PlanError, Session, Verdict};
 pub use stats::{Drops, SessionStats, SideStats, Why};

@@ -1,0 +1,124 @@
+//! How a packet gets from the wire of one leg to the wire of the other.
+//!
+//! Owns the types that make a shortcut impossible: a [`Clear`] packet can only come out of an
+//! [`Entrance`], which on a sealed leg means authenticated decryption, and only an [`Exit`] turns it
+//! into something to send. Refuses to know addresses, latching and counters.
+//!
+//! ```text
+//!  wire ─ Received ─┬─ plain leg:  admit ──────────┬─ Clear ─┬─ plain leg:  as it is ─┬─ wire
+//!                   └─ sealed leg: Sealed ─ open ──┘         └─ sealed leg: seal ─────┘
+//! ```
+
+mod opener;
+mod sealer;
+
+use crate::buffer::{PACKET_BYTES_MAX, PacketBuffer};
+use crate::head::{Compound, Head, walk_compound};
+use crate::key::KeyParams;
+use crate::plan::Channel;
+use crate::stats::Why;
+
+use opener::Opener;
+use sealer::Sealer;
+
+/// Sources a peer may use under one key, RTP and RTCP each.
+pub const SOURCES_MAX: usize = 32;
+
+/// A packet from the wire: its head can be read, nothing about it is believed.
+pub(crate) struct Received<'p> {
+    buffer: &'p mut PacketBuffer,
+    head: Head,
+}
+
+impl<'p> Received<'p> {
+    pub(crate) fn parse(buffer: &'p mut PacketBuffer, channel: Channel) -> Result<Self, Why> {
+        if buffer.as_slice().len() > PACKET_BYTES_MAX {
+            return Err(Why::TooLong);
+        }
+        let head = Head::parse(buffer.as_slice(), channel)?;
+        Ok(Received { buffer, head })
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+}
+
+/// A packet that claims to be protected.
+struct Sealed<'p> {
+    buffer: &'p mut PacketBuffer,
+    head: Head,
+}
+
+/// A packet that may be believed as far as its leg's protection goes. No other module can make one.
+pub(crate) struct Clear<'p> {
+    buffer: &'p mut PacketBuffer,
+    head: Head,
+    compound: Compound,
+}
+
+impl<'p> Clear<'p> {
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+
+    pub(crate) fn compound(&self) -> Compound {
+        self.compound
+    }
+
+    fn new(buffer: &'p mut PacketBuffer, head: Head) -> Result<Self, Why> {
+        let compound = match head {
+            Head::Rtp(_) => Compound::Reports,
+            Head::Rtcp(_) => walk_compound(buffer.as_slice())?,
+        };
+        Ok(Clear { buffer, head, compound })
+    }
+}
+
+/// Where packets of a leg come in.
+pub(crate) enum Entrance {
+    Plain,
+    Sealed(Box<Opener>),
+}
+
+impl Entrance {
+    pub(crate) fn sealed(params: &KeyParams) -> Option<Self> {
+        Opener::new(params).map(|opener| Entrance::Sealed(Box::new(opener)))
+    }
+
+    /// Turns what was received into a clear packet, on a sealed leg only if its tag is good.
+    pub(crate) fn admit<'p>(&mut self, received: Received<'p>) -> Result<Clear<'p>, Why> {
+        let Received { buffer, head } = received;
+        match self {
+            Entrance::Plain => Clear::new(buffer, head),
+            Entrance::Sealed(opener) => opener.open(Sealed { buffer, head }),
+        }
+    }
+}
+
+/// Where packets to a leg go out.
+pub(crate) enum Exit {
+    Plain,
+    Sealed(Box<Sealer>),
+}
+
+impl Exit {
+    pub(crate) fn sealed(params: &KeyParams) -> Option<Self> {
+        Sealer::new(params).map(|sealer| Exit::Sealed(Box::new(sealer)))
+    }
+
+    /// Makes the packet fit to be sent on this leg; gives the octets to send.
+    pub(crate) fn dispatch(&mut self, clear: Clear<'_>) -> Result<usize, Why> {
+        match self {
+            Exit::Plain => Ok(clear.buffer.as_slice().len()),
+            Exit::Sealed(sealer) => sealer.seal(clear).map(|sealed| sealed.buffer.as_slice().len()),
+        }
+    }
+
+    pub(crate) fn is_exhausted(&self) -> bool {
+        match self {
+            Exit::Plain => false,
+            Exit::Sealed(sealer) => sealer.is_exhausted(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The parts of RTP and RTCP packets that stay readable under SRTP.
+//!
+//! Owns the bounds: every length is checked here before anything else looks at a packet. Refuses to
+//! know keys, payloads and where packets come from.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! |V=2|P|X|  CC   |M|     PT      |       sequence number         |   RTP
+//! |                           timestamp                           |
+//! |                             SSRC                              |
+//! |V=2|P|    RC   |   PT 192..223 |             length            |   RTCP
+//! |                             SSRC                              |
+//! ```
+
+use crate::plan::Channel;
+use crate::stats::Why;
+
+const VERSION: u8 = 2;
+const RTP_FIXED_BYTES: usize = 12;
+const RTCP_FIXED_BYTES: usize = 8;
+const RTCP_BYE: u8 = 203;
+/// Second octets that mean RTCP where both share a port (RFC 5761 §4).
+const RTCP_TYPES: std::ops::RangeInclusive<u8> = 192..=223;
+
+/// What an RTP packet says in the clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RtpHead {
+    pub(crate) payload_type: u8,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) ssrc: u32,
+    /// Octets before the payload: fixed part, contributing sources, extension.
+    pub(crate) header_bytes: usize,
+}
+
+/// What an RTCP packet says in the clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RtcpHead {
+    pub(crate) ssrc: u32,
+}
+
+/// The readable head of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head {
+    Rtp(RtpHead),
+    Rtcp(RtcpHead),
+}
+
+impl Head {
+    /// Reads the head of a packet that came in on `channel`.
+    pub(crate) fn parse(packet: &[u8], channel: Channel) -> Result<Head, Why> {
+        let (Some(first), Some(second)) = (packet.first(), packet.get(1)) else {
+            return Err(Why::Malformed);
+        };
+        if first >> 6 != VERSION {
+            return Err(Why::Malformed);
+        }
+        match (RTCP_TYPES.contains(second), channel) {
+            (true, _) => RtcpHead::parse(packet).map(Head::Rtcp),
+            (false, Channel::Rtp) => RtpHead::parse(packet).map(Head::Rtp),
+            (false, Channel::Rtcp) => Err(Why::Malformed),
+        }
+    }
+}
+
+impl RtpHead {
+    fn parse(packet: &[u8]) -> Result<RtpHead, Why> {
+        if packet.len() < RTP_FIXED_BYTES {
+            return Err(Why::Malformed);
+        }
+        let first = octet(packet, 0);
+        let mut header_bytes = RTP_FIXED_BYTES + usize::from(first & 0x0F) * 4;
+        if first & 0x10 != 0 {
+            let words = packet.get(header_bytes + 2..header_bytes + 4).ok_or(Why::Malformed)?;
+            header_bytes += 4 + usize::from(word16(words, 0)) * 4;
+        }
+        if header_bytes > packet.len() {
+            return Err(Why::Malformed);
+        }
+        Ok(RtpHead {
+            payload_type: octet(packet, 1) & 0x7F,
+            sequence: word16(packet, 2),
+            timestamp: word32(packet, 4),
+            ssrc: word32(packet, 8),
+            header_bytes,
+        })
+    }
+}
+
+impl RtcpHead {
+    fn parse(packet: &[u8]) -> Result<RtcpHead, Why> {
+        if packet.len() < RTCP_FIXED_BYTES {
+            return Err(Why::Malformed);
+        }
+        Ok(RtcpHead { ssrc: word32(packet, 4) })
+    }
+}
+
+/// What a walk through a compound RTCP packet found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compound {
+    /// Reports and descriptions.
+    Reports,
+    /// Somebody said goodbye.
+    Bye,
+}
+
+/// Walks a readable compound packet to its end; each part must fit exactly (RFC 3550 §A.2).
+pub(crate) fn walk_compound(packet: &[u8]) -> Result<Compound, Why> {
+    let mut rest = packet;
+    let mut found = Compound::Reports;
+    while !rest.is_empty() {
+        if rest.len() < 4 || octet(rest, 0) >> 6 != VERSION {
+            return Err(Why::Malformed);
+        }
+        if octet(rest, 1) == RTCP_BYE {
+            found = Compound::Bye;
+        }
+        let length = (usize::from(word16(rest, 2)) + 1) * 4;
+        rest = rest.get(length..).ok_or(Why::Malformed)?;
+    }
+    Ok(found)
+}
+
+fn octet(packet: &[u8], at: usize) -> u8 {
+    packet.get(at).copied().unwrap_or(0)
+}
+
+fn word16(packet: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([octet(packet, at), octet(packet, at + 1)])
+}
+
+pub(crate) fn word32(packet: &[u8], at: usize) -> u32 {
+    u32::from(word16(packet, at)) << 16 | u32::from(word16(packet, at + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rtp_header_counts_sources_and_extension() {
+        let mut packet = vec![0x92, 0x80 | 8, 0x12, 0x34, 0, 0, 0, 9, 1, 2, 3, 4];
+        packet.extend([0; 8]); // two contributing sources
+        packet.extend([0xBE, 0xDE, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF]); // an extension other parsers choke on
+        packet.extend([0xAA; 3]);
+        let Ok(Head::Rtp(head)) = Head::parse(&packet, Channel::Rtp) else { panic!("not RTP") };
+        assert_eq!((head.payload_type, head.sequence, head.timestamp), (8, 0x1234, 9));
+        assert_eq!((head.ssrc, head.header_bytes), (0x0102_0304, 28));
+    }
+
+    #[test]
+    fn no_cut_of_a_packet_reads_beyond_its_end() {
+        let mut packet = vec![0x9F, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4];
+        packet.extend([0; 60]);
+        packet.extend([0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for length in 0..packet.len() {
+            assert_eq!(Head::parse(&packet[..length], Channel::Rtp), Err(Why::Malformed), "{length}");
+        }
+        assert!(Head::parse(&packet, Channel::Rtp).is_ok());
+    }
+
+    #[test]
+    fn rtcp_is_told_from_rtp_by_its_type() {
+        let report = [0x80, 201, 0, 1, 0, 0, 0, 7];
+        assert_eq!(Head::parse(&report, Channel::Rtp), Ok(Head::Rtcp(RtcpHead { ssrc: 7 })));
+        assert_eq!(Head::parse(&report, Channel::Rtcp), Ok(Head::Rtcp(RtcpHead { ssrc: 7 })));
+        let speech = [0x80, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 7];
+        assert_eq!(Head::parse(&speech, Channel::Rtcp), Err(Why::Malformed));
+    }
+
+    #[test]
+    fn another_version_is_neither() {
+        for first in [0x00, 0x40, 0xC0] {
+            let packet = [first, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            assert_eq!(Head::parse(&packet, Channel::Rtp), Err(Why::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_compound_must_end_where_its_parts_end() {
+        let mut compound = vec![0x80, 201, 0, 1, 0, 0, 0, 7];
+        assert_eq!(walk_compound(&compound), Ok(Compound::Reports));
+        compound.extend([0x81, 203, 0, 1, 0, 0, 0, 7]);
+        assert_eq!(walk_compound(&compound), Ok(Compound::Bye));
+        compound.extend([0x80, 202, 0, 9, 0, 0, 0, 0]);
+        assert_eq!(walk_compound(&compound), Err(Why::Malformed));
+        assert_eq!(walk_compound(&[0x80, 201, 0]), Err(Why::Malformed));
+    }
+}

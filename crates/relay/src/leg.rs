@@ -1,0 +1,244 @@
+//! One side of a session: its plan, its gates, where its peer sits and what was counted.
+//!
+//! Owns the judgement of packets that come from this side and the last steps of those that go to it.
+//! Refuses to know the other side.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::buffer::PacketBuffer;
+use crate::gate::{Clear, Entrance, Exit, Received};
+use crate::head::{Compound, Head};
+use crate::latch::{Latch, Source};
+use crate::plan::{Channel, LegPlan, Protection};
+use crate::reception::Reception;
+use crate::stats::{SideStats, Why};
+
+/// One side of a session.
+pub(crate) struct Leg {
+    pub(crate) plan: LegPlan,
+    pub(crate) watch: Watch,
+    entrance: Entrance,
+    exit: Exit,
+    rtp: Latch,
+    rtcp: Latch,
+    reception: Reception,
+    counters: SideStats,
+    has_said_bye: bool,
+    has_reported_exhaustion: bool,
+}
+
+/// When a side was last heard, and whether its silence was told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    pub(crate) since: Instant,
+    pub(crate) heard: Heard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Never,
+    Yes,
+    /// Was heard, or never was, and its silence has been told.
+    ToldSilent,
+}
+
+/// What an acceptable packet meant beside being forwarded.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) is_first: bool,
+    pub(crate) was_silent: bool,
+    pub(crate) moved: Option<(SocketAddr, SocketAddr)>,
+    pub(crate) said_bye: bool,
+}
+
+impl Leg {
+    pub(crate) fn new(plan: LegPlan, now: Instant) -> Option<Self> {
+        let (entrance, exit) = gates(&plan.protection)?;
+        Some(Leg {
+            watch: Watch { since: now, heard: Heard::Never },
+            entrance,
+            exit,
+            rtp: Latch::new(plan.remote_rtp, &plan.latch, now),
+            rtcp: Latch::new(plan.remote_rtcp, &plan.latch, now),
+            reception: Reception::new(now),
+            counters: SideStats::default(),
+            has_said_bye: false,
+            has_reported_exhaustion: false,
+            plan,
+        })
+    }
+
+    /// Follows a new negotiation. Gates whose keys did not change keep their rollover and replay state.
+    pub(crate) fn apply(&mut self, plan: LegPlan, now: Instant) -> Option<()> {
+        self.replace_gates(&plan.protection)?;
+        self.rtp.renegotiate(plan.remote_rtp, &plan.latch, now);
+        self.rtcp.renegotiate(plan.remote_rtcp, &plan.latch, now);
+        if plan.direction != self.plan.direction || plan.remote_rtp != self.plan.remote_rtp {
+            self.watch.since = now;
+            if self.watch.heard == Heard::ToldSilent {
+                self.watch.heard = Heard::Yes;
+            }
+        }
+        self.plan = plan;
+        Some(())
+    }
+
+    fn replace_gates(&mut self, protection: &Protection) -> Option<()> {
+        match (&self.plan.protection, protection) {
+            (Protection::Clear, Protection::Clear) => {}
+            (
+                Protection::Sealed { inbound: old_in, outbound: old_out },
+                Protection::Sealed { inbound, outbound },
+            ) => {
+                if inbound != old_in {
+                    self.entrance = Entrance::sealed(inbound)?;
+                }
+                if outbound != old_out {
+                    self.exit = Exit::sealed(outbound)?;
+                    self.has_reported_exhaustion = false;
+                }
+            }
+            _ => (self.entrance, self.exit) = gates(protection)?,
+        }
+        Some(())
+    }
+
+    /// Judges a packet from this side.
+    pub(crate) fn admit<'p>(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        from: SocketAddr,
+        packet: &'p mut PacketBuffer,
+    ) -> Result<(Clear<'p>, Notes), Why> {
+        let bytes = packet.as_slice().len() as u64;
+        let received = Received::parse(packet, channel)?;
+        let mut notes = Notes::default();
+        let clear = match self.entrance {
+            Entrance::Plain => {
+                self.check_format(received.head())?;
+                notes.moved = self.locate(now, channel, from)?;
+                self.entrance.admit(received)?
+            }
+            Entrance::Sealed(_) => {
+                let clear = self.entrance.admit(received)?;
+                self.check_format(clear.head())?;
+                notes.moved = self.locate(now, channel, from)?;
+                clear
+            }
+        };
+        self.count(now, &clear, bytes, &mut notes);
+        Ok((clear, notes))
+    }
+
+    /// RTCP flows on a held leg too.
+    pub(crate) fn check_hold(&self, clear: &Clear<'_>) -> Result<(), Why> {
+        match clear.head() {
+            Head::Rtp(_) if !self.plan.direction.is_receiving() => Err(Why::OnHold),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a packet of the other side fit for this one; says through which port and to where it goes.
+    pub(crate) fn dispatch(&mut self, clear: Clear<'_>) -> Result<(Channel, SocketAddr), Why> {
+        let is_rtp = matches!(clear.head(), Head::Rtp(_));
+        if is_rtp && !self.plan.direction.is_sending() {
+            return Err(Why::OnHold);
+        }
+        let channel = if is_rtp || self.plan.rtcp_mux { Channel::Rtp } else { Channel::Rtcp };
+        let to = self.latch(channel).destination().ok_or(Why::OnHold)?;
+        let bytes = self.exit.dispatch(clear)? as u64;
+        if is_rtp {
+            self.counters.packets_sent += 1;
+            self.counters.bytes_sent += bytes;
+        } else {
+            self.counters.rtcp_sent += 1;
+        }
+        Ok((channel, to))
+    }
+
+    pub(crate) fn count_drop(&mut self, why: Why) {
+        self.counters.dropped.count(why);
+    }
+
+    pub(crate) fn stats(&self) -> SideStats {
+        SideStats { lost: self.reception.lost(), jitter: self.reception.jitter(), ..self.counters }
+    }
+
+    /// True once per outbound key, when it may not be used for more.
+    pub(crate) fn takes_exhaustion(&mut self) -> bool {
+        let is_news = self.exit.is_exhausted() && !self.has_reported_exhaustion;
+        self.has_reported_exhaustion |= is_news;
+        is_news
+    }
+
+    fn check_format(&self, head: Head) -> Result<(), Why> {
+        match head {
+            Head::Rtp(rtp)
+                if !self.plan.formats.is_empty() && !self.plan.formats.contains(&rtp.payload_type) =>
+            {
+                Err(Why::UnknownFormat)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn locate(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        from: SocketAddr,
+    ) -> Result<Option<(SocketAddr, SocketAddr)>, Why> {
+        let latch = match channel {
+            Channel::Rtp => &mut self.rtp,
+            Channel::Rtcp => &mut self.rtcp,
+        };
+        let source = match self.entrance {
+            Entrance::Plain => latch.on_clear(now, from, &self.plan.latch),
+            Entrance::Sealed(_) => latch.on_authentic(now, from, &self.plan.latch),
+        };
+        match source {
+            Source::Stranger => Err(Why::Stranger),
+            Source::Known | Source::Elsewhere => Ok(None),
+            Source::Moved { from: before } => {
+                self.counters.moves += 1;
+                Ok(Some((before, from)))
+            }
+        }
+    }
+
+    fn count(&mut self, now: Instant, clear: &Clear<'_>, bytes: u64, notes: &mut Notes) {
+        notes.was_silent = self.watch.heard == Heard::ToldSilent;
+        self.watch = Watch { since: now, heard: Heard::Yes };
+        match clear.head() {
+            Head::Rtp(rtp) => {
+                notes.is_first = self.counters.packets_received == 0;
+                self.counters.packets_received += 1;
+                self.counters.bytes_received += bytes;
+                self.reception.on_packet(now, &rtp);
+            }
+            Head::Rtcp(_) => {
+                self.counters.rtcp_received += 1;
+                notes.said_bye = clear.compound() == Compound::Bye && !self.has_said_bye;
+                self.has_said_bye |= notes.said_bye;
+            }
+        }
+    }
+
+    fn latch(&self, channel: Channel) -> &Latch {
+        match channel {
+            Channel::Rtp => &self.rtp,
+            Channel::Rtcp => &self.rtcp,
+        }
+    }
+}
+
+fn gates(protection: &Protection) -> Option<(Entrance, Exit)> {
+    match protection {
+        Protection::Clear => Some((Entrance::Plain, Exit::Plain)),
+        Protection::Sealed { inbound, outbound } => {
+            Some((Entrance::sealed(inbound)?, Exit::sealed(outbound)?))
+        }
+    }
+}
