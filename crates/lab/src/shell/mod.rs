@@ -1,0 +1,118 @@
+//! The lab on real sockets: listeners, connections, RTP ports, voicemail folder. The only part of this crate that opens, sleeps or spawns.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::broadcast;
+
+use crate::pki::Pki;
+use crate::um::{AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig};
+
+/// The whole lab UM side.
+#[derive(Clone, Debug)]
+pub struct LabUmConfig {
+    /// Call Routers.
+    pub call_routers: Vec<CallRouterConfig>,
+    /// Mailbox servers.
+    pub mailbox_servers: Vec<MailboxServerConfig>,
+    /// Mailboxes; calls for others are taken too, with the server's security.
+    pub mailboxes: Vec<MailboxConfig>,
+    /// How workers take calls.
+    pub answer: AnswerRules,
+    /// Certificates; needed when any TLS port is on.
+    pub pki: Option<Arc<Pki>>,
+    /// Folder of voice messages: `<alias>/NNNN.wav` with `.json` beside.
+    pub voicemail: PathBuf,
+    /// Peer names accepted on TLS; empty = anyone with a certificate of the lab's root.
+    pub trusted_peers: Vec<String>,
+    /// Seed of tags and branches.
+    pub seed: u64,
+}
+
+/// Why the lab could not start.
+#[derive(Debug, Error)]
+pub enum LabError {
+    /// A port could not be had.
+    #[error("{server} cannot listen on {address}: {source}")]
+    Listen {
+        /// Server name.
+        server: String,
+        /// Address and port.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] crate::pki::PkiError),
+    /// TLS configuration.
+    #[error("tls: {0}")]
+    Tls(String),
+    /// The description does not make sense.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Where a server really listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listening {
+    /// Server name.
+    pub server: String,
+    /// What listens there.
+    pub role: ListenRole,
+    /// Plain TCP.
+    pub tcp: Option<SocketAddr>,
+    /// TLS.
+    pub tls: Option<SocketAddr>,
+}
+
+/// What listens.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum ListenRole {
+    /// Call Router.
+    CallRouter,
+    /// UM service.
+    UmService,
+    /// Worker, with its number from 0.
+    Worker(usize),
+}
+
+/// The running lab. Dropping it aborts its tasks; [`LabUm::stop`] ends calls first.
+#[derive(Debug)]
+pub struct LabUm {
+    _private: (),
+}
+
+impl LabUm {
+    /// Binds everything and starts.
+    pub async fn start(_config: LabUmConfig) -> Result<LabUm, LabError> {
+        unfinished()
+    }
+
+    /// Facts from now on; a reader that lags more than 1,024 facts loses the oldest.
+    pub fn facts(&self) -> broadcast::Receiver<LabFact> {
+        unfinished()
+    }
+
+    /// Where everything listens (real ports).
+    pub fn listening(&self) -> Vec<Listening> {
+        unfinished()
+    }
+
+    /// Changes what is wrong with a server from now on. `Dead` cuts its connections and stops listening; `None` listens again.
+    pub async fn set_fault(&self, _server: &str, _fault: Fault) -> Result<(), LabError> {
+        unfinished()
+    }
+
+    /// Hangs up calls, closes everything, waits for all tasks.
+    pub async fn stop(self) {
+        unfinished()
+    }
+}
+
+#[allow(clippy::panic)]
+fn unfinished() -> ! {
+    panic!("not written yet")
+}
