@@ -1,1 +1,17 @@
-//! placeholder
+//! What a call is. Sans-IO: bytes, facts and `now` go in; bytes, commands and deadlines come out. Owns the engine, the
+//! policy it decides with, routing, security, refusals and records; refuses to know sockets, files, clocks and TOML.
+
+pub mod codes;
+pub mod engine;
+pub mod policy;
+pub mod record;
+pub mod route;
+pub mod security;
+pub mod verdict;
+
+pub use codes::{Code, CodeEntry};
+pub use policy::Policy;
+pub use record::CallRecord;
+pub use route::{RouteAnswer, RouteQuestion, route};
+pub use security::{Decision, decide};
+pub use verdict::{Refusal, Reply, Verdict};

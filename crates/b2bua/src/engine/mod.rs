@@ -1,0 +1,1 @@
+//! The engine: one value that owns all signalling state of its shard.

@@ -1,0 +1,470 @@
+//! The compiled configuration: what this gateway knows about pools, gateways, hunt groups, dial plans and servers.
+//! Every name is resolved to an index, every value is inside its range. This module refuses to know files, TOML, DNS
+//! and sockets; the daemon's `compile` builds a [`Policy`] and swaps it whole behind an `Arc`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Everything the engine decides with. Immutable; a call keeps the policy it started with.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// This process, as Exchange and Lync know it.
+    pub gateway: Gateway,
+    /// Lync / Skype for Business pools.
+    pub pools: Vec<Pool>,
+    /// UM IP gateways: one per pool or PBX.
+    pub ip_gateways: Vec<IpGateway>,
+    /// Hunt groups: pilot identifier → dial plan.
+    pub hunt_groups: Vec<HuntGroup>,
+    /// UM dial plans.
+    pub dial_plans: Vec<DialPlan>,
+    /// Client Access servers: SIP only, redirect.
+    pub call_routers: Vec<Server>,
+    /// Mailbox servers: UM service and workers.
+    pub mailbox_servers: Vec<Server>,
+    /// UM auto attendants.
+    pub auto_attendants: Vec<AutoAttendant>,
+    /// EUM proxy addresses known here.
+    pub mailboxes: Vec<Mailbox>,
+    /// Redirect budget, server choice, fail-over.
+    pub routing: RoutingRules,
+    /// Which headers reach leg B.
+    pub headers: HeaderRules,
+    /// OPTIONS probes.
+    pub health: HealthRules,
+}
+
+/// This process as a SIP element.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Our FQDN: certificate subject, Via, Contact, Warning agent.
+    pub fqdn: String,
+    /// SIP domain served.
+    pub sip_domain: String,
+    /// Own addresses (listeners), used to recognise ourselves in a URI.
+    pub addresses: Vec<IpAddr>,
+    /// Address written into Via, Contact and SDP.
+    pub advertised: IpAddr,
+    /// Plain listener, when there is one.
+    pub tcp_port: Option<u16>,
+    /// Mutual TLS listener, when there is one.
+    pub tls_port: Option<u16>,
+    /// Opt-in UDP listener (load tools).
+    pub udp_port: Option<u16>,
+    /// Calls admitted at once.
+    pub max_calls_allowed: usize,
+    /// What a stranger gets.
+    pub unknown_peer: UnknownPeer,
+    /// Encodings offered and accepted, in order of preference (`PCMU`, `PCMA`, …).
+    pub codecs: Vec<String>,
+    /// Silence on both legs after which a call is ended.
+    pub media_inactivity: Duration,
+    /// Header that carries the A-leg Call-ID on leg B (`X-Call-ID`); `None` switches it off.
+    pub correlation_header: Option<String>,
+}
+
+/// Answer to a request from a peer that is no UM IP gateway and no server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPeer {
+    /// Silence.
+    Drop,
+    /// 403.
+    Reject,
+}
+
+/// A Lync / Skype for Business pool.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Configured name.
+    pub name: String,
+    /// Pool FQDN, the `Address` of its UM IP gateway.
+    pub fqdn: String,
+    /// FQDNs of the Front Ends; each may appear as certificate name.
+    pub members: Vec<String>,
+    /// Source addresses, for labs without DNS.
+    pub address: Vec<IpAddr>,
+    /// `Set-CsMediaConfiguration -EncryptionLevel`.
+    pub encryption: PoolEncryption,
+}
+
+/// Media encryption level of a pool, in Lync's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum PoolEncryption {
+    /// SRTP only (Lync's default).
+    RequireEncryption,
+    /// SRTP or RTP.
+    SupportEncryption,
+    /// RTP only.
+    DoNotSupportEncryption,
+}
+
+/// A UM IP gateway: a peer that may send calls.
+#[derive(Clone, Debug)]
+pub struct IpGateway {
+    /// Configured name.
+    pub name: String,
+    /// FQDN or address by which the peer is known.
+    pub address: PeerAddress,
+    /// Source and target addresses when no DNS is wanted; empty = resolve the FQDN.
+    pub addresses: Vec<IpAddr>,
+    /// Port used toward the peer.
+    pub port: u16,
+    /// Whether it may send calls.
+    pub status: GatewayStatus,
+    /// UM may place calls through it.
+    pub outcalls_allowed: Allowed,
+    /// Message-waiting NOTIFY may go through it.
+    pub message_waiting_indicator_allowed: Allowed,
+    /// The pool with the same FQDN, when this gateway stands for one (index into `pools`).
+    pub pool: Option<usize>,
+}
+
+/// How a UM IP gateway is addressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// By name: certificate name and DNS.
+    Fqdn(String),
+    /// By address: plain gateways.
+    Ip(IpAddr),
+}
+
+impl std::fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fqdn(name) => f.write_str(name),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+/// `Status` of a UM IP gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatewayStatus {
+    /// Takes calls.
+    Enabled,
+    /// Refused at once.
+    Disabled,
+    /// Calls in progress go on, new ones are refused.
+    NoNewCalls,
+}
+
+/// A permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Allowed.
+    Yes,
+    /// Refused.
+    No,
+}
+
+/// A UM hunt group: pilot identifier of a gateway → dial plan.
+#[derive(Clone, Debug)]
+pub struct HuntGroup {
+    /// Configured name.
+    pub name: String,
+    /// Index into `ip_gateways`.
+    pub ip_gateway: usize,
+    /// Index into `dial_plans`.
+    pub dial_plan: usize,
+    /// The pilot; `None` = the gateway's default hunt group.
+    pub pilot_identifier: Option<String>,
+}
+
+/// A UM dial plan.
+#[derive(Clone, Debug)]
+pub struct DialPlan {
+    /// Configured name.
+    pub name: String,
+    /// Kind of user addresses.
+    pub uri_type: UriType,
+    /// `VoIPSecurity`.
+    pub voip_security: VoipSecurity,
+    /// `<plan>.<forest>`, compared without case.
+    pub phone_context: String,
+    /// `EquivalentDialPlanPhoneContexts`.
+    pub equivalent_phone_contexts: Vec<String>,
+    /// Subscriber-access (Outlook Voice Access) numbers.
+    pub access_telephone_numbers: Vec<String>,
+    /// Digits of an extension.
+    pub extension_digits: u8,
+    /// Longest call.
+    pub max_call_duration: Duration,
+    /// Call Routers serving the plan (indexes, in configured order).
+    pub call_routers: Vec<usize>,
+    /// Mailbox servers serving the plan (indexes, in configured order).
+    pub mailbox_servers: Vec<usize>,
+    /// Whether a pool and a plan that do not fit may talk by SRTP↔RTP transcryption.
+    pub media_bridge: MediaBridge,
+}
+
+/// `URIType` of a dial plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UriType {
+    /// Telephone extension.
+    TelExtn,
+    /// E.164 number.
+    E164,
+    /// SIP URI.
+    SipName,
+}
+
+/// `VoIPSecurity` of a dial plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum VoipSecurity {
+    /// TCP and RTP.
+    Unsecured,
+    /// Mutual TLS and RTP.
+    #[serde(rename = "SIPSecured")]
+    SipSecured,
+    /// Mutual TLS and SRTP.
+    Secured,
+}
+
+/// Optional transcryption between a pool and a plan whose media levels differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaBridge {
+    /// Refuse (default).
+    Off,
+    /// SRTP on the pool side, RTP on the UM side, or the reverse; visible in record and verdict.
+    Transcrypt,
+}
+
+/// A UM server: Call Router or Mailbox server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// FQDN: configured name, expected TLS identity, expected redirect host.
+    pub name: String,
+    /// Addresses; empty = DNS.
+    pub addresses: Vec<IpAddr>,
+    /// Plain service port.
+    pub tcp_port: u16,
+    /// Mutual TLS service port.
+    pub tls_port: u16,
+    /// Ports of the worker processes (information: the redirect's Contact decides).
+    pub worker_ports: Vec<u16>,
+    /// Calls at once.
+    pub max_calls_allowed: usize,
+    /// Whether it gets new calls.
+    pub status: ServerStatus,
+    /// What it does.
+    pub role: ServerRole,
+}
+
+/// Whether a server gets new calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerStatus {
+    /// Takes calls.
+    Enabled,
+    /// Keeps its calls, gets no new ones.
+    NoNewCalls,
+    /// Not used.
+    Disabled,
+}
+
+/// What a UM server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum ServerRole {
+    /// Client Access server: redirects.
+    CallRouter,
+    /// Mailbox server: redirects to a worker, or answers.
+    Mailbox,
+}
+
+/// A UM auto attendant.
+#[derive(Clone, Debug)]
+pub struct AutoAttendant {
+    /// Configured name, also the user part of its contact object.
+    pub name: String,
+    /// Index into `dial_plans`.
+    pub dial_plan: usize,
+    /// Its pilot numbers.
+    pub pilot_identifiers: Vec<String>,
+}
+
+/// A UM-enabled mailbox, by its EUM proxy addresses.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    /// Alias.
+    pub alias: String,
+    /// SIP address without scheme (`ken@contoso.com`), when it has one.
+    pub sip: Option<String>,
+    /// Extension, when it has one.
+    pub extension: Option<String>,
+    /// Index into `dial_plans`: the plan of its `phone-context`.
+    pub dial_plan: usize,
+}
+
+/// Redirect budget and server choice.
+#[derive(Clone, Debug)]
+pub struct RoutingRules {
+    /// 3xx followed one after the other in one attempt.
+    pub redirect_hops_max: usize,
+    /// Different targets tried in one call.
+    pub redirect_targets_max: usize,
+    /// Time for all of it.
+    pub redirect_total: Duration,
+    /// How the first server is chosen.
+    pub selection: Selection,
+    /// Final answers after which the next server is tried.
+    pub retry_on: Vec<u16>,
+    /// Try the next server after a connect failure.
+    pub retry_on_connect_failure: Allowed,
+    /// Try the next server after a time-out.
+    pub retry_on_timeout: Allowed,
+    /// Budget for a TCP connect.
+    pub connect_timeout: Duration,
+    /// Budget for a TLS handshake.
+    pub tls_timeout: Duration,
+    /// Budget for the first answer other than 100.
+    pub first_answer_timeout: Duration,
+    /// The A leg sees a non-100 provisional or a final within this.
+    pub a_leg_answer_max: Duration,
+}
+
+impl Default for RoutingRules {
+    fn default() -> Self {
+        Self {
+            redirect_hops_max: 3,
+            redirect_targets_max: 5,
+            redirect_total: Duration::from_secs(32),
+            selection: Selection::RoundRobin,
+            retry_on: vec![408, 500, 503, 504],
+            retry_on_connect_failure: Allowed::Yes,
+            retry_on_timeout: Allowed::Yes,
+            connect_timeout: Duration::from_secs(2),
+            tls_timeout: Duration::from_secs(3),
+            first_answer_timeout: Duration::from_secs(4),
+            a_leg_answer_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How the first server of a plan is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest calls.
+    LeastCalls,
+    /// Configured order.
+    Priority,
+}
+
+/// Which headers of leg A reach leg B.
+#[derive(Clone, Debug)]
+pub struct HeaderRules {
+    /// What happens to a header this gateway does not know.
+    pub unknown: UnknownHeaders,
+    /// Additional names that pass.
+    pub pass: Vec<String>,
+    /// Names that never pass (`ms-user-logon-data`, `ms-subnet`, `ms-endpoint-location-data` always).
+    pub stop: Vec<String>,
+}
+
+impl Default for HeaderRules {
+    fn default() -> Self {
+        Self {
+            unknown: UnknownHeaders::Pass,
+            pass: Vec::new(),
+            stop: ["ms-user-logon-data", "ms-subnet", "ms-endpoint-location-data"].map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// What happens to a header this gateway does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownHeaders {
+    /// Passed byte for byte.
+    Pass,
+    /// Left out.
+    Drop,
+}
+
+/// OPTIONS probes toward UM servers.
+#[derive(Clone, Debug)]
+pub struct HealthRules {
+    /// Between two probes; `None` switches them off.
+    pub options_interval: Option<Duration>,
+    /// Failed probes after which a server is down.
+    pub down_after: u32,
+}
+
+impl Default for HealthRules {
+    fn default() -> Self {
+        Self { options_interval: Some(Duration::from_secs(10)), down_after: 3 }
+    }
+}
+
+/// Who speaks on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// Index into `ip_gateways`.
+    IpGateway(usize),
+    /// Role and index into `call_routers` or `mailbox_servers`.
+    Server(ServerRole, usize),
+}
+
+impl Policy {
+    /// The peer that owns one of the certificate names. UM IP gateways win over servers; pool members count as their pool's gateway.
+    pub fn peer_by_name(&self, names: &[String]) -> Option<Peer> {
+        let known = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
+        let gateway = self.ip_gateways.iter().position(|g| self.gateway_names(g).any(known));
+        gateway.map(Peer::IpGateway).or_else(|| self.server_where(|s| known(&s.name)))
+    }
+
+    /// The peer that owns a source address. UM IP gateways win over servers.
+    pub fn peer_by_address(&self, address: IpAddr) -> Option<Peer> {
+        let address = address.to_canonical();
+        let gateway = self.ip_gateways.iter().position(|g| self.gateway_has_address(g, address));
+        gateway.map(Peer::IpGateway).or_else(|| self.server_where(|s| s.addresses.contains(&address)))
+    }
+
+    /// The server with this FQDN, Mailbox servers last.
+    pub fn server_by_name(&self, name: &str) -> Option<Peer> {
+        self.server_where(|s| s.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The servers of a role.
+    pub fn servers(&self, role: ServerRole) -> &[Server] {
+        match role {
+            ServerRole::CallRouter => &self.call_routers,
+            ServerRole::Mailbox => &self.mailbox_servers,
+        }
+    }
+
+    /// The pool a gateway stands for.
+    pub fn pool_of(&self, ip_gateway: usize) -> Option<&Pool> {
+        self.pools.get(self.ip_gateways.get(ip_gateway)?.pool?)
+    }
+
+    /// Configured name of a peer.
+    pub fn peer_name(&self, peer: Peer) -> &str {
+        match peer {
+            Peer::IpGateway(index) => self.ip_gateways.get(index).map_or("", |g| &g.name),
+            Peer::Server(role, index) => self.servers(role).get(index).map_or("", |s| &s.name),
+        }
+    }
+
+    fn gateway_names<'a>(&'a self, gateway: &'a IpGateway) -> impl Iterator<Item = &'a str> {
+        let own = match &gateway.address {
+            PeerAddress::Fqdn(name) => Some(name.as_str()),
+            PeerAddress::Ip(_) => None,
+        };
+        let members = gateway.pool.and_then(|p| self.pools.get(p)).map_or(&[][..], |p| &p.members);
+        own.into_iter().chain(members.iter().map(String::as_str))
+    }
+
+    fn gateway_has_address(&self, gateway: &IpGateway, address: IpAddr) -> bool {
+        let pool = gateway.pool.and_then(|p| self.pools.get(p));
+        matches!(gateway.address, PeerAddress::Ip(own) if own == address)
+            || gateway.addresses.contains(&address)
+            || pool.is_some_and(|p| p.address.contains(&address))
+    }
+
+    fn server_where(&self, wanted: impl Fn(&Server) -> bool) -> Option<Peer> {
+        let find = |role| self.servers(role).iter().position(&wanted).map(|i| Peer::Server(role, i));
+        find(ServerRole::CallRouter).or_else(|| find(ServerRole::Mailbox))
+    }
+}

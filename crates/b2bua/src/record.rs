@@ -1,0 +1,321 @@
+//! The record of a call: everything the JSON line and the `um_cdr` CSV show, as data. Owns the vocabularies and the
+//! column order; refuses to know calendars and files. Times are `Instant`s, which the shell turns into UTC.
+
+use std::time::{Duration, Instant};
+
+use serde::{Serialize, Serializer};
+
+use crate::verdict::Verdict;
+
+/// One call, from INVITE to the end.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallRecord {
+    /// Call-ID of leg A (`CallIdentity`).
+    pub call_id: String,
+    /// Call-ID of the last leg B, when one was made.
+    pub b_call_id: Option<String>,
+    /// Call-ID of the call that caused this one (transfer).
+    pub parent_call_id: Option<String>,
+    /// When the INVITE arrived; the shell adds `call_start_time` in UTC.
+    #[serde(skip)]
+    pub started_at: Instant,
+    /// When leg A got its 2xx.
+    #[serde(skip)]
+    pub answered_at: Option<Instant>,
+    /// When the last leg was gone.
+    #[serde(skip)]
+    pub ended_at: Instant,
+    /// From INVITE to 2xx.
+    #[serde(rename = "setup_ms", serialize_with = "opt_millis")]
+    pub setup: Option<Duration>,
+    /// From 2xx to the end; zero when never answered.
+    #[serde(rename = "duration_ms", serialize_with = "millis")]
+    pub duration: Duration,
+    /// What kind of call.
+    pub call_type: CallType,
+    /// Calling number or address.
+    pub caller: String,
+    /// Called number or address: whose mailbox, or the pilot.
+    pub called: String,
+    /// User part of the Request-URI as it came.
+    pub dialed: String,
+    /// Oldest diverting party.
+    pub diverted_from: Option<String>,
+    /// Why the call came to UM.
+    pub reason_for_call: ReasonForCall,
+    /// UM dial plan.
+    pub dial_plan: Option<String>,
+    /// UM IP gateway.
+    pub ip_gateway: Option<String>,
+    /// Address of the UM IP gateway.
+    pub ip_gateway_address: Option<String>,
+    /// UM server that had the call last.
+    pub server: Option<String>,
+    /// Mailbox alias of the caller, when known.
+    pub caller_mailbox: Option<String>,
+    /// Mailbox alias of the called party, when known.
+    pub callee_mailbox: Option<String>,
+    /// Auto attendant, when one was called.
+    pub auto_attendant: Option<String>,
+    /// How the offer ended.
+    pub offer_result: OfferResult,
+    /// Why the call ended: `GracefulHangup`, `Error`, … (free text in Exchange's export).
+    pub drop_reason: String,
+    /// The one verdict.
+    pub verdict: Verdict,
+    /// Transport of leg A (`tls`, `tcp`, `udp`).
+    pub transport_a: String,
+    /// Transport of leg B; empty when there was none.
+    pub transport_b: String,
+    /// Protection of both legs, e.g. `TLS+SRTP`; empty when it was not decided.
+    pub security: String,
+    /// 3xx followed.
+    pub redirects: u32,
+    /// Servers tried beyond the first.
+    pub failovers: u32,
+    /// Encoding of the audio, when media was negotiated.
+    pub codec: Option<String>,
+    /// What the media side measured.
+    pub media: Option<MediaSummary>,
+}
+
+/// What the media side measured. Per-direction packet counts, worst leg for the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct MediaSummary {
+    /// Packets taken from leg A.
+    pub packets_from_a: u64,
+    /// Packets taken from leg B.
+    pub packets_from_b: u64,
+    /// Packets refused (bad tag, wrong source, replay).
+    pub packets_refused: u64,
+    /// Lost packets, in per cent.
+    pub loss_percent: Option<f32>,
+    /// Interarrival jitter (RFC 3550 §6.4.1).
+    pub jitter_ms: Option<f32>,
+    /// Round trip by RTCP.
+    pub round_trip_ms: Option<f32>,
+}
+
+/// `CallType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum CallType {
+    /// A message is (to be) left.
+    #[serde(rename = "Call Answering Voice Message")]
+    CallAnswering,
+    /// The caller gave up before UM had the call.
+    #[serde(rename = "Call Answering Missed Call")]
+    MissedCall,
+    /// Outlook Voice Access.
+    #[serde(rename = "Subscriber Access")]
+    SubscriberAccess,
+    /// IVR.
+    #[serde(rename = "Auto Attendant")]
+    AutoAttendant,
+    /// Message played on a phone.
+    PlayOnPhone,
+    /// Find-me call.
+    #[serde(rename = "Find Me")]
+    FindMe,
+    /// Pilot called by someone unknown.
+    #[serde(rename = "Unauthenticated Pilot Number")]
+    UnauthenticatedPilotNumber,
+    /// Greeting recorded by phone.
+    #[serde(rename = "Greetings Recording")]
+    GreetingsRecording,
+    /// Fax.
+    Fax,
+    /// Not known (refused before it was).
+    None,
+}
+
+impl CallType {
+    /// Exchange's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallAnswering => "Call Answering Voice Message",
+            Self::MissedCall => "Call Answering Missed Call",
+            Self::SubscriberAccess => "Subscriber Access",
+            Self::AutoAttendant => "Auto Attendant",
+            Self::PlayOnPhone => "PlayOnPhone",
+            Self::FindMe => "Find Me",
+            Self::UnauthenticatedPilotNumber => "Unauthenticated Pilot Number",
+            Self::GreetingsRecording => "Greetings Recording",
+            Self::Fax => "Fax",
+            Self::None => "None",
+        }
+    }
+}
+
+/// `OfferResult`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum OfferResult {
+    /// Answered.
+    Answer,
+    /// Tried and failed.
+    Failed,
+    /// Refused here or by UM.
+    Rejected,
+    /// Sent elsewhere.
+    Redirected,
+    /// No result (caller gave up).
+    None,
+}
+
+impl OfferResult {
+    /// Exchange's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "Answer",
+            Self::Failed => "Failed",
+            Self::Rejected => "Rejected",
+            Self::Redirected => "Redirected",
+            Self::None => "None",
+        }
+    }
+}
+
+/// `ReasonForCall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum ReasonForCall {
+    /// Called directly.
+    Direct,
+    /// Forwarded, also when no reason is given.
+    DivertForward,
+    /// Busy.
+    DivertBusy,
+    /// Not answered.
+    DivertNoAnswer,
+    /// Placed by UM.
+    Outbound,
+    /// Not known.
+    None,
+}
+
+impl ReasonForCall {
+    /// Exchange's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "Direct",
+            Self::DivertForward => "DivertForward",
+            Self::DivertBusy => "DivertBusy",
+            Self::DivertNoAnswer => "DivertNoAnswer",
+            Self::Outbound => "Outbound",
+            Self::None => "None",
+        }
+    }
+}
+
+/// Header row of `um_cdr_YYYY-MM-DD.csv`: Exchange's columns, then ours.
+pub const CSV_COLUMNS: [&str; 34] = [
+    "CallStartTime",
+    "CallType",
+    "CallIdentity",
+    "ParentCallIdentity",
+    "UMServerName",
+    "DialPlanName",
+    "CallDuration",
+    "IPGatewayAddress",
+    "CalledPhoneNumber",
+    "CallerPhoneNumber",
+    "OfferResult",
+    "DropCallReason",
+    "ReasonForCall",
+    "DialedString",
+    "CallerMailboxAlias",
+    "CalleeMailboxAlias",
+    "AutoAttendantName",
+    "NMOS",
+    "NMOSDegradation",
+    "NMOSDegradationJitter",
+    "NMOSDegradationPacketLoss",
+    "Jitter",
+    "PacketLoss",
+    "RoundTrip",
+    "BurstDensity",
+    "BurstGapDuration",
+    "AudioCodec",
+    "GwCode",
+    "GwBLegCallId",
+    "GwRedirects",
+    "GwSetupMs",
+    "GwTransportA",
+    "GwTransportB",
+    "GwSecurity",
+];
+
+impl CallRecord {
+    /// The values under [`CSV_COLUMNS`]. `start` is the call's start as the shell prints it. What is not measured is
+    /// left empty, never guessed. Values that a spreadsheet would run as a formula get a leading apostrophe.
+    pub fn csv_row(&self, start: &str) -> [String; 34] {
+        let text = |value: &Option<String>| spreadsheet_safe(value.as_deref().unwrap_or_default());
+        let media = self.media.unwrap_or_default();
+        let figure = |value: Option<f32>| value.map_or_else(String::new, |v| format!("{v:.1}"));
+        [
+            start.to_owned(),
+            self.call_type.as_str().to_owned(),
+            spreadsheet_safe(&self.call_id),
+            text(&self.parent_call_id),
+            text(&self.server),
+            text(&self.dial_plan),
+            clock(self.duration),
+            text(&self.ip_gateway_address),
+            spreadsheet_safe(&self.called),
+            spreadsheet_safe(&self.caller),
+            self.offer_result.as_str().to_owned(),
+            spreadsheet_safe(&self.drop_reason),
+            self.reason_for_call.as_str().to_owned(),
+            spreadsheet_safe(&self.dialed),
+            text(&self.caller_mailbox),
+            text(&self.callee_mailbox),
+            text(&self.auto_attendant),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            figure(media.jitter_ms),
+            figure(media.loss_percent),
+            figure(media.round_trip_ms),
+            String::new(),
+            String::new(),
+            text(&self.codec),
+            self.verdict.code.as_str().to_owned(),
+            text(&self.b_call_id),
+            self.redirects.to_string(),
+            self.setup.map_or_else(String::new, |d| d.as_millis().to_string()),
+            self.transport_a.clone(),
+            self.transport_b.clone(),
+            self.security.clone(),
+        ]
+    }
+}
+
+/// `hh:mm:ss`.
+fn clock(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    format!("{:02}:{:02}:{:02}", secs / 3600, secs / 60 % 60, secs % 60)
+}
+
+/// Peers choose these values; a leading `=`, `@`, `-` or tab would be a formula in a spreadsheet. A leading `+` stays
+/// when only digits follow, as in an E.164 number.
+fn spreadsheet_safe(value: &str) -> String {
+    let number = value.strip_prefix('+').is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+    match value.starts_with(['=', '@', '-', '+', '\t', '\r']) && !number {
+        true => format!("'{value}"),
+        false => value.to_owned(),
+    }
+}
+
+fn whole_millis(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(whole_millis(duration))
+}
+
+fn opt_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serializer.serialize_some(&whole_millis(duration)),
+        None => serializer.serialize_none(),
+    }
+}
