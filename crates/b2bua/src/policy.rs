@@ -368,7 +368,9 @@ impl Default for HeaderRules {
         Self {
             unknown: UnknownHeaders::Pass,
             pass: Vec::new(),
-            stop: ["ms-user-logon-data", "ms-subnet", "ms-endpoint-location-data"].map(str::to_owned).to_vec(),
+            stop: ["ms-user-logon-data", "ms-subnet", "ms-endpoint-location-data"]
+                .map(str::to_owned)
+                .to_vec(),
         }
     }
 }

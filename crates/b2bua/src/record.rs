@@ -298,7 +298,8 @@ fn clock(duration: Duration) -> String {
 /// Peers choose these values; a leading `=`, `@`, `-` or tab would be a formula in a spreadsheet. A leading `+` stays
 /// when only digits follow, as in an E.164 number.
 fn spreadsheet_safe(value: &str) -> String {
-    let number = value.strip_prefix('+').is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+    let number =
+        value.strip_prefix('+').is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
     match value.starts_with(['=', '@', '-', '+', '\t', '\r']) && !number {
         true => format!("'{value}"),
         false => value.to_owned(),

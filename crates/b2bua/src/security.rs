@@ -157,7 +157,11 @@ impl<'a> Question<'a> {
             direction: said.direction,
             phase: said.phase,
             bridge: plan.media_bridge,
-            parties: Parties { gateway: pool.map_or(&gateway.name, |p| &p.fqdn), plan: &plan.name, server: "" },
+            parties: Parties {
+                gateway: pool.map_or(&gateway.name, |p| &p.fqdn),
+                plan: &plan.name,
+                server: "",
+            },
         })
     }
 }
@@ -196,7 +200,11 @@ pub fn decide(question: &Question<'_>) -> Result<Decision, Refusal> {
 pub fn fits(pool: PoolEncryption, plan: VoipSecurity) -> bool {
     use PoolEncryption as P;
     use VoipSecurity as V;
-    matches!((pool, plan), (P::RequireEncryption | P::SupportEncryption, V::Secured) | (P::SupportEncryption | P::DoNotSupportEncryption, V::SipSecured))
+    matches!(
+        (pool, plan),
+        (P::RequireEncryption | P::SupportEncryption, V::Secured)
+            | (P::SupportEncryption | P::DoNotSupportEncryption, V::SipSecured)
+    )
 }
 
 /// Signalling that a plan demands on every connection of its calls.
@@ -236,7 +244,11 @@ fn check_levels(question: &Question<'_>) -> Result<(), Refusal> {
 fn check_signalling(question: &Question<'_>) -> Result<(), Refusal> {
     let what = match (plan_signalling(question.plan), question.transport) {
         (Signalling::MutualTls, Signalling::Plain) => {
-            format!("dial plan {} is {} and needs mutual TLS; the request came without TLS", question.parties.plan, plan_word(question.plan))
+            format!(
+                "dial plan {} is {} and needs mutual TLS; the request came without TLS",
+                question.parties.plan,
+                plan_word(question.plan)
+            )
         }
         (Signalling::Plain, Signalling::MutualTls) => {
             format!("dial plan {} is Unsecured (TCP only); the request came over TLS", question.parties.plan)
@@ -308,7 +320,11 @@ fn media_text(question: &Question<'_>, wanted: LegMedia) -> String {
         LegMedia::Srtp => "SRTP",
         LegMedia::Rtp => "RTP",
     };
-    format!("{speaker} {verb} {said}; dial plan {} is {}, {need} is needed here", question.parties.plan, plan_words(question.plan))
+    format!(
+        "{speaker} {verb} {said}; dial plan {} is {}, {need} is needed here",
+        question.parties.plan,
+        plan_words(question.plan)
+    )
 }
 
 fn plan_words(plan: VoipSecurity) -> &'static str {
@@ -331,6 +347,10 @@ fn refuse(code: Code, question: &Question<'_>, what: String) -> Refusal {
     let pool = question.pool.map_or_else(|| "none".to_owned(), |p| format!("{p:?}"));
     let Question { transport, media, direction, phase, .. } = question;
     Refusal::new(code, question.parties.gateway, what)
-        .evidence(format!("pool level {pool}, dial plan {} is {}", question.parties.plan, plan_word(question.plan)))
+        .evidence(format!(
+            "pool level {pool}, dial plan {} is {}",
+            question.parties.plan,
+            plan_word(question.plan)
+        ))
         .evidence(format!("{phase:?} {direction:?} over {transport:?} says {media:?}"))
 }

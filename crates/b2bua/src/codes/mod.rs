@@ -39,7 +39,10 @@ pub struct CodeEntry {
 impl CodeEntry {
     /// The first fix there is: Exchange, Lync, here.
     pub fn remedy(&self) -> &'static str {
-        [self.fix_exchange, self.fix_lync, self.fix_umbra].into_iter().find(|fix| !fix.is_empty()).unwrap_or_default()
+        [self.fix_exchange, self.fix_lync, self.fix_umbra]
+            .into_iter()
+            .find(|fix| !fix.is_empty())
+            .unwrap_or_default()
     }
 }
 
@@ -93,7 +96,10 @@ impl Serialize for Code {
 
 /// Every entry, grouped by area.
 pub fn all() -> impl Iterator<Item = &'static CodeEntry> {
-    [security::TABLE, calls::TABLE, peers::TABLE, tls::TABLE, configuration::TABLE].into_iter().flatten().map(|code| code.entry())
+    [security::TABLE, calls::TABLE, peers::TABLE, tls::TABLE, configuration::TABLE]
+        .into_iter()
+        .flatten()
+        .map(|code| code.entry())
 }
 
 /// Looks a code up; case and the `UMB-` prefix do not matter.

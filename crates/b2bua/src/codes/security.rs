@@ -50,7 +50,7 @@ registry! {
         cause "A hunt group leads from a UM IP gateway with an IP address to a Secured or SIPSecured dial plan; TLS peers are known by the name in their certificate.",
         exchange "Set-UMIPGateway <gateway> -Address <fqdn>.",
         lync "",
-        umbra "Set `address` of the [[ip_gateway]] to the FQDN in the peer's certificate; give IPs with `addresses`.";
+        umbra "Set `address` of the [[ip_gateway]] to the FQDN in the peer's certificate; its IPs may follow in the same list.";
     SECURED_NEEDS_TLS = "UMB-SEC010", "secured dial plan needs the TLS listener", sip None, ms None,
         cause "A dial plan is Secured or SIPSecured, but the listener runs in startup mode TCP, or there is no [tls] section.",
         exchange "The same rule holds there: Set-UMService <server> -UMStartupMode Dual (or TLS).",

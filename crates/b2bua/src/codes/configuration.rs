@@ -1,0 +1,61 @@
+//! `UMB-CFG`: findings of `umbra check` that belong to no other area.
+
+use super::registry;
+
+registry! {
+    CFG_SYNTAX = "UMB-CFG001", "not TOML", sip None, ms None,
+        cause "The file breaks TOML's grammar.", exchange "", lync "", umbra "Fix the marked place.";
+    CFG_UNKNOWN_KEY = "UMB-CFG002", "unknown key", sip None, ms None,
+        cause "No setting has this name; an ignored setting would be a false sense of safety.", exchange "", lync "", umbra "Use the suggested name, or remove the key.";
+    CFG_MISSING_KEY = "UMB-CFG003", "required key missing", sip None, ms None,
+        cause "The key has no default, because none would be right for everybody.", exchange "", lync "", umbra "Add the key.";
+    CFG_TYPE = "UMB-CFG004", "wrong type", sip None, ms None,
+        cause "The value is of another TOML type than the key takes.", exchange "", lync "", umbra "Write the value as shown.";
+    CFG_VALUE = "UMB-CFG005", "value not understood", sip None, ms None,
+        cause "The value is none of the words or forms that the key takes.", exchange "", lync "", umbra "Use one of the words named.";
+    CFG_UNRESOLVED = "UMB-CFG006", "name refers to nothing", sip None, ms None,
+        cause "The value names an object that is not configured.", exchange "", lync "", umbra "Correct the name or add the object.";
+    CFG_DUPLICATE = "UMB-CFG007", "name used twice", sip None, ms None,
+        cause "Two objects of one kind have the same name or address; names compare without case.", exchange "", lync "", umbra "Rename or remove one.";
+    CFG_DUPLICATE_PILOT = "UMB-CFG008", "two hunt groups with one pilot", sip None, ms None,
+        cause "Two hunt groups of one UM IP gateway have the same pilot identifier, or both are its default.",
+        exchange "Remove-UMHuntGroup one of them.", lync "", umbra "Keep one.";
+    CFG_NOT_E164 = "UMB-CFG009", "not an E.164 number", sip None, ms None,
+        cause "Access numbers and attendants' pilots are E.164: `+`, then 2 to 15 digits.", exchange "Set-UMDialPlan -AccessTelephoneNumbers +…", lync "", umbra "Write the number with `+` and country code, without spaces.";
+    CFG_RTP_TOO_FEW = "UMB-CFG010", "too few RTP ports", sip None, ms None,
+        cause "Each call takes 4 ports (RTP and RTCP on both legs), and released ports rest.", exchange "", lync "", umbra "Widen `rtp_ports` or lower `max_calls_allowed`.";
+    CFG_RTP_OVERLAP = "UMB-CFG011", "RTP ports overlap a listener", sip None, ms None,
+        cause "A listening port lies inside `rtp_ports`.", exchange "", lync "", umbra "Move one of them.";
+    CFG_RTP_ODD = "UMB-CFG012", "RTP range does not start even", sip None, ms None,
+        cause "RTP uses even ports, RTCP the odd ones after them.", exchange "", lync "", umbra "Start the range with an even port.";
+    CFG_RANGE = "UMB-CFG013", "value out of range", sip None, ms None,
+        cause "The value lies outside what the products or this gateway allow.", exchange "", lync "", umbra "Choose a value inside the named range.";
+    CFG_FILE = "UMB-CFG014", "configuration file cannot be read", sip None, ms None,
+        cause "The file is missing, too long, or may not be read.", exchange "", lync "", umbra "Name it with -c FILE, or try `umbra demo`, which needs none.";
+    CFG_ENVIRONMENT = "UMB-CFG015", "environment override not understood", sip None, ms None,
+        cause "An UMBRA__… variable names no setting, or its value does not fit.", exchange "", lync "", umbra "Write UMBRA__SECTION__KEY, e.g. UMBRA__LISTEN__TLS_PORT=5061.";
+    CFG_ADMIN_TOKEN = "UMB-CFG016", "admin address without token", sip None, ms None,
+        cause "[admin] http is not a loopback address, and there is no `token_file`.", exchange "", lync "", umbra "Set `token_file`, or listen on 127.0.0.1.";
+    CFG_HOSTING_PROVIDER = "UMB-CFG017", "hosting provider cannot serve UM", sip None, ms None,
+        cause "A provider used for UM must be enabled, share the address space, host no users and not be local.",
+        exchange "", lync "Set-CsHostingProvider -Enabled $true -EnabledSharedAddressSpace $true -HostsOCSUsers $false -IsLocal $false.", umbra "";
+    CFG_HOSTED_POLICY = "UMB-CFG018", "hosted voice mail policy without destination", sip None, ms None,
+        cause "A hosted voice mail policy needs a destination; Lync's cmdlet accepts none and enabling users fails later.",
+        exchange "", lync "Set-CsHostedVoicemailPolicy -Destination <fqdn> -Organization <domain>.", umbra "";
+    CFG_NOT_FQDN = "UMB-CFG019", "not a fully qualified name", sip None, ms None,
+        cause "The value must be a DNS name with at least one dot, no wildcard, no address.", exchange "", lync "", umbra "Write the full name as it stands in the certificate.";
+    CFG_RTP_EPHEMERAL = "UMB-CFG020", "RTP ports overlap the kernel's ephemeral range", sip None, ms None,
+        cause "The kernel may give a port of the range to an outgoing connection.", exchange "", lync "", umbra "Choose a range below 32768, or narrow net.ipv4.ip_local_port_range.";
+    CFG_FAX = "UMB-CFG021", "fax on a SIP URI dial plan", sip None, ms None,
+        cause "Users of a SIP URI dial plan cannot receive fax: a Mediation Server carries no T.38.", exchange "Set-UMDialPlan <plan> -FaxEnabled $false.", lync "", umbra "Remove `fax_enabled`.";
+    CFG_NOT_YET = "UMB-CFG022", "setting has no effect yet", sip None, ms None,
+        cause "The key is part of the documented shape, but this version does not act on it.", exchange "", lync "", umbra "Keep it for later versions, or remove it.";
+    CFG_PORT_CLASH = "UMB-CFG023", "two listeners on one port", sip None, ms None,
+        cause "The TCP, TLS and admin listeners need ports of their own.", exchange "", lync "", umbra "Change one of the ports.";
+    CFG_NO_LISTENER = "UMB-CFG024", "startup mode needs a TLS section", sip None, ms None,
+        cause "`startup_mode` is TLS or Dual, but there is no [tls] section to take certificate and key from.", exchange "", lync "", umbra "Add [tls], or set `startup_mode = \"TCP\"`.";
+    CFG_BACKEND = "UMB-CFG025", "TLS backend not in this build", sip None, ms None,
+        cause "`backend = \"openssl\"` needs a build with that feature.", exchange "", lync "", umbra "Use `rustls`, or a build with the feature `openssl`.";
+    CFG_PLAN_UNUSED = "UMB-CFG026", "nothing leads to this dial plan", sip None, ms None,
+        cause "No hunt group names the plan; only a phone-context in the URI can reach it.", exchange "New-UMHuntGroup -UMDialPlan <plan>.", lync "", umbra "Add a [[hunt_group]].";
+}

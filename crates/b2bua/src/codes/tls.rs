@@ -1,0 +1,47 @@
+//! `UMB-TLS`: certificates and handshakes, ours and the peers'.
+
+use super::registry;
+
+registry! {
+    NO_CLIENT_CERTIFICATE = "UMB-TLS001", "peer presented no certificate", sip None, ms None,
+        cause "Mutual TLS: every peer must present a certificate; this one sent none.",
+        exchange "Assign a certificate to the UM services.", lync "Assign a certificate to the Front End: Set-CsCertificate -Type Default.", umbra "";
+    UNTRUSTED_CHAIN = "UMB-TLS002", "certificate chain is not trusted", sip None, ms None,
+        cause "The peer's certificate does not end in a root listed in `trusted_roots`.",
+        exchange "Send intermediate certificates along, or use the same CA as Lync.", lync "Send intermediate certificates along.", umbra "Add the issuing root to `trusted_roots` in [tls].";
+    NAME_MISMATCH = "UMB-TLS003", "certificate is for another name", sip None, ms None,
+        cause "The certificate's names do not include the server that was called.",
+        exchange "Request a certificate whose subject is the server's FQDN.", lync "", umbra "Check that the server's `name` is the FQDN in its certificate.";
+    WILDCARD_SUBJECT = "UMB-TLS004", "wildcard subject", sip None, ms None,
+        cause "The subject name is a wildcard. Deposits seem to work, but message waiting and Play-on-Phone silently break; a wildcard is tolerated among the SANs only.",
+        exchange "Reissue for the FQDN and assign it to the UM services.", lync "Reissue for the pool's FQDN.", umbra "Reissue the gateway's certificate for `fqdn`.";
+    EXPIRED = "UMB-TLS005", "certificate outside its lifetime", sip None, ms None,
+        cause "The certificate is expired or not yet valid, or a clock is wrong.",
+        exchange "Renew it, assign it to the UM services, restart them.", lync "Renew it and run Set-CsCertificate.", umbra "Renew the file named by `certificate`.";
+    WEAK_KEY = "UMB-TLS006", "weak key", sip None, ms None,
+        cause "An RSA key of less than 2048 bits.", exchange "", lync "", umbra "Issue a certificate with RSA 2048 or more, or ECDSA P-256.";
+    WRONG_PURPOSE = "UMB-TLS007", "certificate lacks the server-authentication purpose", sip None, ms None,
+        cause "The extended key usage does not contain serverAuth; Lync and Exchange refuse it.", exchange "", lync "", umbra "Reissue from a web-server template.";
+    KEY_MISMATCH = "UMB-TLS008", "private key does not belong to the certificate", sip None, ms None,
+        cause "`certificate` and `private_key` are not a pair.", exchange "", lync "", umbra "Name the key that the certificate was requested with.";
+    FILE_UNUSABLE = "UMB-TLS009", "certificate or key file cannot be used", sip None, ms None,
+        cause "The file is missing, unreadable, or holds no PEM object of the expected kind.", exchange "", lync "", umbra "Give PEM files; relative paths start at the folder of the configuration file.";
+    HANDSHAKE_FAILED = "UMB-TLS010", "TLS handshake failed", sip None, ms None,
+        cause "The peer broke the handshake off, spoke no TLS, or was too slow.", exchange "", lync "", umbra "";
+    SUBJECT_NOT_FQDN = "UMB-TLS011", "certificate subject is not the gateway's FQDN", sip None, ms None,
+        cause "Lync and Exchange know the gateway by the subject of its certificate, which must equal `fqdn`.",
+        exchange "", lync "", umbra "Reissue with the FQDN as subject CN and as first SAN.";
+    PSS_SIGNATURE = "UMB-TLS012", "certificate signed with RSASSA-PSS", sip None, ms None,
+        cause "Lync does not accept RSASSA-PSS signatures.", exchange "", lync "", umbra "Let the CA sign with PKCS #1 v1.5 (sha256RSA).";
+    NO_CRL_POINT = "UMB-TLS013", "no CRL distribution point", sip None, ms None,
+        cause "Lync checks revocation and wants a distribution point in the certificate.", exchange "", lync "", umbra "Issue from a CA that publishes CRLs; labs may ignore this.";
+    NO_COMMON_SUITE = "UMB-TLS014", "no cipher suite in common", sip None, ms None,
+        cause "Windows Server 2012 R2 and older offer ECDHE_RSA with CBC only, which rustls does not have; older ones stop at TLS 1.0.",
+        exchange "Use an ECDSA certificate, or a newer Windows.", lync "", umbra "Use a build with the openssl backend for this peer.";
+    EXPIRES_SOON = "UMB-TLS015", "certificate expires soon", sip None, ms None,
+        cause "The gateway's certificate ends within 30 days.", exchange "", lync "", umbra "Renew it; a reload picks it up without dropping calls.";
+    ROOT_MISSING = "UMB-TLS016", "certificate's issuer is not among the trusted roots", sip None, ms None,
+        cause "The gateway's own chain does not lead to a root in `trusted_roots`; peers that share those roots would refuse it.", exchange "", lync "", umbra "Append intermediates to `certificate`, and list the root.";
+    CLIENT_CERTIFICATE_BAD = "UMB-TLS017", "peer's certificate refused", sip None, ms None,
+        cause "The certificate could not be parsed or breaks a rule of RFC 5280.", exchange "", lync "", umbra "";
+}
