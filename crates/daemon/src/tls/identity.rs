@@ -1,0 +1,137 @@
+//! Our own certificate and the roots we trust, read from PEM files. Owns the check that key and certificate belong
+//! together; refuses to know who will see them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::names::PresentedNames;
+
+/// Certificates in one file, at most.
+pub const CHAIN_LENGTH_MAX: usize = 16;
+/// Roots in all files together, at most.
+pub const ROOTS_MAX: usize = 1024;
+/// Longest PEM file read.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Why TLS cannot be set up from the given files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A file is longer than any certificate file.
+    #[error("{}: longer than {FILE_BYTES_MAX} bytes", .0.display())]
+    TooLong(PathBuf),
+    /// No PEM section of the wanted sort, or a broken one.
+    #[error("{}: {what}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The private key is of another certificate.
+    #[error("{}: the private key does not belong to the certificate {}", key.display(), certificate.display())]
+    KeyMismatch {
+        /// Key file.
+        key: PathBuf,
+        /// Certificate file.
+        certificate: PathBuf,
+    },
+    /// rustls refuses it.
+    #[error("{}: {what}", path.display())]
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Our certificate chain with its private key, and the names it stands for.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub(super) certified: Arc<CertifiedKey>,
+    names: Vec<String>,
+}
+
+impl Identity {
+    /// Loads a chain (leaf first) and its key; both PEM.
+    pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, TlsError> {
+        let chain = certificates(certificate, CHAIN_LENGTH_MAX)?;
+        let leaf = chain.first().ok_or_else(|| pem(certificate, "holds no certificate"))?;
+        let names = PresentedNames::of(leaf).map_err(|rejection| TlsError::Unusable {
+            path: certificate.into(),
+            what: rejection.to_string(),
+        })?;
+        let key = PrivateKeyDer::from_pem_slice(&read(private_key)?)
+            .map_err(|_| pem(private_key, "holds no private key"))?;
+        let certified =
+            CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => {
+                    TlsError::KeyMismatch { key: private_key.into(), certificate: certificate.into() }
+                }
+                other => TlsError::Unusable { path: private_key.into(), what: other.to_string() },
+            })?;
+        Ok(Self { certified: Arc::new(certified), names: names.all() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(certified: CertifiedKey) -> Self {
+        Self { certified: Arc::new(certified), names: Vec::new() }
+    }
+
+    /// The names of the certificate, SAN first.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+/// Loads every trusted root of the files.
+pub fn load_roots(paths: &[PathBuf]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for path in paths {
+        let certificates = certificates(path, ROOTS_MAX)?;
+        if certificates.is_empty() {
+            return Err(pem(path, "holds no certificate"));
+        }
+        for certificate in certificates {
+            roots
+                .add(certificate)
+                .map_err(|error| TlsError::Unusable { path: path.clone(), what: error.to_string() })?;
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path, count_max: usize) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).take(count_max + 1).collect();
+    match found {
+        Ok(found) if found.len() > count_max => Err(pem(path, "holds too many certificates")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(pem(path, &error.to_string())),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |source| TlsError::Read { path: path.into(), source };
+    if std::fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+        return Err(TlsError::TooLong(path.into()));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+fn pem(path: &Path, what: &str) -> TlsError {
+    TlsError::Pem { path: path.into(), what: what.to_owned() }
+}

@@ -1,0 +1,31 @@
+//! TLS as this product needs it: our own identity, the roots both sides trust, and who the far end is. Owns every
+//! decision about certificates; refuses to know sockets, SIP and the policy behind a name.
+
+mod context;
+mod identity;
+mod names;
+mod reject;
+mod verify;
+
+pub use context::{TlsContext, TlsFiles};
+pub use identity::{Identity, TlsError, load_roots};
+pub use names::{NameSource, PresentedNames};
+pub use reject::{HandshakeFailure, PeerRejection};
+pub use verify::{KnownPeers, VerifiedPeer};
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// The one crypto provider of the process (aws-lc-rs), handed to every TLS configuration explicitly.
+pub fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+}
+
+/// Makes aws-lc-rs the provider of the process. Calling it again changes nothing.
+pub fn install_provider() {
+    // A second installation reports the provider that is already there; that is the one we want.
+    let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
