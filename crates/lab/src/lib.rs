@@ -2,6 +2,7 @@
 //! caller side ([`frontend`]) and their sockets ([`shell`]). Refuses to know the gateway: it never uses the `b2bua` crate, so it cannot
 //! share its mistakes.
 
+pub mod audio;
 pub mod frontend;
 pub mod pki;
 pub mod shell;
