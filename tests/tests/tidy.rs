@@ -137,7 +137,8 @@ fn sans_io_packages_reach_no_runtime_even_indirectly() {
     let names: BTreeMap<&str, &str> =
         packages.iter().map(|p| (p["id"].as_str().unwrap(), p["name"].as_str().unwrap())).collect();
     let nodes = meta["resolve"]["nodes"].as_array().unwrap();
-    let edges: BTreeMap<&str, Vec<&str>> = nodes.iter().map(|n| (n["id"].as_str().unwrap(), normal_edges(n))).collect();
+    let edges: BTreeMap<&str, Vec<&str>> =
+        nodes.iter().map(|n| (n["id"].as_str().unwrap(), normal_edges(n))).collect();
     for start in SANS_IO {
         let id = names.iter().find(|(_, name)| *name == start).map(|(id, _)| *id).unwrap();
         // webrtc-srtp brings runtime types of its own; only the relay may hold it, so the relay is a border here.
@@ -148,7 +149,8 @@ fn sans_io_packages_reach_no_runtime_even_indirectly() {
 }
 
 fn normal_edges(node: &serde_json::Value) -> Vec<&str> {
-    let is_normal = |dep: &&serde_json::Value| dep["dep_kinds"].as_array().unwrap().iter().any(|k| k["kind"].is_null());
+    let is_normal =
+        |dep: &&serde_json::Value| dep["dep_kinds"].as_array().unwrap().iter().any(|k| k["kind"].is_null());
     node["deps"].as_array().unwrap().iter().filter(is_normal).map(|d| d["pkg"].as_str().unwrap()).collect()
 }
 
@@ -205,7 +207,8 @@ fn sans_io_folders_name_no_clock_socket_task_or_file() {
 #[test]
 fn no_source_file_is_longer_than_the_limit() {
     let lengths = rust_files().into_iter().map(|p| (std::fs::read_to_string(&p).unwrap().lines().count(), p));
-    let long: Vec<_> = lengths.filter(|(n, _)| *n > FILE_LINES_MAX).map(|(n, p)| format!("{} {n}", shown(&p))).collect();
+    let long: Vec<_> =
+        lengths.filter(|(n, _)| *n > FILE_LINES_MAX).map(|(n, p)| format!("{} {n}", shown(&p))).collect();
     assert!(long.is_empty(), "longer than {FILE_LINES_MAX} lines: {long:?}");
 }
 

@@ -1,0 +1,141 @@
+//! The four sockets and the session of one call.
+//!
+//! Owns binding, receiving and sending. Refuses to know other calls and the poller's tokens.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use mio::net::UdpSocket;
+use relay::{Channel, PacketBuffer, Plan, PlanError, Session, SessionStats, Side, Verdict};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Octets the kernel may hold for one socket: about half a second of speech in packets of 20 ms.
+const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+/// Packets read from one socket before others get their turn.
+const BATCH_PACKETS: usize = 32;
+
+/// Which socket of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) side: Side,
+    pub(super) channel: Channel,
+}
+
+impl Slot {
+    pub(super) const ALL: [Slot; 4] = [
+        Slot { side: Side::A, channel: Channel::Rtp },
+        Slot { side: Side::A, channel: Channel::Rtcp },
+        Slot { side: Side::B, channel: Channel::Rtp },
+        Slot { side: Side::B, channel: Channel::Rtcp },
+    ];
+
+    fn index(self) -> usize {
+        let channel = match self.channel {
+            Channel::Rtp => 0,
+            Channel::Rtcp => 1,
+        };
+        match self.side {
+            Side::A => channel,
+            Side::B => 2 + channel,
+        }
+    }
+}
+
+/// An even port and the odd one above it, bound.
+pub(super) struct Pair {
+    pub(super) port: u16,
+    pub(super) rtp: UdpSocket,
+    pub(super) rtcp: UdpSocket,
+}
+
+impl Pair {
+    pub(super) fn bind(address: IpAddr, port: u16) -> io::Result<Self> {
+        Ok(Pair { port, rtp: bind((address, port).into())?, rtcp: bind((address, port + 1).into())? })
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// What is left in a socket after a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// Nothing: the poller will tell of more.
+    Drained,
+    /// Perhaps more: the poller will stay silent about it.
+    More,
+}
+
+/// A call's media.
+pub(super) struct Call<K> {
+    pub(super) key: K,
+    pub(super) sockets: [UdpSocket; 4],
+    pub(super) ports: [u16; 2],
+    pub(super) session: Option<Box<Session>>,
+}
+
+impl<K> Call<K> {
+    pub(super) fn new(key: K, a: Pair, b: Pair) -> Self {
+        let ports = [a.port, b.port];
+        Call { key, sockets: [a.rtp, a.rtcp, b.rtp, b.rtcp], ports, session: None }
+    }
+
+    pub(super) fn apply(&mut self, plan: Plan, now: Instant) -> Result<(), PlanError> {
+        match &mut self.session {
+            Some(session) => session.apply(plan, now),
+            None => {
+                self.session = Some(Box::new(Session::new(plan, now)?));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> SessionStats {
+        self.session.as_ref().map(|session| session.stats()).unwrap_or_default()
+    }
+
+    /// Relays a batch from one socket; counts in `unsent` what the kernel did not take.
+    pub(super) fn relay_batch(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        packet: &mut PacketBuffer,
+        unsent: &mut u64,
+    ) -> Batch {
+        for _ in 0..BATCH_PACKETS {
+            let Some(socket) = self.sockets.get(slot.index()) else { return Batch::Drained };
+            match socket.recv_from(packet.space()) {
+                Ok((length, from)) => {
+                    packet.set_len(length);
+                    *unsent += u64::from(!self.relay(now, slot, from, packet));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Batch::Drained,
+                // Interrupted, or an ICMP error of an earlier packet: the next receive may work.
+                Err(_) => {}
+            }
+        }
+        Batch::More
+    }
+
+    /// False only if a packet that was to be sent was not taken by the kernel.
+    fn relay(&mut self, now: Instant, slot: Slot, from: SocketAddr, packet: &mut PacketBuffer) -> bool {
+        // Before the first plan nobody may send anything.
+        let Some(session) = &mut self.session else { return true };
+        match session.handle_packet(now, slot.side, slot.channel, from, packet) {
+            Verdict::Drop(why) => {
+                tracing::trace!(side = %slot.side, why = why.name(), "packet dropped");
+                true
+            }
+            Verdict::Forward { side, channel, to } => {
+                let out = Slot { side, channel };
+                self.sockets.get(out.index()).is_some_and(|socket| socket.send_to(packet.as_slice(), to).is_ok())
+            }
+        }
+    }
+}

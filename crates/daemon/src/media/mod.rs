@@ -1,0 +1,291 @@
+//! Media threads: the real sockets under the sans-IO relay.
+//!
+//! Owns the worker threads and how to speak with them: commands go in through bounded channels, reports
+//! come out through one. Each call lives on one worker, which alone owns its ports, sockets, session and
+//! buffer. Refuses to know signalling: a call is a key, a plan is what [`relay`] defines.
+
+mod call;
+mod ports;
+mod worker;
+
+use std::fmt::Debug;
+use std::hash::{BuildHasher, Hash};
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mio::Waker;
+use relay::{Fact, Plan, PlanError, SessionStats};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use worker::Worker;
+
+/// Commands that may wait for one worker.
+const COMMANDS_MAX: usize = 4_096;
+/// Reports that may wait to be read.
+const REPORTS_MAX: usize = 4_096;
+/// Worker threads at most.
+pub const WORKERS_MAX: usize = 64;
+
+/// What the media threads need to know.
+#[derive(Debug, Clone)]
+pub struct MediaConfig {
+    /// Address the RTP and RTCP ports are bound to.
+    pub address: IpAddr,
+    /// Ports to use; RTP takes the even ones, RTCP the odd ones above them.
+    pub ports: RangeInclusive<u16>,
+    /// Threads, 1 to [`WORKERS_MAX`].
+    pub workers: usize,
+    /// How long a released port pair rests before reuse.
+    pub rest: Duration,
+}
+
+/// The four ports of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaPorts {
+    /// RTP toward the caller.
+    pub a_rtp: u16,
+    /// RTCP toward the caller.
+    pub a_rtcp: u16,
+    /// RTP toward the callee.
+    pub b_rtp: u16,
+    /// RTCP toward the callee.
+    pub b_rtcp: u16,
+}
+
+/// Why a call got no ports.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MediaFailure {
+    /// Every port pair of the worker is in use or resting.
+    #[error("no RTP ports left ({resting} pairs are resting)")]
+    PortsExhausted {
+        /// Pairs that will come back after their rest.
+        resting: usize,
+    },
+    /// The operating system gave no socket.
+    #[error("no socket for RTP: {0}")]
+    Socket(String),
+    /// The call has ports already.
+    #[error("the call has RTP ports already")]
+    AlreadyAllocated,
+}
+
+/// What the media threads say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MediaReport<K> {
+    /// Answer to [`MediaPool::allocate`].
+    Ready {
+        /// The call.
+        call: K,
+        /// Its ports.
+        result: Result<MediaPorts, MediaFailure>,
+    },
+    /// Something happened to the media of a call.
+    Fact {
+        /// The call.
+        call: K,
+        /// What happened.
+        fact: Fact,
+        /// The counters at that moment.
+        stats: Box<SessionStats>,
+    },
+    /// A plan was not carried out; what was in force before goes on.
+    PlanRefused {
+        /// The call.
+        call: K,
+        /// Why.
+        error: PlanError,
+    },
+    /// Relaying a packet of this call failed badly; its ports are closed.
+    Failed {
+        /// The call.
+        call: K,
+    },
+    /// Answer to [`MediaPool::release`]: ports closed, final counters.
+    Released {
+        /// The call.
+        call: K,
+        /// All zero if no plan was ever applied.
+        stats: Box<SessionStats>,
+    },
+}
+
+/// Why the media threads do not start, or take no more.
+#[derive(Debug, Error)]
+pub enum MediaError {
+    /// The port range holds less than two even/odd pairs for each worker.
+    #[error("the RTP port range has {pairs} even/odd pairs, too few for {workers} workers (a call takes two)")]
+    RangeTooSmall {
+        /// Pairs in the range.
+        pairs: usize,
+        /// Workers asked for.
+        workers: usize,
+    },
+    /// Not 1 to [`WORKERS_MAX`].
+    #[error("{0} media workers; 1 to {WORKERS_MAX} are possible")]
+    Workers(usize),
+    /// The operating system refused a thread or a poller.
+    #[error("media threads cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The worker has too much to do to take another call.
+    #[error("the media worker is overloaded")]
+    Overloaded,
+    /// The worker has ended.
+    #[error("the media worker has ended")]
+    Ended,
+}
+
+enum Command<K> {
+    Allocate { call: K },
+    Apply { call: K, plan: Box<Plan> },
+    Release { call: K },
+    Shutdown,
+}
+
+/// Counters of all workers together.
+#[derive(Debug, Default)]
+pub struct MediaGauges {
+    calls: AtomicUsize,
+    unsent: AtomicU64,
+    unreported: AtomicU64,
+}
+
+impl MediaGauges {
+    /// Calls that hold ports now.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Packets the operating system did not take.
+    pub fn unsent(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    /// Facts that were lost because nobody read them in time.
+    pub fn unreported(&self) -> u64 {
+        self.unreported.load(Ordering::Relaxed)
+    }
+}
+
+struct Handle<K> {
+    commands: SyncSender<Command<K>>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The media threads.
+pub struct MediaPool<K> {
+    workers: Vec<Handle<K>>,
+    hasher: std::hash::RandomState,
+    gauges: Arc<MediaGauges>,
+}
+
+impl<K: Copy + Eq + Hash + Debug + Send + 'static> MediaPool<K> {
+    /// Starts the threads; the receiver yields what they report.
+    pub fn start(config: &MediaConfig) -> Result<(Self, mpsc::Receiver<MediaReport<K>>), MediaError> {
+        let workers = config.workers;
+        if workers == 0 || workers > WORKERS_MAX {
+            return Err(MediaError::Workers(workers));
+        }
+        let pairs = ports::pairs(&config.ports).count();
+        if pairs < workers * 2 {
+            return Err(MediaError::RangeTooSmall { pairs, workers });
+        }
+        let (reports, receiver) = mpsc::channel(REPORTS_MAX);
+        let gauges = Arc::new(MediaGauges::default());
+        let mut pool =
+            MediaPool { workers: Vec::new(), hasher: std::hash::RandomState::new(), gauges: gauges.clone() };
+        for number in 0..workers {
+            pool.workers.push(spawn(config, number, reports.clone(), gauges.clone())?);
+        }
+        Ok((pool, receiver))
+    }
+
+    /// Asks for ports; a [`MediaReport::Ready`] follows.
+    pub fn allocate(&self, call: K) -> Result<(), MediaError> {
+        let worker = self.worker(&call)?;
+        match worker.commands.try_send(Command::Allocate { call }) {
+            Ok(()) => wake(worker),
+            Err(TrySendError::Full(_)) => Err(MediaError::Overloaded),
+            Err(TrySendError::Disconnected(_)) => Err(MediaError::Ended),
+        }
+    }
+
+    /// Puts a plan into force, the first or another; unknown calls are ignored.
+    pub fn apply(&self, call: K, plan: Box<Plan>) -> Result<(), MediaError> {
+        self.tell(&call, Command::Apply { call, plan })
+    }
+
+    /// Closes the ports of a call; a [`MediaReport::Released`] follows, unless the call is unknown.
+    pub fn release(&self, call: K) -> Result<(), MediaError> {
+        self.tell(&call, Command::Release { call })
+    }
+
+    /// Counters of all workers together.
+    pub fn gauges(&self) -> Arc<MediaGauges> {
+        self.gauges.clone()
+    }
+
+    /// Ends and joins the threads; every port is closed when this returns.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    /// Waits while the worker's queue is full: unlike a new call, a plan or a release cannot be refused.
+    fn tell(&self, call: &K, command: Command<K>) -> Result<(), MediaError> {
+        let worker = self.worker(call)?;
+        worker.commands.send(command).map_err(|_| MediaError::Ended)?;
+        wake(worker)
+    }
+
+    fn worker(&self, call: &K) -> Result<&Handle<K>, MediaError> {
+        let at = self.hasher.hash_one(call) as usize % self.workers.len().max(1);
+        self.workers.get(at).ok_or(MediaError::Ended)
+    }
+}
+
+impl<K> MediaPool<K> {
+    fn end(&mut self) {
+        for worker in &self.workers {
+            // A worker that has ended already needs no telling.
+            let _ = worker.commands.send(Command::Shutdown);
+            let _ = worker.waker.wake();
+        }
+        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+            if thread.join().is_err() {
+                tracing::error!("a media worker had panicked");
+            }
+        }
+    }
+}
+
+impl<K> Drop for MediaPool<K> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn wake<K>(worker: &Handle<K>) -> Result<(), MediaError> {
+    worker.waker.wake().map_err(MediaError::System)
+}
+
+fn spawn<K: Copy + Eq + Hash + Debug + Send + 'static>(
+    config: &MediaConfig,
+    number: usize,
+    reports: mpsc::Sender<MediaReport<K>>,
+    gauges: Arc<MediaGauges>,
+) -> Result<Handle<K>, MediaError> {
+    let (commands, receiver) = sync_channel(COMMANDS_MAX);
+    let (mut worker, waker) = Worker::new(config, number, receiver, reports, gauges)?;
+    let thread = std::thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
+    Ok(Handle { commands, waker: Arc::new(waker), thread: Some(thread) })
+}
+
+#[cfg(test)]
+mod tests;

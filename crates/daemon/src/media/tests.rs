@@ -1,0 +1,295 @@
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+use relay::{
+    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Protection, Session, Side,
+    Suite, Verdict,
+};
+
+use super::*;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// How long a packet may take that must come.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a packet is waited for that must not come.
+const QUIET: Duration = Duration::from_millis(150);
+
+type Reports = mpsc::Receiver<MediaReport<u32>>;
+
+fn pool(ports: RangeInclusive<u16>) -> (MediaPool<u32>, Reports) {
+    let config = MediaConfig { address: LOCALHOST, ports, workers: 1, rest: Duration::from_secs(60) };
+    MediaPool::start(&config).unwrap()
+}
+
+fn report(reports: &mut Reports) -> MediaReport<u32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() })
+}
+
+fn ready(reports: &mut Reports) -> Result<MediaPorts, MediaFailure> {
+    match report(reports) {
+        MediaReport::Ready { result, .. } => result,
+        other => panic!("{other:?} instead of ports"),
+    }
+}
+
+/// A phone, or somebody who would like to be one.
+struct Phone {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+}
+
+impl Phone {
+    fn new() -> Self {
+        let socket = || {
+            let socket = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        Phone { rtp: socket(), rtcp: socket() }
+    }
+
+    fn leg(&self, protection: Protection) -> LegPlan {
+        LegPlan {
+            remote_rtp: self.rtp.local_addr().unwrap(),
+            remote_rtcp: self.rtcp.local_addr().unwrap(),
+            rtcp_mux: false,
+            protection,
+            direction: Direction::SendRecv,
+            latch: LatchRule::default(),
+            formats: vec![0, 101],
+        }
+    }
+}
+
+fn send(socket: &UdpSocket, packet: &[u8], port: u16) {
+    socket.send_to(packet, (LOCALHOST, port)).unwrap();
+}
+
+fn receive(socket: &UdpSocket) -> (Vec<u8>, u16) {
+    let mut bytes = [0; 2048];
+    let (length, from) = socket.recv_from(&mut bytes).unwrap();
+    (bytes[..length].to_vec(), from.port())
+}
+
+fn assert_hears_nothing(socket: &UdpSocket) {
+    socket.set_read_timeout(Some(QUIET)).unwrap();
+    let heard = socket.recv_from(&mut [0; 2048]);
+    assert!(heard.is_err(), "{heard:?} was received");
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+}
+
+fn speech(sequence: u16, ssrc: u32) -> Vec<u8> {
+    let mut packet = vec![0x80, 0];
+    packet.extend(sequence.to_be_bytes());
+    packet.extend((u32::from(sequence) * 160).to_be_bytes());
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend((0..160u8).map(|octet| octet ^ sequence as u8));
+    packet
+}
+
+fn receiver_report(ssrc: u32) -> Vec<u8> {
+    let mut packet = vec![0x80, 201, 0, 1];
+    packet.extend(ssrc.to_be_bytes());
+    packet
+}
+
+fn key(fill: u8, mki: Option<u128>) -> KeyParams {
+    KeyParams {
+        suite: Suite::AesCm128HmacSha1_80,
+        key: MasterKey::new([fill; 16], [!fill; 14]),
+        mki: mki.map(|value| Mki::from_value(value, 1).unwrap()),
+    }
+}
+
+/// What a phone keeps of its own: seals what it says, opens what it hears.
+struct Stack {
+    session: Session,
+    inside: SocketAddr,
+    outside: SocketAddr,
+}
+
+impl Stack {
+    fn new(says: &KeyParams, hears: &KeyParams) -> Self {
+        let at = |port| SocketAddr::from((LOCALHOST, port));
+        let leg = |port, protection| LegPlan { remote_rtp: at(port), remote_rtcp: at(port), ..Phone::new().leg(protection) };
+        let sealed = Protection::Sealed { inbound: hears.clone(), outbound: says.clone() };
+        let plan = Plan { a: leg(1, Protection::Clear), b: leg(2, sealed), inactivity: Duration::ZERO };
+        Stack { session: Session::new(plan, std::time::Instant::now()).unwrap(), inside: at(1), outside: at(2) }
+    }
+
+    fn seal(&mut self, channel: Channel, packet: &[u8]) -> Vec<u8> {
+        self.pass(Side::A, channel, packet)
+    }
+
+    fn open(&mut self, channel: Channel, packet: &[u8]) -> Vec<u8> {
+        self.pass(Side::B, channel, packet)
+    }
+
+    fn pass(&mut self, side: Side, channel: Channel, packet: &[u8]) -> Vec<u8> {
+        let from = if side == Side::A { self.inside } else { self.outside };
+        let mut buffer = PacketBuffer::new();
+        assert!(buffer.fill(packet));
+        let verdict = self.session.handle_packet(std::time::Instant::now(), side, channel, from, &mut buffer);
+        assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+        buffer.as_slice().to_vec()
+    }
+}
+
+fn plan(a: LegPlan, b: LegPlan) -> Box<Plan> {
+    Box::new(Plan { a, b, inactivity: Duration::from_secs(30) })
+}
+
+/// A call is ready for packets when the worker has carried out the plan before them.
+fn connect(pool: &MediaPool<u32>, reports: &mut Reports, call: u32, plan: Box<Plan>) -> MediaPorts {
+    pool.allocate(call).unwrap();
+    let ports = ready(reports).unwrap();
+    pool.apply(call, plan).unwrap();
+    // A second allocation is answered after the plan, whatever the answer.
+    pool.allocate(call).unwrap();
+    assert_eq!(ready(reports), Err(MediaFailure::AlreadyAllocated));
+    ports
+}
+
+#[test]
+fn clear_media_flows_both_ways_and_a_stranger_gets_nothing() {
+    let (pool, mut reports) = pool(41_000..=41_099);
+    let (a, b, stranger) = (Phone::new(), Phone::new(), Phone::new());
+    pool.allocate(1).unwrap();
+    let ports = ready(&mut reports).unwrap();
+    for port in [ports.a_rtp, ports.a_rtcp, ports.b_rtp, ports.b_rtcp] {
+        send(&stranger.rtp, &speech(1, 66), port); // before the call
+    }
+    let plan = Plan { inactivity: Duration::from_secs(30), a: a.leg(Protection::Clear), b: b.leg(Protection::Clear) };
+    pool.apply(1, Box::new(plan)).unwrap();
+    pool.allocate(1).unwrap();
+    assert!(ready(&mut reports).is_err());
+    // The stranger shares the loopback address, so the peers must be heard before it for the window to close.
+    for sequence in 0..20 {
+        send(&a.rtp, &speech(sequence, 1), ports.a_rtp);
+        assert_eq!(receive(&b.rtp), (speech(sequence, 1), ports.b_rtp));
+        send(&b.rtp, &speech(sequence, 2), ports.b_rtp);
+        assert_eq!(receive(&a.rtp), (speech(sequence, 2), ports.a_rtp));
+        for port in [ports.a_rtp, ports.b_rtp] {
+            send(&stranger.rtp, &speech(sequence, 66), port);
+            send(&stranger.rtp, b"?", port);
+        }
+    }
+    send(&a.rtcp, &receiver_report(1), ports.a_rtcp);
+    assert_eq!(receive(&b.rtcp), (receiver_report(1), ports.b_rtcp));
+    assert_hears_nothing(&stranger.rtp);
+    assert_hears_nothing(&a.rtp);
+    assert_hears_nothing(&b.rtp);
+    pool.release(1).unwrap();
+    let stats = loop {
+        match report(&mut reports) {
+            MediaReport::Released { stats, .. } => break stats,
+            MediaReport::Fact { fact, .. } => assert!(matches!(fact, Fact::FirstPacket { .. }), "{fact:?}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((stats.a.packets_received, stats.b.packets_sent, stats.b.rtcp_sent), (20, 20, 1));
+    assert_eq!((stats.a.dropped.total(), stats.b.dropped.total()), (40, 40));
+    send(&stranger.rtp, &speech(1, 66), ports.a_rtp); // after the call
+    assert_hears_nothing(&stranger.rtp);
+    pool.shutdown();
+}
+
+#[test]
+fn sealed_media_is_opened_and_sealed_again_with_the_other_legs_key() {
+    let (pool, mut reports) = pool(41_100..=41_199);
+    let (a, b, stranger) = (Phone::new(), Phone::new(), Phone::new());
+    let (from_a, to_a, from_b, to_b) = (key(1, Some(1)), key(2, Some(1)), key(3, None), key(4, None));
+    let sealed = |inbound: &KeyParams, outbound: &KeyParams| Protection::Sealed {
+        inbound: inbound.clone(),
+        outbound: outbound.clone(),
+    };
+    let plan = plan(a.leg(sealed(&from_a, &to_a)), b.leg(sealed(&from_b, &to_b)));
+    let ports = connect(&pool, &mut reports, 2, plan);
+    let (mut phone_a, mut phone_b) = (Stack::new(&from_a, &to_a), Stack::new(&from_b, &to_b));
+    for sequence in [65_534, 65_535, 0, 1] {
+        send(&stranger.rtp, &speech(sequence, 1), ports.a_rtp); // clear on a sealed leg
+        let said = phone_a.seal(Channel::Rtp, &speech(sequence, 1));
+        send(&a.rtp, &said, ports.a_rtp);
+        let (heard, _) = receive(&b.rtp);
+        assert_ne!(heard, said);
+        assert_eq!(phone_b.open(Channel::Rtp, &heard), speech(sequence, 1));
+        send(&b.rtp, &phone_b.seal(Channel::Rtp, &speech(sequence, 2)), ports.b_rtp);
+        let (heard, _) = receive(&a.rtp);
+        assert_eq!(phone_a.open(Channel::Rtp, &heard), speech(sequence, 2));
+        send(&stranger.rtp, &said, ports.a_rtp); // a replay from elsewhere
+    }
+    send(&a.rtcp, &receiver_report(1), ports.a_rtcp); // clear RTCP on a sealed leg
+    send(&a.rtcp, &phone_a.seal(Channel::Rtcp, &receiver_report(1)), ports.a_rtcp);
+    let (heard, from) = receive(&b.rtcp);
+    assert_eq!(phone_b.open(Channel::Rtcp, &heard), receiver_report(1));
+    assert_eq!(from, ports.b_rtcp);
+    assert_hears_nothing(&b.rtcp);
+    assert_hears_nothing(&stranger.rtp);
+    pool.shutdown();
+}
+
+#[test]
+fn sealed_and_clear_legs_talk_and_the_sealed_peer_may_move() {
+    let (pool, mut reports) = pool(41_200..=41_299);
+    let (a, b, elsewhere) = (Phone::new(), Phone::new(), Phone::new());
+    let (from_a, to_a) = (key(5, None), key(6, None));
+    let sealed = Protection::Sealed { inbound: from_a.clone(), outbound: to_a.clone() };
+    let ports = connect(&pool, &mut reports, 3, plan(a.leg(sealed), b.leg(Protection::Clear)));
+    let mut phone = Stack::new(&from_a, &to_a);
+    send(&b.rtp, &speech(9, 2), ports.b_rtp);
+    assert_eq!(phone.open(Channel::Rtp, &receive(&a.rtp).0), speech(9, 2));
+    send(&elsewhere.rtp, &phone.seal(Channel::Rtp, &speech(1, 1)), ports.a_rtp);
+    assert_eq!(receive(&b.rtp).0, speech(1, 1));
+    send(&b.rtp, &speech(10, 2), ports.b_rtp);
+    assert_eq!(phone.open(Channel::Rtp, &receive(&elsewhere.rtp).0), speech(10, 2));
+    assert_hears_nothing(&a.rtp);
+    pool.shutdown();
+}
+
+#[test]
+fn exhausted_ports_are_named_and_released_ones_rest() {
+    let (pool, mut reports) = pool(41_300..=41_305); // three pairs, a call takes two
+    pool.allocate(1).unwrap();
+    assert!(ready(&mut reports).is_ok());
+    pool.allocate(2).unwrap();
+    assert_eq!(ready(&mut reports), Err(MediaFailure::PortsExhausted { resting: 0 }));
+    pool.release(1).unwrap();
+    assert!(matches!(report(&mut reports), MediaReport::Released { call: 1, .. }));
+    pool.allocate(3).unwrap();
+    assert!(matches!(ready(&mut reports), Err(MediaFailure::PortsExhausted { resting: 2.. })));
+    assert_eq!(pool.gauges().calls(), 0);
+    pool.shutdown();
+}
+
+#[test]
+fn a_port_somebody_else_holds_is_passed_over() {
+    let taken = UdpSocket::bind((LOCALHOST, 41_403)).unwrap();
+    let (pool, mut reports) = pool(41_400..=41_405);
+    pool.allocate(1).unwrap();
+    let ports = ready(&mut reports).unwrap();
+    assert!(![ports.a_rtp, ports.b_rtp].contains(&41_402));
+    drop(taken);
+    pool.shutdown();
+}
+
+#[test]
+fn shutdown_closes_every_port() {
+    let (pool, mut reports) = pool(41_500..=41_599);
+    pool.allocate(1).unwrap();
+    let ports = ready(&mut reports).unwrap();
+    assert!(UdpSocket::bind((LOCALHOST, ports.b_rtcp)).is_err());
+    pool.shutdown();
+    for port in [ports.a_rtp, ports.a_rtcp, ports.b_rtp, ports.b_rtcp] {
+        assert!(UdpSocket::bind((LOCALHOST, port)).is_ok(), "{port} is still bound");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused() {
+    let config = |workers, ports| MediaConfig { address: LOCALHOST, ports, workers, rest: Duration::ZERO };
+    let start = |config| MediaPool::<u32>::start(&config).err();
+    assert!(matches!(start(config(0, 40_000..=40_999)), Some(MediaError::Workers(0))));
+    assert!(matches!(start(config(65, 40_000..=40_999)), Some(MediaError::Workers(65))));
+    let small = start(config(2, 40_000..=40_005));
+    assert!(matches!(small, Some(MediaError::RangeTooSmall { pairs: 3, workers: 2 })));
+}

@@ -1,0 +1,232 @@
+//! SRTP and SRTCP reference packets through the relay's front door: what a peer sends sealed must come
+//! out clear on the other leg octet for octet, what is sent clear must come out as the reference says,
+//! and what must fail must leave no trace.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use relay::{
+    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Plan, Protection,
+    Session, Side, Suite, Verdict, Why,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct File {
+    vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    id: String,
+    kind: String,
+    #[serde(default)]
+    suite: String,
+    #[serde(default)]
+    master_key: String,
+    #[serde(default)]
+    master_salt: String,
+    #[serde(default)]
+    mki: String,
+    #[serde(default)]
+    rtp: String,
+    #[serde(default)]
+    srtp: String,
+    #[serde(default)]
+    rtcp: String,
+    #[serde(default)]
+    srtcp: String,
+    #[serde(default)]
+    packets: serde_json::Value,
+    #[serde(default)]
+    rtcp_packets: Vec<RtcpPacket>,
+    #[serde(default)]
+    good: String,
+    #[serde(default)]
+    reject: Vec<Reject>,
+}
+
+#[derive(Deserialize)]
+struct RtpPacket {
+    rtp: String,
+    srtp: String,
+}
+
+#[derive(Deserialize)]
+struct RtcpPacket {
+    index: u32,
+    rtcp: String,
+    srtcp: String,
+}
+
+#[derive(Deserialize)]
+struct Reject {
+    name: String,
+    packet: String,
+}
+
+fn vectors(kind: &str) -> Vec<Vector> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/conformance/srtp/vectors.json");
+    let file: File = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let offered = |vector: &Vector| vector.suite.starts_with("AES_CM_128_HMAC_SHA1_");
+    file.vectors.into_iter().filter(|vector| vector.kind == kind && offered(vector)).collect()
+}
+
+fn octets(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks_exact(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+fn params(vector: &Vector) -> KeyParams {
+    let suite = match vector.suite.as_str() {
+        "AES_CM_128_HMAC_SHA1_80" => Suite::AesCm128HmacSha1_80,
+        "AES_CM_128_HMAC_SHA1_32" => Suite::AesCm128HmacSha1_32,
+        other => panic!("{other} is not offered"),
+    };
+    let inline = [octets(&vector.master_key), octets(&vector.master_salt)].concat();
+    let mki = octets(&vector.mki);
+    KeyParams {
+        suite,
+        key: MasterKey::from_inline(&inline).unwrap(),
+        mki: (!mki.is_empty()).then(|| Mki::new(&mki).unwrap()),
+    }
+}
+
+fn another_key() -> KeyParams {
+    KeyParams { suite: Suite::AesCm128HmacSha1_80, key: MasterKey::new([0x5A; 16], [0xC3; 14]), mki: None }
+}
+
+fn peer(side: Side) -> SocketAddr {
+    match side {
+        Side::A => ([127, 0, 0, 1], 4000).into(),
+        Side::B => ([127, 0, 0, 1], 5000).into(),
+    }
+}
+
+fn leg(side: Side, protection: Protection) -> LegPlan {
+    LegPlan {
+        remote_rtp: peer(side),
+        remote_rtcp: peer(side),
+        rtcp_mux: false,
+        protection,
+        direction: Direction::SendRecv,
+        latch: LatchRule::default(),
+        formats: Vec::new(),
+    }
+}
+
+/// A sealed leg A under `a`, a clear leg B.
+fn session(a: Protection) -> Session {
+    let plan = Plan { a: leg(Side::A, a), b: leg(Side::B, Protection::Clear), inactivity: Duration::ZERO };
+    Session::new(plan, Instant::now()).unwrap()
+}
+
+fn opening(vector: &Vector) -> Session {
+    session(Protection::Sealed { inbound: params(vector), outbound: another_key() })
+}
+
+fn sealing(vector: &Vector) -> Session {
+    session(Protection::Sealed { inbound: another_key(), outbound: params(vector) })
+}
+
+/// Passes one packet through; the octets that would be sent on.
+fn pass(session: &mut Session, side: Side, channel: Channel, packet: &str) -> Result<Vec<u8>, Why> {
+    let mut buffer = PacketBuffer::new();
+    assert!(buffer.fill(&octets(packet)));
+    match session.handle_packet(Instant::now(), side, channel, peer(side), &mut buffer) {
+        Verdict::Forward { side: to, .. } => {
+            assert_eq!(to, !side);
+            Ok(buffer.as_slice().to_vec())
+        }
+        Verdict::Drop(why) => Err(why),
+    }
+}
+
+#[test]
+fn single_srtp_packets_open_and_seal_as_the_reference() {
+    let vectors = vectors("srtp");
+    assert_eq!(vectors.len(), 2, "the file has one packet with an MKI and one without");
+    for vector in vectors {
+        let opened = pass(&mut opening(&vector), Side::A, Channel::Rtp, &vector.srtp);
+        assert_eq!(opened, Ok(octets(&vector.rtp)), "{}", vector.id);
+        let sealed = pass(&mut sealing(&vector), Side::B, Channel::Rtp, &vector.rtp);
+        assert_eq!(sealed, Ok(octets(&vector.srtp)), "{}", vector.id);
+    }
+}
+
+/// The reference RTCP packet claims more words than it has; that is the sealed side's secret until opened.
+#[test]
+fn single_srtcp_packets_whose_content_is_no_compound_are_not_forwarded() {
+    let vectors = vectors("srtcp");
+    assert_eq!(vectors.len(), 2);
+    for vector in vectors {
+        let opened = pass(&mut opening(&vector), Side::A, Channel::Rtcp, &vector.srtcp);
+        assert_eq!(opened, Err(Why::Malformed), "{}: authentic, yet no RTCP", vector.id);
+        let refused = pass(&mut sealing(&vector), Side::B, Channel::Rtcp, &vector.rtcp);
+        assert_eq!(refused, Err(Why::Malformed), "{}", vector.id);
+    }
+}
+
+#[test]
+fn sequences_open_and_seal_across_the_rollover_with_a_late_packet() {
+    let vectors = vectors("sequence");
+    assert_eq!(vectors.len(), 4);
+    for vector in vectors {
+        let (mut opening, mut sealing) = (opening(&vector), sealing(&vector));
+        let packets: Vec<RtpPacket> = serde_json::from_value(vector.packets.clone()).unwrap();
+        assert_eq!(packets.len(), 7);
+        for (at, packet) in packets.iter().enumerate() {
+            let opened = pass(&mut opening, Side::A, Channel::Rtp, &packet.srtp);
+            assert_eq!(opened, Ok(octets(&packet.rtp)), "{} packet {at}", vector.id);
+            let sealed = pass(&mut sealing, Side::B, Channel::Rtp, &packet.rtp);
+            assert_eq!(sealed, Ok(octets(&packet.srtp)), "{} packet {at}", vector.id);
+        }
+        for (at, packet) in packets.iter().enumerate() {
+            let again = pass(&mut opening, Side::A, Channel::Rtp, &packet.srtp);
+            assert!(again.is_err(), "{} packet {at} was replayed", vector.id);
+        }
+    }
+}
+
+#[test]
+fn srtcp_sequences_open_and_seal_with_a_ten_octet_tag() {
+    for vector in vectors("sequence") {
+        let (mut opening, mut sealing) = (opening(&vector), sealing(&vector));
+        for packet in &vector.rtcp_packets {
+            let opened = pass(&mut opening, Side::A, Channel::Rtcp, &packet.srtcp);
+            assert_eq!(opened, Ok(octets(&packet.rtcp)), "{} index {}", vector.id, packet.index);
+            let again = pass(&mut opening, Side::A, Channel::Rtcp, &packet.srtcp);
+            assert_eq!(again, Err(Why::Replayed), "{} index {}", vector.id, packet.index);
+        }
+        // Ours count from 1.
+        for packet in vector.rtcp_packets.iter().filter(|packet| packet.index > 0) {
+            let sealed = pass(&mut sealing, Side::B, Channel::Rtcp, &packet.rtcp);
+            assert_eq!(sealed, Ok(octets(&packet.srtcp)), "{} index {}", vector.id, packet.index);
+        }
+    }
+}
+
+#[test]
+fn packets_that_must_fail_are_counted_and_change_nothing() {
+    let vectors = vectors("negative");
+    assert_eq!(vectors.len(), 1);
+    for vector in vectors {
+        assert_eq!(vector.reject.len(), 12);
+        let mut session = opening(&vector);
+        for round in 0..3 {
+            for reject in &vector.reject {
+                let verdict = pass(&mut session, Side::A, Channel::Rtp, &reject.packet);
+                assert!(verdict.is_err(), "{} was forwarded in round {round}", reject.name);
+            }
+            let good = pass(&mut session, Side::A, Channel::Rtp, &vector.good);
+            match round {
+                0 => assert!(good.is_ok(), "the good packet passes after the bad ones"),
+                _ => assert_eq!(good, Err(Why::Replayed)),
+            }
+        }
+        let stats = session.stats();
+        assert_eq!(stats.a.packets_received, 1);
+        assert_eq!(stats.a.dropped.total(), 12 * 3 + 2);
+        assert_eq!(stats.b.packets_sent, 1);
+    }
+}
