@@ -134,7 +134,9 @@ impl<K> Call<K> {
             }
             Verdict::Forward { side, channel, to } => {
                 let out = Slot { side, channel };
-                self.sockets.get(out.index()).is_some_and(|socket| socket.send_to(packet.as_slice(), to).is_ok())
+                self.sockets
+                    .get(out.index())
+                    .is_some_and(|socket| socket.send_to(packet.as_slice(), to).is_ok())
             }
         }
     }

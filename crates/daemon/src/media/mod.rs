@@ -120,7 +120,9 @@ pub enum MediaReport<K> {
 #[derive(Debug, Error)]
 pub enum MediaError {
     /// The port range holds less than two even/odd pairs for each worker.
-    #[error("the RTP port range has {pairs} even/odd pairs, too few for {workers} workers (a call takes two)")]
+    #[error(
+        "the RTP port range has {pairs} even/odd pairs, too few for {workers} workers (a call takes two)"
+    )]
     RangeTooSmall {
         /// Pairs in the range.
         pairs: usize,

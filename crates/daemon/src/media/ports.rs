@@ -20,12 +20,7 @@ pub(super) struct Ports {
 
 impl Ports {
     /// Every `stride`-th pair of `range`, from the `offset`-th on.
-    pub(super) fn new(
-        range: &RangeInclusive<u16>,
-        share: Share,
-        rest: Duration,
-        random: StdRng,
-    ) -> Self {
+    pub(super) fn new(range: &RangeInclusive<u16>, share: Share, rest: Duration, random: StdRng) -> Self {
         let pairs = pairs(range).skip(share.offset).step_by(share.stride.max(1));
         Ports { free: pairs.collect(), resting: VecDeque::new(), rest, random }
     }
@@ -49,6 +44,11 @@ impl Ports {
     /// Takes a pair back; it rests from `now` on.
     pub(super) fn give_back(&mut self, now: Instant, port: u16) {
         self.resting.push_back((now, port));
+    }
+
+    /// Takes a pair back that nobody was told of; it needs no rest.
+    pub(super) fn put_back(&mut self, port: u16) {
+        self.free.push(port);
     }
 
     /// Pairs that are resting.

@@ -1,8 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use relay::{
-    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Protection, Session, Side,
-    Suite, Verdict,
+    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Protection, Session,
+    Side, Suite, Verdict,
 };
 
 use super::*;
@@ -111,10 +111,18 @@ struct Stack {
 impl Stack {
     fn new(says: &KeyParams, hears: &KeyParams) -> Self {
         let at = |port| SocketAddr::from((LOCALHOST, port));
-        let leg = |port, protection| LegPlan { remote_rtp: at(port), remote_rtcp: at(port), ..Phone::new().leg(protection) };
+        let leg = |port, protection| LegPlan {
+            remote_rtp: at(port),
+            remote_rtcp: at(port),
+            ..Phone::new().leg(protection)
+        };
         let sealed = Protection::Sealed { inbound: hears.clone(), outbound: says.clone() };
         let plan = Plan { a: leg(1, Protection::Clear), b: leg(2, sealed), inactivity: Duration::ZERO };
-        Stack { session: Session::new(plan, std::time::Instant::now()).unwrap(), inside: at(1), outside: at(2) }
+        Stack {
+            session: Session::new(plan, std::time::Instant::now()).unwrap(),
+            inside: at(1),
+            outside: at(2),
+        }
     }
 
     fn seal(&mut self, channel: Channel, packet: &[u8]) -> Vec<u8> {
@@ -159,7 +167,11 @@ fn clear_media_flows_both_ways_and_a_stranger_gets_nothing() {
     for port in [ports.a_rtp, ports.a_rtcp, ports.b_rtp, ports.b_rtcp] {
         send(&stranger.rtp, &speech(1, 66), port); // before the call
     }
-    let plan = Plan { inactivity: Duration::from_secs(30), a: a.leg(Protection::Clear), b: b.leg(Protection::Clear) };
+    let plan = Plan {
+        inactivity: Duration::from_secs(30),
+        a: a.leg(Protection::Clear),
+        b: b.leg(Protection::Clear),
+    };
     pool.apply(1, Box::new(plan)).unwrap();
     pool.allocate(1).unwrap();
     assert!(ready(&mut reports).is_err());

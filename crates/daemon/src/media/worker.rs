@@ -162,13 +162,12 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         let b = match self.bind_pair(now) {
             Ok(pair) => pair,
             Err(failure) => {
-                self.ports.give_back(now, a.port);
+                self.ports.put_back(a.port);
                 return Err(failure);
             }
         };
-        let ports =
-            MediaPorts { a_rtp: a.port, a_rtcp: a.port + 1, b_rtp: b.port, b_rtcp: b.port + 1 };
-        self.adopt(now, Call::new(key, a, b))?;
+        let ports = MediaPorts { a_rtp: a.port, a_rtcp: a.port + 1, b_rtp: b.port, b_rtcp: b.port + 1 };
+        self.adopt(Call::new(key, a, b))?;
         Ok(ports)
     }
 
@@ -191,13 +190,13 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         })
     }
 
-    fn adopt(&mut self, now: Instant, mut call: Call<K>) -> Result<(), MediaFailure> {
+    fn adopt(&mut self, mut call: Call<K>) -> Result<(), MediaFailure> {
         let at = self.vacant.pop().unwrap_or(self.calls.len());
         for (number, socket) in call.sockets.iter_mut().enumerate() {
             let token = Token(at * Slot::ALL.len() + number);
             if let Err(error) = self.poll.registry().register(socket, token, Interest::READABLE) {
                 for port in call.ports {
-                    self.ports.give_back(now, port);
+                    self.ports.put_back(port);
                 }
                 if at < self.calls.len() {
                     self.vacant.push(at);
@@ -262,7 +261,8 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
     fn on_tick(&mut self, now: Instant) {
         self.next_tick = now + TICK;
         for at in 0..self.calls.len() {
-            let session = self.calls.get_mut(at).and_then(Option::as_mut).and_then(|call| call.session.as_mut());
+            let session =
+                self.calls.get_mut(at).and_then(Option::as_mut).and_then(|call| call.session.as_mut());
             if let Some(session) = session
                 && session.poll_deadline().is_some_and(|due| due <= now)
             {
