@@ -42,8 +42,7 @@ impl PayloadType {
         Self { fmtp: Some("0-16".to_owned()), ..Self::new(pt, "telephone-event", 8000) }
     }
 
-    /// Whether this is the named encoding; names compare without case (RFC 8866 §6.6 leaves it to the registry, whose
-    /// names are case-insensitive by RFC 4855 §3).
+    /// Whether this is the named encoding; names compare without case.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
