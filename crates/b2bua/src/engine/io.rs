@@ -1,0 +1,504 @@
+//! What goes into the engine and what comes out. Owns the vocabulary shared with the shell and
+//! nothing else: no behaviour, no socket, no clock. A shell feeds one [`Input`], then drains
+//! [`Output`] until none is left.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sip::{FlowKey, Transport};
+
+use crate::policy::Policy;
+use crate::record::CallRecord;
+
+slotmap::new_key_type! {
+    /// One call in the engine's table (index and generation).
+    pub struct CallKey;
+}
+
+impl CallKey {
+    /// The key as one number, for logs, admin commands and media tables.
+    pub fn as_u64(self) -> u64 {
+        slotmap::Key::data(&self).as_ffi()
+    }
+
+    /// The key behind a number made by [`CallKey::as_u64`]; a stale number simply finds no call.
+    pub fn from_u64(value: u64) -> Self {
+        slotmap::KeyData::from_ffi(value).into()
+    }
+}
+
+/// One wish for a connection; answered by `FlowUp` or `ConnectFailed`.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
+pub struct ConnectKey(pub u64);
+
+/// One question for name resolution; answered by `Resolved`.
+#[derive(Copy, Clone, Eq, PartialEq, Hash, Ord, PartialOrd, Debug)]
+pub struct QueryKey(pub u64);
+
+/// How an engine is set up for its whole life.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// Seed of tags, branches, Call-IDs and hash tables.
+    pub seed: u64,
+    /// Seed of SRTP master keys: 32 bytes from the system's generator in production.
+    pub key_seed: [u8; 32],
+    /// Which shard this engine is; carried by every B-leg Call-ID.
+    pub shard: u16,
+    /// When the engine starts; every time in a record is counted from here.
+    pub started: Instant,
+    /// Timers of RFC 3261.
+    pub timers: sip::TimerConfig,
+    /// Limits on one message.
+    pub limits: sip::Limits,
+    /// Product token for the Server header, for example `Umbra/0.1.0`.
+    pub product: String,
+}
+
+impl EngineConfig {
+    /// Default timers and limits.
+    pub fn new(seed: u64, key_seed: [u8; 32], started: Instant) -> Self {
+        Self {
+            seed,
+            key_seed,
+            shard: 0,
+            started,
+            timers: sip::TimerConfig::default(),
+            limits: sip::Limits::default(),
+            product: String::from("Umbra"),
+        }
+    }
+}
+
+/// What the transport layer knows about the far end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PeerIdentity {
+    /// Mutual TLS: the names of the verified certificate, SAN first.
+    Verified {
+        /// dNSNames (or the subject CN when there is none).
+        names: Vec<String>,
+    },
+    /// Plain TCP or UDP: only the remote address is known.
+    Address,
+}
+
+/// Why there is a flow.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// The peer connected to us (or sent us a datagram).
+    Inbound,
+    /// Answers [`Output::Connect`]; an existing flow may be answered again.
+    Outbound(ConnectKey),
+}
+
+/// A flow that can be used.
+#[derive(Clone, Debug)]
+pub struct FlowUp {
+    /// The shell's handle; the same handle comes again when a flow is reused.
+    pub key: FlowKey,
+    /// What it runs over.
+    pub transport: Transport,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Their end.
+    pub remote: SocketAddr,
+    /// Who that is.
+    pub peer: PeerIdentity,
+    /// Who opened it.
+    pub origin: Origin,
+}
+
+/// Why a flow ended.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum FlowLoss {
+    /// The peer closed it in order.
+    ClosedByPeer,
+    /// We closed it.
+    ClosedByUs,
+    /// Reset, broken pipe, TLS alert.
+    Error,
+    /// Nothing came for too long.
+    Idle,
+}
+
+/// Why no connection could be made.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum ConnectFailureKind {
+    /// Nobody listens there.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// No route.
+    Unreachable,
+    /// The certificate is for another name.
+    TlsName,
+    /// The certificate does not chain to a trusted root, or is out of date.
+    TlsChain,
+    /// Any other failed handshake.
+    TlsOther,
+    /// We lack something (files, certificate, listener).
+    Local,
+}
+
+/// A connection that did not come to be.
+#[derive(Clone, Debug)]
+pub struct ConnectFailure {
+    /// The sort of failure.
+    pub kind: ConnectFailureKind,
+    /// The system's words.
+    pub detail: String,
+}
+
+/// UDP ports the media workers reserved for a call.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct MediaPorts {
+    /// Toward the caller, RTP.
+    pub a_rtp: u16,
+    /// Toward the caller, RTCP.
+    pub a_rtcp: u16,
+    /// Toward the callee, RTP.
+    pub b_rtp: u16,
+    /// Toward the callee, RTCP.
+    pub b_rtcp: u16,
+}
+
+/// Why no media ports were given.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum MediaFailure {
+    /// Every port of the range is in use or resting.
+    NoPorts,
+    /// The media workers are gone or full.
+    Unavailable,
+}
+
+/// Admin commands.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// End this call on both legs.
+    HangUp(CallKey),
+}
+
+/// One thing that happened.
+pub enum Input {
+    /// A flow can be used.
+    FlowUp(FlowUp),
+    /// A flow is gone.
+    FlowDown {
+        /// Which.
+        flow: FlowKey,
+        /// Why.
+        why: FlowLoss,
+    },
+    /// Answer to [`Output::Connect`].
+    ConnectFailed {
+        /// Which wish.
+        connect: ConnectKey,
+        /// Why not.
+        why: ConnectFailure,
+    },
+    /// One framed SIP message or datagram.
+    Message {
+        /// Where it came from.
+        flow: FlowKey,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// Answer to [`Output::Resolve`].
+    Resolved {
+        /// Which question.
+        query: QueryKey,
+        /// Addresses in order of preference, or the resolver's words.
+        result: Result<Vec<IpAddr>, String>,
+    },
+    /// Answer to [`MediaCommand::Allocate`].
+    MediaReady {
+        /// Whose.
+        call: CallKey,
+        /// The ports.
+        result: Result<MediaPorts, MediaFailure>,
+    },
+    /// A media session reports.
+    MediaFact {
+        /// Whose.
+        call: CallKey,
+        /// What.
+        fact: relay::Fact,
+        /// Counters at that moment.
+        stats: Option<Box<relay::SessionStats>>,
+    },
+    /// A new compiled configuration; calls keep the one they started with.
+    Policy(Arc<Policy>),
+    /// An administrator's wish.
+    Command(Command),
+    /// Take no new calls; hang up the rest at `until` (never, when `None`).
+    Drain {
+        /// When patience ends.
+        until: Option<Instant>,
+    },
+    /// The deadline of `poll_deadline` has come.
+    Timeout,
+}
+
+/// Where to connect.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Target {
+    /// The name the certificate must carry (and the key of connection reuse).
+    pub name: String,
+    /// Where.
+    pub address: IpAddr,
+    /// Where.
+    pub port: u16,
+    /// Over what.
+    pub transport: Transport,
+}
+
+/// A wish to the media workers.
+pub enum MediaCommand {
+    /// Reserve ports for a call.
+    Allocate {
+        /// Whose.
+        call: CallKey,
+    },
+    /// Start or change its session.
+    Apply {
+        /// Whose.
+        call: CallKey,
+        /// The new plan.
+        plan: Box<relay::Plan>,
+    },
+    /// Stop and free everything. Sent exactly once per `Allocate`.
+    Release {
+        /// Whose.
+        call: CallKey,
+    },
+}
+
+/// One wish of the engine to the outside world.
+pub enum Output {
+    /// Write these bytes to that flow.
+    Send {
+        /// Where.
+        flow: FlowKey,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Close that flow.
+    Close {
+        /// Which.
+        flow: FlowKey,
+    },
+    /// Find or make a flow; answered by `FlowUp` (Outbound) or `ConnectFailed`.
+    Connect {
+        /// Handle of the wish.
+        connect: ConnectKey,
+        /// To whom.
+        target: Target,
+    },
+    /// Look a name up; answered by `Resolved`.
+    Resolve {
+        /// Handle of the question.
+        query: QueryKey,
+        /// The name.
+        name: String,
+    },
+    /// For the media workers.
+    Media(MediaCommand),
+    /// A fact for logs, records and metrics.
+    Event(Event),
+}
+
+/// A call begins: routed and admitted.
+#[derive(Clone, Debug)]
+pub struct CallStarted {
+    /// Whose.
+    pub call: CallKey,
+    /// Call-ID of the caller's leg.
+    pub call_id: String,
+    /// The UM IP gateway it came from.
+    pub ip_gateway: String,
+    /// Its dial plan.
+    pub dial_plan: String,
+    /// Caller, as a URI.
+    pub caller: String,
+    /// Called, as a URI.
+    pub called: String,
+    /// Over what it came.
+    pub transport: Transport,
+}
+
+/// The caller has our 200.
+#[derive(Clone, Debug)]
+pub struct CallAnswered {
+    /// Whose.
+    pub call: CallKey,
+    /// Call-ID of the caller's leg.
+    pub call_id: String,
+    /// Call-ID of our leg to the server.
+    pub b_call_id: String,
+    /// Who answered.
+    pub server: String,
+    /// From INVITE to 200.
+    pub setup: Duration,
+}
+
+/// One fact. Log line, metric and record derive from it in one place, in the shell.
+pub enum Event {
+    /// A call begins.
+    CallStarted(Box<CallStarted>),
+    /// A call was answered.
+    CallAnswered(Box<CallAnswered>),
+    /// A call is over, with its verdict; exactly one per INVITE that opened a call.
+    CallEnded(Box<CallRecord>),
+    /// A redirect is followed.
+    Redirected {
+        /// Whose.
+        call: CallKey,
+        /// Who redirected.
+        from: String,
+        /// To whom.
+        to: String,
+    },
+    /// A server failed this call; the next is tried when there is one.
+    ServerFailed {
+        /// Whose.
+        call: CallKey,
+        /// Which server.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// No new call goes to this server for a while.
+    ServerDown {
+        /// Which.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// This server answered again.
+    ServerUp {
+        /// Which.
+        server: String,
+    },
+    /// Somebody who is no peer was refused.
+    PeerRefused {
+        /// From where.
+        remote: SocketAddr,
+        /// Certificate names, empty on plain transports.
+        names: Vec<String>,
+        /// Over what.
+        transport: Transport,
+    },
+    /// A message was dropped without an answer, or refused before it had a call.
+    Dropped {
+        /// Counter name, in snake case.
+        counter: &'static str,
+        /// From where.
+        remote: SocketAddr,
+        /// What it was; control characters escaped.
+        what: String,
+    },
+    /// A media session changed (first packet, latch, silence).
+    Media {
+        /// Whose.
+        call: CallKey,
+        /// What.
+        fact: String,
+    },
+    /// The last call of a drain is over.
+    Drained,
+    /// Something worth counting only.
+    Counter(&'static str),
+}
+
+/// How the engine stands.
+#[derive(Clone, Debug, Default)]
+pub struct EngineStatus {
+    /// Calls in the table.
+    pub calls: usize,
+    /// Calls by state name.
+    pub by_state: Vec<(&'static str, usize)>,
+    /// Flows known.
+    pub flows: usize,
+    /// Transactions the endpoint holds (client, server).
+    pub transactions: (usize, usize),
+    /// Timers pending in the engine's own table.
+    pub timers: usize,
+    /// Counters by name, in alphabetical order.
+    pub counters: Vec<(&'static str, u64)>,
+    /// Is a drain going on?
+    pub draining: bool,
+    /// Servers by name: calls now, down for how long still.
+    pub servers: Vec<ServerStatus>,
+    /// Live calls.
+    pub call_list: Vec<CallStatus>,
+}
+
+/// One UM server as the engine sees it.
+#[derive(Clone, Debug)]
+pub struct ServerStatus {
+    /// FQDN.
+    pub name: String,
+    /// Calls on it now.
+    pub calls: usize,
+    /// Left out of choice until then.
+    pub down_until: Option<Instant>,
+}
+
+/// One live call.
+#[derive(Clone, Debug)]
+pub struct CallStatus {
+    /// Handle for commands.
+    pub call: CallKey,
+    /// Call-ID of the caller's leg.
+    pub call_id: String,
+    /// Name of its state.
+    pub state: &'static str,
+    /// Caller URI.
+    pub caller: String,
+    /// Called URI.
+    pub called: String,
+    /// Dial plan.
+    pub dial_plan: String,
+    /// Server, once one was chosen.
+    pub server: String,
+    /// When it began.
+    pub since: Instant,
+}
+
+/// Why the engine wants to be woken.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
+pub enum Reason {
+    /// A transaction timer of the endpoint.
+    Sip(sip::TimerReason),
+    /// A timer of one call.
+    Call {
+        /// Whose.
+        call: CallKey,
+        /// Which.
+        timer: CallTimer,
+    },
+    /// The end of a drain's patience.
+    DrainEnd,
+}
+
+/// The timers of a call.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub enum CallTimer {
+    /// Media ports must have come.
+    MediaReady,
+    /// The present step toward a server (resolve, connect, first answer).
+    Step,
+    /// All set-up together.
+    Setup,
+    /// The caller must hear something other than 100.
+    Progress,
+    /// `max_call_duration` of the dial plan.
+    MaxDuration,
+    /// Session expiry toward the caller (RFC 4028).
+    SessionA,
+    /// Session expiry toward the callee.
+    SessionB,
+    /// The last wait for answers to BYE.
+    Ending,
+}

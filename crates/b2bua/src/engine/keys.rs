@@ -1,0 +1,40 @@
+//! The one source of randomness: SRTP keys and session numbers from a generator seeded by the shell.
+//! Owns the generator; knows no call.
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use sdp::{CryptoLine, KeySalt, Lifetime, Suite};
+
+/// Lifetime Lync writes, well below the limit of either counter.
+const LIFETIME: Lifetime = Lifetime::PowerOfTwo(31);
+
+/// Fresh keys on demand.
+pub(crate) struct KeySource(StdRng);
+
+impl KeySource {
+    /// A generator that repeats itself for the same seed only.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self(StdRng::from_seed(seed))
+    }
+
+    /// A crypto line with a key that was never used before.
+    pub fn crypto_line(&mut self, tag: u32, suite: Suite) -> Option<CryptoLine> {
+        let mut bytes = vec![0; suite.key_bytes() + suite.salt_bytes()];
+        self.0.fill_bytes(&mut bytes);
+        let key = KeySalt::from_bytes(suite, &bytes);
+        bytes.fill(0);
+        let mut line = CryptoLine::new(tag, suite, key?);
+        line.lifetime = Some(LIFETIME);
+        Some(line)
+    }
+
+    /// A number for `o=`.
+    pub fn session_id(&mut self) -> u64 {
+        self.0.next_u64() >> 2
+    }
+
+    /// A number below `bound` (at least 1).
+    pub fn below(&mut self, bound: u32) -> u32 {
+        self.0.next_u32() % bound.max(1)
+    }
+}

@@ -1,0 +1,364 @@
+//! Offer and answer through the gateway: what each leg has been told, what both have settled, and the
+//! relay plan that follows. Owns session descriptions and our own keys of one call. Refuses to know
+//! which message carried a description; a [`Decision`] must be at hand before anything is written.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use relay::Side;
+use sdp::{
+    AcceptedAudio, Anchor, AnswerError, AnswerMedia, CodecPolicy, CryptoLine, OfferError, OfferMedia, OfferSpec,
+    OriginSeed, PayloadType, Profile, Session, Suite,
+};
+
+use crate::engine::MediaPorts;
+use crate::engine::keys::KeySource;
+use crate::security::{self, Decision, LegMedia};
+
+/// Suites the relay can run.
+const SUITES: [Suite; 2] = [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
+/// Tag of the one line we offer.
+const OWN_TAG: u32 = 1;
+/// Payload number of telephone-event in an offer that is ours alone.
+const TELEPHONE_EVENT: u8 = 101;
+
+/// Why a description cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MediaFault {
+    /// The offer.
+    #[error("offer: {0}")]
+    Offer(#[from] OfferError),
+    /// The answer.
+    #[error("answer: {0}")]
+    Answer(#[from] AnswerError),
+    /// No port, key or codec of our own.
+    #[error("{0}")]
+    Own(&'static str),
+}
+
+/// One offer on its way through the gateway: what came, and what we made of it.
+pub(crate) struct Exchange {
+    /// Who offered.
+    pub from: Side,
+    /// The offer as it came; `None` when it is ours (late offer).
+    offer: Option<Session>,
+    /// What we sent to the other side.
+    relayed: Session,
+    /// Our key in `relayed`.
+    key: Option<CryptoLine>,
+}
+
+/// What a leg has settled.
+#[derive(Clone)]
+struct Settled {
+    rtp: SocketAddr,
+    rtcp: SocketAddr,
+    mux: bool,
+    formats: Vec<u8>,
+    direction: sdp::Direction,
+    keys: Option<Keys>,
+}
+
+/// Both directions of a sealed leg.
+#[derive(Clone)]
+struct Keys {
+    theirs: CryptoLine,
+    ours: CryptoLine,
+}
+
+/// One leg's descriptions.
+struct LegState {
+    session_id: u64,
+    version: u64,
+    /// The last description they sent that was accepted.
+    remote: Option<Session>,
+    settled: Option<Settled>,
+}
+
+/// Media of one call.
+pub(crate) struct CallMedia {
+    ports: MediaPorts,
+    address: IpAddr,
+    codecs: CodecPolicy,
+    inactivity: Duration,
+    a: LegState,
+    b: LegState,
+}
+
+impl CallMedia {
+    /// Media anchored at `address` on `ports`.
+    pub fn new(address: IpAddr, ports: MediaPorts, codecs: &[String], inactivity: Duration, keys: &mut KeySource) -> Self {
+        let codecs = CodecPolicy { names: codecs.to_vec() };
+        Self { ports, address, codecs, inactivity, a: LegState::new(keys), b: LegState::new(keys) }
+    }
+
+    /// Turns an offer of `from` into ours for the other side.
+    pub fn relay_offer(
+        &mut self,
+        from: Side,
+        offer: Session,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<(Bytes, Exchange), MediaFault> {
+        let codecs = self.codecs.clone();
+        self.relay_offer_with(from, offer, &codecs, decision, keys)
+    }
+
+    /// As [`Self::relay_offer`], for an answer that becomes the offer of a late-offer call: one codec
+    /// only, because its sender cannot be told again which one the other side chose.
+    pub fn relay_settled(
+        &mut self,
+        from: Side,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<(Bytes, Exchange), MediaFault> {
+        let answer = self.leg(from).remote.clone().ok_or(MediaFault::Own("no description to offer"))?;
+        let first = answer.audio().and_then(|audio| audio.formats.iter().find(|f| !f.is_auxiliary()));
+        let name = first.map(|f| f.name.clone()).ok_or(MediaFault::Own("no codec to offer"))?;
+        self.relay_offer_with(from, answer, &CodecPolicy { names: vec![name] }, decision, keys)
+    }
+
+    fn relay_offer_with(
+        &mut self,
+        from: Side,
+        offer: Session,
+        codecs: &CodecPolicy,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<(Bytes, Exchange), MediaFault> {
+        let (media, key) = self.offered_media(!from, decision, keys)?;
+        let anchor = self.anchor(!from);
+        let origin = self.leg_mut(!from).next_origin();
+        let (bytes, relayed) = sdp::relay_offer(&offer, &anchor, codecs, &media, &origin)?;
+        Ok((bytes, Exchange { from, offer: Some(offer), relayed: relayed.session, key }))
+    }
+
+    /// An offer of our own toward `to`, when the other side brought none.
+    pub fn own_offer(
+        &mut self,
+        to: Side,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<(Bytes, Exchange), MediaFault> {
+        if let Some(known) = self.leg(!to).remote.clone() {
+            return self.relay_offer(!to, known, decision, keys);
+        }
+        let (media, key) = self.offered_media(to, decision, keys)?;
+        let anchor = self.anchor(to);
+        let mut spec = OfferSpec::new(anchor.address, anchor.rtp_port);
+        spec.rtcp_port = anchor.rtcp_port;
+        spec.formats = own_formats(&self.codecs);
+        spec.origin = self.leg_mut(to).next_origin();
+        if let OfferMedia::Sealed(lines) = media {
+            spec.profile = Profile::RtpSavp;
+            spec.crypto = lines;
+        }
+        let bytes = sdp::write_offer(&spec);
+        let relayed = Session::parse(&bytes).map_err(|_| MediaFault::Own("no codec to offer"))?;
+        Ok((bytes, Exchange { from: !to, offer: None, relayed, key }))
+    }
+
+    /// Takes the answer to what we sent; settles the answering leg.
+    pub fn settle_answer(&mut self, exchange: &Exchange, answer: Session) -> Result<(), MediaFault> {
+        let accepted = sdp::check_answer(&exchange.relayed, &answer)?;
+        let mux = answer.audio().is_some_and(|audio| audio.rtcp_mux);
+        let leg = self.leg_mut(!exchange.from);
+        leg.settled = Some(Settled::of_answer(accepted, mux && offers_mux(&exchange.relayed), exchange.key.clone()));
+        leg.remote = Some(answer);
+        Ok(())
+    }
+
+    /// Writes our answer toward the offering side from what the other side settled; settles that leg too.
+    pub fn answer_offerer(
+        &mut self,
+        exchange: &Exchange,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<Bytes, MediaFault> {
+        let side = exchange.from;
+        let offer = exchange.offer.clone().ok_or(MediaFault::Own("there is no offer to answer"))?;
+        let audio = offer.audio().ok_or(MediaFault::Offer(OfferError::NoAudio))?.clone();
+        let (rtp, rtcp) = audio.remote().ok_or(MediaFault::Offer(OfferError::NoAddress))?;
+        let other = self.leg(!side).remote.clone().ok_or(MediaFault::Own("nothing was answered"))?;
+        let sealed = match media_of(decision, side) {
+            LegMedia::Rtp => None,
+            LegMedia::Srtp => Some(self.answering_keys(side, &audio, keys)?),
+        };
+        let media = sealed.as_ref().map_or(AnswerMedia::Clear, |k| AnswerMedia::Sealed { line: k.ours.clone() });
+        let origin = self.leg_mut(side).next_origin();
+        let bytes = sdp::relay_answer(&offer, &other, &self.anchor(side), &media, &origin)?;
+        let ours = Session::parse(&bytes).map_err(AnswerError::Description)?;
+        let direction = ours.audio().map_or(audio.direction, |own| audio.direction.within(own.direction.mirrored()));
+        let formats = ours.audio().map(|own| numbers(&own.formats)).unwrap_or_default();
+        let leg = self.leg_mut(side);
+        leg.settled = Some(Settled { rtp, rtcp, mux: false, formats, direction, keys: sealed });
+        leg.remote = Some(offer);
+        Ok(bytes)
+    }
+
+    // The same peer key keeps our key (RFC 4568 §7.1.4: a new key would reset the rollover counter).
+    fn answering_keys(&self, side: Side, audio: &sdp::Audio, keys: &mut KeySource) -> Result<Keys, MediaFault> {
+        let theirs = sdp::pick_crypto(audio, &SUITES).ok_or(MediaFault::Answer(AnswerError::CryptoNotOffered))?;
+        let kept = self.leg(side).settled.as_ref().and_then(|s| s.keys.as_ref());
+        let kept = kept.filter(|k| k.theirs.key == theirs.key && k.theirs.suite == theirs.suite).map(|k| k.ours.clone());
+        let fresh = || keys.crypto_line(theirs.tag, theirs.suite);
+        let mut ours = kept.or_else(fresh).ok_or(MediaFault::Own("no key could be made"))?;
+        ours.tag = theirs.tag;
+        Ok(Keys { theirs, ours })
+    }
+
+    // A leg that has our key already is offered the same one again: nothing changes for its peer.
+    fn offered_media(
+        &self,
+        to: Side,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<(OfferMedia, Option<CryptoLine>), MediaFault> {
+        if media_of(decision, to) == LegMedia::Rtp {
+            return Ok((OfferMedia::Clear, None));
+        }
+        let in_use = self.leg(to).settled.as_ref().and_then(|s| s.keys.as_ref()).map(|k| k.ours.clone());
+        let fresh = || keys.crypto_line(OWN_TAG, Suite::AesCm128HmacSha1_80);
+        let line = in_use.or_else(fresh).ok_or(MediaFault::Own("no key could be made"))?;
+        Ok((OfferMedia::Sealed(vec![line.clone()]), Some(line)))
+    }
+
+    /// The plan, once both legs have settled.
+    pub fn plan(&self) -> Option<relay::Plan> {
+        Some(relay::Plan { a: self.a.plan()?, b: self.b.plan()?, inactivity: self.inactivity })
+    }
+
+    /// Name of the codec in use, for the record.
+    pub fn codec(&self) -> Option<String> {
+        let audio = self.b.remote.as_ref().or(self.a.remote.as_ref())?.audio()?;
+        audio.formats.iter().find(|f| !f.is_auxiliary()).map(|f| f.name.clone())
+    }
+
+    fn anchor(&self, side: Side) -> Anchor {
+        let (rtp_port, rtcp_port) = match side {
+            Side::A => (self.ports.a_rtp, self.ports.a_rtcp),
+            Side::B => (self.ports.b_rtp, self.ports.b_rtcp),
+        };
+        Anchor { address: self.address, rtp_port, rtcp_port }
+    }
+
+    fn leg(&self, side: Side) -> &LegState {
+        match side {
+            Side::A => &self.a,
+            Side::B => &self.b,
+        }
+    }
+
+    fn leg_mut(&mut self, side: Side) -> &mut LegState {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+}
+
+impl LegState {
+    fn new(keys: &mut KeySource) -> Self {
+        Self { session_id: keys.session_id(), version: 0, remote: None, settled: None }
+    }
+
+    fn next_origin(&mut self) -> OriginSeed {
+        self.version += 1;
+        OriginSeed { session_id: self.session_id, version: self.version }
+    }
+
+    fn plan(&self) -> Option<relay::LegPlan> {
+        let settled = self.settled.as_ref()?;
+        let protection = match &settled.keys {
+            None => relay::Protection::Clear,
+            Some(keys) => relay::Protection::Sealed {
+                inbound: key_params(&keys.theirs)?,
+                outbound: key_params(&keys.ours)?,
+            },
+        };
+        Some(relay::LegPlan {
+            remote_rtp: settled.rtp,
+            remote_rtcp: settled.rtcp,
+            rtcp_mux: settled.mux,
+            protection,
+            direction: seen_from_here(settled.direction),
+            latch: relay::LatchRule::default(),
+            formats: settled.formats.clone(),
+        })
+    }
+}
+
+impl Settled {
+    fn of_answer(accepted: AcceptedAudio, mux: bool, ours: Option<CryptoLine>) -> Self {
+        let keys = accepted.crypto.zip(ours).map(|(theirs, ours)| Keys { theirs, ours });
+        Self {
+            rtp: accepted.rtp,
+            rtcp: accepted.rtcp,
+            mux,
+            formats: numbers(&accepted.formats),
+            direction: accepted.direction,
+            keys,
+        }
+    }
+}
+
+/// What a description says about protection, in the words of [`security::decide`].
+pub(crate) fn said(session: &Session) -> security::MediaSecurity {
+    match session.audio().map(sdp::Audio::security) {
+        Some(sdp::MediaSecurity::Required) => security::MediaSecurity::Required,
+        Some(sdp::MediaSecurity::Optional) => security::MediaSecurity::Optional,
+        Some(sdp::MediaSecurity::None) => security::MediaSecurity::None,
+        Some(sdp::MediaSecurity::Unusable(_)) | None => security::MediaSecurity::Unusable,
+    }
+}
+
+/// The protection a decision gives a leg of a call that came from a gateway.
+fn media_of(decision: &Decision, side: Side) -> LegMedia {
+    match side {
+        Side::A => decision.a_media(),
+        Side::B => decision.b_media(),
+    }
+}
+
+fn numbers(formats: &[PayloadType]) -> Vec<u8> {
+    formats.iter().map(|f| f.pt).collect()
+}
+
+fn offers_mux(session: &Session) -> bool {
+    session.audio().is_some_and(|audio| audio.rtcp_mux)
+}
+
+fn own_formats(codecs: &CodecPolicy) -> Vec<PayloadType> {
+    let known = [PayloadType::pcmu(), PayloadType::pcma()];
+    let mut formats: Vec<PayloadType> = codecs.names.iter().filter_map(|n| known.iter().find(|k| k.is(n)).cloned()).collect();
+    if formats.is_empty() {
+        formats = known.to_vec();
+    }
+    formats.push(PayloadType::comfort_noise());
+    formats.push(PayloadType::telephone_event(TELEPHONE_EVENT));
+    formats
+}
+
+// Their sending is our receiving.
+fn seen_from_here(theirs: sdp::Direction) -> relay::Direction {
+    match theirs {
+        sdp::Direction::SendRecv => relay::Direction::SendRecv,
+        sdp::Direction::SendOnly => relay::Direction::RecvOnly,
+        sdp::Direction::RecvOnly => relay::Direction::SendOnly,
+        sdp::Direction::Inactive => relay::Direction::Inactive,
+    }
+}
+
+fn key_params(line: &CryptoLine) -> Option<relay::KeyParams> {
+    let suite = match line.suite {
+        Suite::AesCm128HmacSha1_80 => relay::Suite::AesCm128HmacSha1_80,
+        Suite::AesCm128HmacSha1_32 => relay::Suite::AesCm128HmacSha1_32,
+        Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => return None,
+    };
+    let mki = match &line.mki {
+        Some(mki) => Some(relay::Mki::new(mki.as_bytes()).ok()?),
+        None => None,
+    };
+    Some(relay::KeyParams { suite, key: relay::MasterKey::from_inline(line.key.as_bytes())?, mki })
+}

@@ -1,0 +1,172 @@
+//! Which UM server gets the next attempt. Owns health marks, call counts and the round-robin
+//! position; knows neither flows nor messages.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::policy::{Selection, Server, ServerStatus};
+
+/// A server that failed is left out of choice for this long, unless no other is left.
+pub const DOWN_FOR: Duration = Duration::from_secs(15);
+
+/// Health and load of every server used so far, by lower-case name.
+#[derive(Default)]
+pub struct ServerTable {
+    states: BTreeMap<String, ServerState>,
+    positions: BTreeMap<String, usize>,
+}
+
+/// One server.
+#[derive(Clone, Debug, Default)]
+pub struct ServerState {
+    /// Calls on it now.
+    pub calls: usize,
+    /// Left out of choice until then.
+    pub down_until: Option<Instant>,
+}
+
+impl ServerTable {
+    /// Picks a server of `candidates` that was not `tried`: healthy with free capacity first, then
+    /// one that is marked down but may have come back; never one without capacity.
+    pub fn choose<'a>(
+        &mut self,
+        now: Instant,
+        plan: &str,
+        candidates: &[&'a Server],
+        tried: &[String],
+        selection: Selection,
+    ) -> Option<&'a Server> {
+        let usable = |server: &&&Server| {
+            server.status == ServerStatus::Enabled
+                && self.calls(&server.name) < server.max_calls_allowed
+                && !tried.iter().any(|name| name.eq_ignore_ascii_case(&server.name))
+        };
+        let open: Vec<&'a Server> = candidates.iter().filter(usable).copied().collect();
+        let healthy: Vec<&'a Server> = open.iter().copied().filter(|s| !self.is_down(&s.name, now)).collect();
+        let pick_from = if healthy.is_empty() { open } else { healthy };
+        match selection {
+            Selection::Priority => pick_from.first().copied(),
+            Selection::LeastCalls => pick_from.into_iter().min_by_key(|s| self.calls(&s.name)),
+            Selection::RoundRobin => self.next_in_turn(plan, candidates, &pick_from),
+        }
+    }
+
+    // The position counts over the configured list, so that a failing server does not shift the turn of others.
+    fn next_in_turn<'a>(&mut self, plan: &str, all: &[&Server], pick_from: &[&'a Server]) -> Option<&'a Server> {
+        let position = self.positions.entry(plan.to_ascii_lowercase()).or_default();
+        for step in 0..all.len() {
+            let index = (*position + step) % all.len();
+            let Some(wanted) = all.get(index) else { continue };
+            if let Some(found) = pick_from.iter().find(|s| s.name.eq_ignore_ascii_case(&wanted.name)) {
+                *position = index + 1;
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// A call goes to this server.
+    pub fn take(&mut self, name: &str) {
+        self.states.entry(name.to_ascii_lowercase()).or_default().calls += 1;
+    }
+
+    /// A call left this server.
+    pub fn give(&mut self, name: &str) {
+        let state = self.states.entry(name.to_ascii_lowercase()).or_default();
+        debug_assert!(state.calls > 0, "a call left a server it was not on");
+        state.calls = state.calls.saturating_sub(1);
+    }
+
+    /// Marks a server down; true when it was up before.
+    pub fn failed(&mut self, now: Instant, name: &str) -> bool {
+        let was_up = !self.is_down(name, now);
+        self.states.entry(name.to_ascii_lowercase()).or_default().down_until = Some(now + DOWN_FOR);
+        was_up
+    }
+
+    /// Marks a server up; true when it was marked down before.
+    pub fn answered(&mut self, name: &str) -> bool {
+        let state = self.states.entry(name.to_ascii_lowercase()).or_default();
+        state.down_until.take().is_some()
+    }
+
+    /// Calls on a server now.
+    pub fn calls(&self, name: &str) -> usize {
+        self.states.get(&name.to_ascii_lowercase()).map_or(0, |s| s.calls)
+    }
+
+    /// Every server used so far, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &ServerState)> {
+        self.states.iter()
+    }
+
+    fn is_down(&self, name: &str, now: Instant) -> bool {
+        let state = self.states.get(&name.to_ascii_lowercase());
+        state.and_then(|s| s.down_until).is_some_and(|until| until > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::ServerRole;
+
+    fn server(name: &str, calls: usize) -> Server {
+        Server {
+            name: name.to_owned(),
+            addresses: Vec::new(),
+            tcp_port: 5060,
+            tls_port: 5061,
+            worker_ports: Vec::new(),
+            max_calls_allowed: calls,
+            status: ServerStatus::Enabled,
+            role: ServerRole::CallRouter,
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn turn<'a>(table: &mut ServerTable, now: Instant, of: &[&'a Server], tried: &[String]) -> Option<&'a str> {
+        table.choose(now, "DP", of, tried, Selection::RoundRobin).map(|s| s.name.as_str())
+    }
+
+    #[test]
+    fn servers_take_turns_and_a_tried_one_is_left_out() {
+        let (one, two) = (server("a", 9), server("b", 9));
+        let all = [&one, &two];
+        let mut table = ServerTable::default();
+        let now = start();
+        let got: Vec<_> = (0..4).map(|_| turn(&mut table, now, &all, &[])).collect();
+        assert_eq!(got, [Some("a"), Some("b"), Some("a"), Some("b")]);
+        assert_eq!(turn(&mut table, now, &all, &["A".to_owned()]), Some("b"));
+        assert_eq!(turn(&mut table, now, &all, &["A".to_owned(), "b".to_owned()]), None);
+    }
+
+    #[test]
+    fn a_failed_server_waits_unless_it_is_the_last() {
+        let (one, two) = (server("a", 9), server("b", 9));
+        let all = [&one, &two];
+        let mut table = ServerTable::default();
+        let now = start();
+        assert!(table.failed(now, "A"));
+        assert!(!table.failed(now, "a"));
+        assert_eq!(turn(&mut table, now, &all, &[]), Some("b"));
+        assert_eq!(turn(&mut table, now, &all, &[]), Some("b"));
+        assert_eq!(turn(&mut table, now, &all, &["b".to_owned()]), Some("a"));
+        assert_eq!(turn(&mut table, now + DOWN_FOR, &all, &[]), Some("a"));
+        assert!(table.answered("a"));
+    }
+
+    #[test]
+    fn a_full_server_gets_no_call_even_when_it_is_the_only_one() {
+        let one = server("a", 1);
+        let mut table = ServerTable::default();
+        table.take("a");
+        assert_eq!(turn(&mut table, start(), &[&one], &[]), None);
+        table.give("a");
+        assert_eq!(turn(&mut table, start(), &[&one], &[]), Some("a"));
+    }
+}
