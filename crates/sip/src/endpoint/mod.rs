@@ -1,0 +1,1 @@
+//! One endpoint: transactions by key, flows by handle, bytes in and bytes out; it knows no call.
