@@ -320,3 +320,99 @@ fn opt_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Resu
         None => serializer.serialize_none(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes;
+
+    #[test]
+    fn values_that_a_spreadsheet_would_run_are_defused() {
+        assert_eq!(spreadsheet_safe("=cmd|'/c calc'!A1"), "'=cmd|'/c calc'!A1");
+        assert_eq!(spreadsheet_safe("+1+1"), "'+1+1");
+        assert_eq!(spreadsheet_safe("+14255550100"), "+14255550100");
+        assert_eq!(spreadsheet_safe("ken@contoso.com"), "ken@contoso.com");
+    }
+
+    #[test]
+    fn durations_read_as_a_clock() {
+        assert_eq!(clock(Duration::from_millis(3_723_999)), "01:02:03");
+    }
+    #[expect(clippy::disallowed_methods, reason = "a record needs some moment; its value is not looked at")]
+    fn record() -> CallRecord {
+        let now = Instant::now();
+        CallRecord {
+            call_id: "5bc132f5".into(),
+            b_call_id: Some("u1-77ab".into()),
+            parent_call_id: None,
+            started_at: now,
+            answered_at: Some(now),
+            ended_at: now,
+            setup: Some(Duration::from_millis(21)),
+            duration: Duration::from_secs(75),
+            call_type: CallType::CallAnswering,
+            caller: "+14255550100".into(),
+            called: "ken@contoso.com".into(),
+            dialed: "=ken".into(),
+            diverted_from: Some("ken@contoso.com".into()),
+            reason_for_call: ReasonForCall::DivertForward,
+            dial_plan: Some("DP-Sip".into()),
+            ip_gateway: Some("pool01".into()),
+            ip_gateway_address: Some("pool01.contoso.com".into()),
+            server: Some("mbx01.contoso.com".into()),
+            caller_mailbox: None,
+            callee_mailbox: Some("ken".into()),
+            auto_attendant: None,
+            offer_result: OfferResult::Answer,
+            drop_reason: "GracefulHangup".into(),
+            verdict: Verdict::new(codes::COMPLETED, "dana@contoso.com", "hung up"),
+            transport_a: "tls".into(),
+            transport_b: "tls".into(),
+            security: "TLS+SRTP".into(),
+            redirects: 2,
+            failovers: 0,
+            codec: Some("PCMU".into()),
+            media: Some(MediaSummary { jitter_ms: Some(0.44), ..MediaSummary::default() }),
+        }
+    }
+
+    #[test]
+    fn a_row_has_its_values_under_the_right_columns() {
+        let row = record().csv_row("2026-11-21T01:39:00Z");
+        let under = |name: &str| CSV_COLUMNS.iter().position(|c| *c == name).map(|i| row[i].as_str());
+        for (column, value) in [
+            ("CallStartTime", "2026-11-21T01:39:00Z"),
+            ("CallType", "Call Answering Voice Message"),
+            ("UMServerName", "mbx01.contoso.com"),
+            ("CallDuration", "00:01:15"),
+            ("DialedString", "'=ken"),
+            ("CalleeMailboxAlias", "ken"),
+            ("ReasonForCall", "DivertForward"),
+            ("NMOS", ""),
+            ("Jitter", "0.4"),
+            ("PacketLoss", ""),
+            ("AudioCodec", "PCMU"),
+            ("GwCode", "UMB-CALL001"),
+            ("GwRedirects", "2"),
+            ("GwSetupMs", "21"),
+            ("GwSecurity", "TLS+SRTP"),
+        ] {
+            assert_eq!(under(column), Some(value), "{column}");
+        }
+    }
+
+    #[test]
+    fn the_json_line_uses_the_words_of_the_record() {
+        let json = serde_json::to_value(record()).expect("json");
+        assert_eq!(json["call_type"], "Call Answering Voice Message");
+        assert_eq!(json["setup_ms"], 21);
+        assert_eq!(json["duration_ms"], 75_000);
+        assert_eq!(json["verdict"]["code"], "UMB-CALL001");
+        assert!(json.get("started_at").is_none());
+    }
+
+    #[test]
+    fn codes_serialise_as_their_name() {
+        assert_eq!(serde_json::to_string(&codes::NO_ROUTE).expect("json"), "\"UMB-ROUTE001\"");
+    }
+}

@@ -160,3 +160,51 @@ fn quoted(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes;
+
+    #[test]
+    fn what_a_peer_wrote_cannot_break_a_header_or_a_log_line() {
+        let refusal = Refusal::new(
+            codes::NO_ROUTE,
+            "pbx\r\nX: y",
+            "no \"route\" to \u{1b}[2J\\ \r\nInjected: 1\u{202e}",
+        );
+        let reply = refusal.retry_after(7).reply("umbra.contoso.com");
+        for (_, value) in &reply.headers {
+            assert!(!value.chars().any(|c| c.is_control() || c == '\u{202e}'), "{value:?}");
+        }
+        assert_eq!(
+            reply.headers[0].1,
+            "399 umbra.contoso.com \"no \\\"route\\\" to ?[2J\\\\ ??Injected: 1?\""
+        );
+        assert_eq!(reply.headers[2], ("Retry-After", "7".to_owned()));
+        assert_eq!(refusal_who("a\nb"), "a?b");
+    }
+
+    fn refusal_who(who: &str) -> String {
+        Refusal::new(codes::INTERNAL, who, "").verdict.who
+    }
+
+    #[test]
+    fn texts_and_evidence_are_bounded() {
+        let mut verdict = Verdict::new(codes::INTERNAL, "x".repeat(10_000), "é".repeat(10_000));
+        for _ in 0..100 {
+            verdict = verdict.evidence("line");
+        }
+        assert_eq!(
+            (verdict.who.chars().count(), verdict.what.chars().count()),
+            (TEXT_CHARS_MAX, TEXT_CHARS_MAX)
+        );
+        assert_eq!(verdict.evidence.len(), EVIDENCE_LINES_MAX);
+    }
+
+    #[test]
+    fn a_code_that_is_no_refusal_still_gives_a_well_formed_answer() {
+        let reply = Refusal::new(codes::LONE_SERVER, "", "").reply("umbra.contoso.com");
+        assert_eq!((reply.status, reply.headers.len()), (500, 1));
+    }
+}

@@ -136,3 +136,56 @@ macro_rules! registry {
     };
 }
 use registry;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_and_well_formed() {
+        let mut seen = std::collections::BTreeSet::new();
+        for entry in all() {
+            let (area, number) =
+                entry.code.strip_prefix("UMB-").expect("prefix").split_at(entry.code.len() - 7);
+            assert!(area.chars().all(|c| c.is_ascii_uppercase()) && area.len() >= 2, "{}", entry.code);
+            assert!(number.len() == 3 && number.chars().all(|c| c.is_ascii_digit()), "{}", entry.code);
+            assert!(seen.insert(entry.code), "{} twice", entry.code);
+            assert!(entry.cause.ends_with('.') && !entry.title.is_empty(), "{}", entry.code);
+        }
+        assert!(seen.len() > 90);
+    }
+
+    #[test]
+    fn refusals_use_the_application_range_of_ms_diagnostics() {
+        for entry in all() {
+            assert!(
+                entry
+                    .ms_diagnostics
+                    .is_none_or(|id| (61001..=61006).contains(&id) || (62001..=62004).contains(&id)),
+                "{}",
+                entry.code
+            );
+            assert!(
+                entry.ms_diagnostics.is_none() || entry.sip.is_some(),
+                "{} has diagnostics but no answer",
+                entry.code
+            );
+            assert!(entry.sip.is_none_or(|(status, _)| (400..700).contains(&status)), "{}", entry.code);
+        }
+    }
+
+    #[test]
+    fn codes_are_found_with_and_without_prefix_and_case() {
+        for spelling in ["UMB-SEC001", "umb-sec001", "sec001", " SEC001 "] {
+            assert_eq!(lookup(spelling).map(|e| e.code), Some("UMB-SEC001"), "{spelling}");
+        }
+        assert!(lookup("UMB-SEC999").is_none() && lookup("").is_none() && lookup("SEC").is_none());
+    }
+
+    #[test]
+    fn numbers_lead_to_their_codes() {
+        assert!(by_sip_status(488).any(|e| e.code == "UMB-SEC001"));
+        assert!(by_ms_diagnostics(61002).any(|e| e.code == "UMB-ROUTE001"));
+        assert_eq!(by_ms_diagnostics(15030).count(), 0);
+    }
+}

@@ -354,3 +354,6 @@ fn refuse(code: Code, question: &Question<'_>, what: String) -> Refusal {
         ))
         .evidence(format!("{phase:?} {direction:?} over {transport:?} says {media:?}"))
 }
+
+#[cfg(test)]
+mod tests;
