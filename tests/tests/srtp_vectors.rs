@@ -230,3 +230,39 @@ fn packets_that_must_fail_are_counted_and_change_nothing() {
         assert_eq!(stats.b.packets_sent, 1);
     }
 }
+
+/// Without guards the cryptographic library keeps about 190 octets for each source it is shown.
+#[cfg(target_os = "linux")]
+#[test]
+fn forged_sources_take_no_memory() {
+    const FORGED: u32 = 100_000;
+    const GROWTH_MAX: u64 = 4 << 20;
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let vector = vectors("negative").remove(0);
+    let mut session = opening(&vector);
+    let mut buffer = PacketBuffer::new();
+    let mut flood = |session: &mut Session, from: u32, count: u32| {
+        for forged in from..from + count {
+            for (channel, kind) in [(Channel::Rtp, 0), (Channel::Rtcp, 201)] {
+                let mut packet = vec![0x80, kind, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+                let at = if kind == 0 { 8 } else { 4 };
+                packet[at..at + 4].copy_from_slice(&forged.to_be_bytes());
+                packet.extend([0x80; 13]);
+                packet.extend([0x01; 11]); // the right MKI, so that only the tag is wrong
+                assert!(buffer.fill(&packet));
+                let verdict =
+                    session.handle_packet(Instant::now(), Side::A, channel, peer(Side::A), &mut buffer);
+                assert_eq!(verdict, Verdict::Drop(Why::Unauthentic));
+            }
+        }
+    };
+    flood(&mut session, 0, 1_000);
+    let before = resident();
+    flood(&mut session, 1_000, FORGED);
+    let growth = resident().saturating_sub(before);
+    assert!(growth < GROWTH_MAX, "{growth} octets for {FORGED} forged sources");
+    assert!(pass(&mut session, Side::A, Channel::Rtp, &vector.good).is_ok());
+}

@@ -235,3 +235,7 @@ fn check_keys(plan: &Plan) -> Result<(), PlanError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -135,3 +135,38 @@ impl Write for Words {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::MasterKey;
+
+    /// The SRTCP packet of libsrtp's own check. Its content is no valid compound, so it cannot go through a session.
+    const RTCP: &str = "81c8000bcafebabeabababababababababababababababab";
+
+    fn vector() -> serde_json::Value {
+        let file = include_str!("../../../tests/data/conformance/srtp/vectors.json");
+        let file: serde_json::Value = serde_json::from_str(file).unwrap();
+        let vectors = file["vectors"].as_array().unwrap();
+        vectors.iter().find(|vector| vector["id"] == "libsrtp-srtp_validate-rtcp").unwrap().clone()
+    }
+
+    fn octets(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_reference_srtcp_packet_opens_and_seals() {
+        let vector = vector();
+        let field = |name: &str| octets(vector[name].as_str().unwrap());
+        let inline = [field("master_key"), field("master_salt")].concat();
+        let key = MasterKey::from_inline(&inline).unwrap();
+        let params = KeyParams { suite: Suite::AesCm128HmacSha1_80, key, mki: None };
+        let mut packet = PacketBuffer::new();
+        packet.fill(&field("srtcp"));
+        WebrtcSrtp::new(&params).unwrap().open_rtcp(&mut packet).unwrap();
+        assert_eq!(packet.as_slice(), octets(RTCP));
+        WebrtcSrtp::new(&params).unwrap().seal_rtcp(&mut packet).unwrap();
+        assert_eq!(packet.as_slice(), field("srtcp"));
+    }
+}

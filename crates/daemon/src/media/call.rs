@@ -14,6 +14,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// Packets read from one socket before others get their turn.
 const BATCH_PACKETS: usize = 32;
+/// Packets thrown away from one socket at the first plan; more than its buffer holds.
+const DISCARDS_MAX: usize = 1_024;
 
 /// Which socket of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +92,20 @@ impl<K> Call<K> {
         match &mut self.session {
             Some(session) => session.apply(plan, now),
             None => {
+                self.discard_waiting();
                 self.session = Some(Box::new(Session::new(plan, now)?));
                 Ok(())
+            }
+        }
+    }
+
+    /// What came before the first plan was sent by nobody we know, and must not be judged by that plan.
+    fn discard_waiting(&mut self) {
+        for socket in &self.sockets {
+            for _ in 0..DISCARDS_MAX {
+                if socket.recv_from(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                    break;
+                }
             }
         }
     }
