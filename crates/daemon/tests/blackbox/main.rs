@@ -1,0 +1,7 @@
+//! Black-box tests: the real `umbra` binary, real sockets on loopback, foreign peers where they are installed.
+//!
+//! Every test has a loopback network of its own (127.x.y.0/24), so tests run side by side and use the real UM ports.
+//! A test whose peer is missing prints why it is skipped; with `UMBRA_REQUIRE_PEERS=1` it fails instead.
+
+mod harness;
+mod sipp;
