@@ -184,3 +184,20 @@ fn find(program: &str) -> Option<PathBuf> {
 pub fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("umbra-test-").tempdir().unwrap()
 }
+
+/// Fetches a page of the gateway's admin port.
+pub fn http_get(address: Ipv4Addr, port: u16, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = TcpStream::connect((address, port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Sum of all series of a metric, whatever their labels.
+pub fn metric_sum(metrics: &str, name: &str) -> f64 {
+    let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '));
+    metrics.lines().filter(of_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
