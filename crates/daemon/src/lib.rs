@@ -3,3 +3,4 @@
 
 pub mod media;
 pub mod tls;
+pub mod trace;

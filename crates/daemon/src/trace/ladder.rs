@@ -65,8 +65,11 @@ fn row(columns: usize, hop: &Hop) -> String {
 /// An arrow `width` columns wide with its label in the middle.
 fn arrow(width: usize, label: &str, rightward: bool) -> String {
     let room = width.saturating_sub(4);
-    let shown: String =
-        if label.chars().count() > room { label.chars().take(room.saturating_sub(1)).chain(['…']).collect() } else { label.to_owned() };
+    let shown: String = if label.chars().count() > room {
+        label.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+    } else {
+        label.to_owned()
+    };
     let dashes = width.saturating_sub(shown.chars().count() + 3);
     let (before, after) = (dashes / 2, dashes - dashes / 2);
     let (head, tail) = if rightward { ("", "▶") } else { ("◀", "") };
@@ -94,8 +97,11 @@ mod tests {
         let picture = ladder(&names, &hops);
         let widths: Vec<usize> = picture.lines().skip(1).map(|l| l.chars().count()).collect();
         assert_eq!(widths, vec![widths[0]; hops.len()], "every row is as wide as the others:\n{picture}");
-        assert!(picture.contains("◀── 302 → mbx01:5063 ─"), "{picture}");
-        assert!(picture.lines().nth(4).is_some_and(|l| l.matches('│').count() == 3), "an arrow crosses cas01:\n{picture}");
+        assert!(picture.contains("◀─ 302 → mbx01:5063 ──│"), "{picture}");
+        assert!(
+            picture.lines().nth(4).is_some_and(|l| l.matches('│').count() == 3),
+            "an arrow crosses cas01:\n{picture}"
+        );
     }
 
     #[test]

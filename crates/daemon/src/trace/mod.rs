@@ -72,7 +72,9 @@ fn label(message: &sip::Message) -> String {
     let text = match message.status() {
         None => format!("{}{media}", message.method().as_str_lossy()),
         Some(status) if status.is_redirect() => match message.contacts() {
-            Ok(contacts) if !contacts.is_empty() => format!("{} → {}", status.code(), place(&contacts[0].uri)),
+            Ok(contacts) if !contacts.is_empty() => {
+                format!("{} → {}", status.code(), place(&contacts[0].uri))
+            }
             _ => format!("{}", status.code()),
         },
         Some(status) => format!("{} {}{media}", status.code(), printable(&message.reason())),

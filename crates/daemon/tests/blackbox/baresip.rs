@@ -24,15 +24,25 @@ fn baresip_leaves_a_message_through_the_gateway_and_hears_the_greeting() {
     let mut command = Command::new("baresip");
     command.args(["-4", "-f"]).arg(&home).args(["-e", "/dial sip:ken@contoso.com", "-t", "12"]);
     let mut baresip = Process::start("baresip", &mut command, &home);
-    let stored = site.block_on(async { tokio::time::timeout(Duration::from_secs(40), next_message(&mut facts)).await });
-    let stored = stored.unwrap_or_else(|_| panic!("no message; baresip:\n{}\ngateway:\n{}", baresip.output(), site.gateway.process.output()));
+    let stored = site
+        .block_on(async { tokio::time::timeout(Duration::from_secs(40), next_message(&mut facts)).await });
+    let stored = stored.unwrap_or_else(|_| {
+        panic!("no message; baresip:\n{}\ngateway:\n{}", baresip.output(), site.gateway.process.output())
+    });
     let heard_hz = lab_tone(&stored.wav);
-    assert!((heard_hz - TONE_HZ).abs() < 15.0, "the message holds {heard_hz} Hz, baresip played {TONE_HZ} Hz");
+    assert!(
+        (heard_hz - TONE_HZ).abs() < 15.0,
+        "the message holds {heard_hz} Hz, baresip played {TONE_HZ} Hz"
+    );
     assert_eq!(stored.note.security, "Secured");
     baresip.wait(Duration::from_secs(20));
     let greeting = recording_of_baresip(&home);
     let loudest = greeting.iter().map(|s| i32::from(*s).abs()).max().unwrap_or(0);
-    assert!(greeting.len() > 8_000 && loudest > 1_000, "baresip heard {} samples, loudest {loudest}", greeting.len());
+    assert!(
+        greeting.len() > 8_000 && loudest > 1_000,
+        "baresip heard {} samples, loudest {loudest}",
+        greeting.len()
+    );
 }
 
 async fn next_message(facts: &mut tokio::sync::broadcast::Receiver<LabFact>) -> StoredMessage {
@@ -89,7 +99,12 @@ fn prepare(site: &Site, home: &Path) {
 }
 
 fn write_tone(path: &Path) {
-    let spec = hound::WavSpec { channels: 1, sample_rate: 8000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
     let mut writer = hound::WavWriter::create(path, spec).unwrap();
     for i in 0..8000 * 30 {
         let phase = std::f64::consts::TAU * TONE_HZ * f64::from(i) / 8000.0;

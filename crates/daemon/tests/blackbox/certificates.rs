@@ -17,7 +17,8 @@ fn s_client(site: &Site, files: Option<&IdentityFiles>) -> String {
     if let Some(files) = files {
         command.arg("-cert").arg(&files.certificate).arg("-key").arg(&files.key);
     }
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let request = "OPTIONS sip:umbra.contoso.com SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:5061;branch=z9hG4bKsc1\r\nMax-Forwards: 0\r\n\
         From: <sip:probe@contoso.com>;tag=1\r\nTo: <sip:umbra.contoso.com>\r\nCall-ID: sc1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
     let mut input = child.stdin.take().unwrap();
@@ -45,21 +46,38 @@ fn strangers_over_tls_are_refused_each_with_its_own_reason_and_counter() {
     let site = Site::start();
     let good = issue(&site, "good", &CertSpec::host("pool01.contoso.com"));
     let answer = s_client(&site, Some(&good));
-    assert!(answer.starts_with("SIP/2.0 200 "), "a pool's certificate is let in: {answer:?}\n{}", site.gateway.process.output());
+    assert!(
+        answer.starts_with("SIP/2.0 200 "),
+        "a pool's certificate is let in: {answer:?}\n{}",
+        site.gateway.process.output()
+    );
 
     let foreign = of_another_ca(site.gateway.folder.path());
     let unknown = issue(&site, "unknown", &CertSpec::host("stranger.contoso.com"));
     let expired = issue(&site, "expired", &CertSpec::host("pool01.contoso.com").life(Life::Expired));
-    let wildcard = issue(&site, "wildcard", &CertSpec::host("pool01.contoso.com").naming(Naming::WildcardSubject));
-    let cases =
-        [("none", None), ("foreign", Some(&foreign)), ("unknown", Some(&unknown)), ("expired", Some(&expired)), ("wildcard", Some(&wildcard))];
+    let wildcard =
+        issue(&site, "wildcard", &CertSpec::host("pool01.contoso.com").naming(Naming::WildcardSubject));
+    let cases = [
+        ("none", None),
+        ("foreign", Some(&foreign)),
+        ("unknown", Some(&unknown)),
+        ("expired", Some(&expired)),
+        ("wildcard", Some(&wildcard)),
+    ];
     for (what, files) in cases {
         let answer = s_client(&site, files);
         assert!(!answer.contains("SIP/2.0"), "{what}: an answer came: {answer}");
     }
     let metrics = site.metrics();
-    let refused: Vec<&str> = metrics.lines().filter(|l| l.starts_with("umbra_tls_handshakes_total") && !l.contains("\"ok\"")).collect();
-    assert!(refused.len() >= 5, "five reasons, each with its own counter: {refused:#?}\n{}", site.gateway.process.output());
+    let refused: Vec<&str> = metrics
+        .lines()
+        .filter(|l| l.starts_with("umbra_tls_handshakes_total") && !l.contains("\"ok\""))
+        .collect();
+    assert!(
+        refused.len() >= 5,
+        "five reasons, each with its own counter: {refused:#?}\n{}",
+        site.gateway.process.output()
+    );
     assert!(metric_sum(&metrics, "umbra_tls_handshakes_total") >= 6.0);
     let log = site.gateway.process.output().to_lowercase();
     for words in ["no certificate", "stranger.contoso.com", "expired", "wildcard"] {

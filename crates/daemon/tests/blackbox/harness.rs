@@ -71,7 +71,8 @@ impl Process {
 
     /// Sends a signal by name, as `kill -TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(status.success(), "kill -{name} {}", self.name);
     }
 
@@ -82,7 +83,12 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended early ({status}):\n{}", self.name, self.output());
             }
-            assert!(Instant::now() < until, "{} does not listen on {address}:{port}:\n{}", self.name, self.output());
+            assert!(
+                Instant::now() < until,
+                "{} does not listen on {address}:{port}:\n{}",
+                self.name,
+                self.output()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -135,7 +141,8 @@ impl Gateway {
         let folder = self.folder.path().join("state").join("cdr");
         let folder = if folder.is_dir() { folder } else { self.folder.path().join("cdr") };
         let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
-        let files = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl"));
+        let files =
+            entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl"));
         let text: String = files.map(|p| std::fs::read_to_string(p).unwrap()).collect();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -149,7 +156,11 @@ impl Gateway {
                 return records;
             }
             let got = records.len();
-            assert!(Instant::now() < until, "{got} of {count} records; the gateway:\n{}", self.process.output());
+            assert!(
+                Instant::now() < until,
+                "{got} of {count} records; the gateway:\n{}",
+                self.process.output()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -170,7 +181,8 @@ pub fn peers_present(programs: &[&str]) -> bool {
     let required = std::env::var("UMBRA_REQUIRE_PEERS").is_ok_and(|v| v == "1");
     assert!(!required, "UMBRA_REQUIRE_PEERS=1 and these peers are not installed: {missing:?}");
     // Written past the test's capture: a skipped test must be seen.
-    let line = format!("skipped: {:?} needs {missing:?} (see tests/peers/install)\n", std::thread::current().name());
+    let line =
+        format!("skipped: {:?} needs {missing:?} (see tests/peers/install)\n", std::thread::current().name());
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     false
 }
@@ -198,6 +210,8 @@ pub fn http_get(address: Ipv4Addr, port: u16, path: &str) -> String {
 
 /// Sum of all series of a metric, whatever their labels.
 pub fn metric_sum(metrics: &str, name: &str) -> f64 {
-    let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '));
+    let of_it = |line: &&str| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+    };
     metrics.lines().filter(of_it).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }

@@ -32,7 +32,9 @@ fn refused(stream: &mut TcpStream, bytes: &[u8]) -> bool {
         match stream.read(&mut buffer) {
             Ok(0) => return true,
             Ok(n) => answer.extend_from_slice(&buffer[..n]),
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => return false,
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                return false;
+            }
             Err(_) => return true,
         }
         if answer.starts_with(b"SIP/2.0 400 ") || answer.starts_with(b"SIP/2.0 505 ") {
@@ -49,7 +51,11 @@ fn junk_on_both_ports_is_refused_and_the_next_call_is_unharmed() {
             let address = (site.gateway.address, port).into();
             let from = socket_from(site.net.host(PBX_HOST), address);
             let mut stream = from;
-            assert!(refused(&mut stream, bytes), "port {port} kept {:?} open unanswered", String::from_utf8_lossy(bytes));
+            assert!(
+                refused(&mut stream, bytes),
+                "port {port} kept {:?} open unanswered",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
     let caller = site.pool("pool01");

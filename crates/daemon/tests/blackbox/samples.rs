@@ -36,11 +36,16 @@ const OVER_TLS: &[(&str, &str, u16)] = &[
 fn sample(site: &Site, file: &str, from: std::net::Ipv4Addr) -> Bytes {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/samples");
     let text = String::from_utf8(std::fs::read(folder.join(file)).unwrap()).unwrap();
-    let text = ["192.0.2.10", "192.0.2.5", "192.0.2.0"].iter().fold(text, |t, a| t.replace(a, &from.to_string()));
+    let text =
+        ["192.0.2.10", "192.0.2.5", "192.0.2.0"].iter().fold(text, |t, a| t.replace(a, &from.to_string()));
     let text = text.replace("198.51.100.20", &site.net.host(PBX_HOST).to_string());
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let lines = head.split("\r\n").map(|line| {
-        if line.to_ascii_lowercase().starts_with("content-length:") { format!("Content-Length: {}", body.len()) } else { line.to_owned() }
+        if line.to_ascii_lowercase().starts_with("content-length:") {
+            format!("Content-Length: {}", body.len())
+        } else {
+            line.to_owned()
+        }
     });
     Bytes::from(format!("{}\r\n\r\n{body}", lines.collect::<Vec<_>>().join("\r\n")))
 }
@@ -84,7 +89,12 @@ fn ip_pbx_samples_over_tcp_reach_the_unsecured_plan() {
     for file in ["09-ippbx-tcp-diversion.sip", "10-ippbx-late-offer.sip"] {
         let caller = site.pbx();
         let response = final_response(&site, &caller, sample(&site, file, site.net.host(PBX_HOST)));
-        assert_eq!(status(response.as_deref()), 200, "{file}: {response:?}\n{}", site.gateway.process.output());
+        assert_eq!(
+            status(response.as_deref()),
+            200,
+            "{file}: {response:?}\n{}",
+            site.gateway.process.output()
+        );
         assert!(response.unwrap().contains("m=audio"), "{file}: the 200 carries a session description");
         site.block_on(caller.close());
     }
@@ -98,7 +108,11 @@ fn a_message_waiting_notify_from_a_mailbox_server_reaches_the_pool() {
     let response = final_response(&site, &server, sample(&site, "14-um-mwi-notify.sip", site.net.host(31)));
     // The lab's Front End does not answer NOTIFY, so what counts is that it was not refused by the gateway itself.
     let got = status(response.as_deref());
-    assert!(got != 403 && got != 404 && got != 481 && got != 400, "{response:?}\n{}", site.gateway.process.output());
+    assert!(
+        got != 403 && got != 404 && got != 481 && got != 400,
+        "{response:?}\n{}",
+        site.gateway.process.output()
+    );
     site.block_on(pool.close());
 }
 

@@ -75,7 +75,9 @@ fn summary_of(output: &str) -> String {
 fn errors_of(folder: &Path) -> String {
     let files = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path());
     let errors = files.filter(|p| p.to_string_lossy().ends_with("errors.log"));
-    errors.map(|p| std::fs::read_to_string(p).unwrap_or_default().chars().take(2000).collect::<String>()).collect()
+    errors
+        .map(|p| std::fs::read_to_string(p).unwrap_or_default().chars().take(2000).collect::<String>())
+        .collect()
 }
 
 /// A µ-law WAV file, as SIPp's `rtp_stream` plays it.

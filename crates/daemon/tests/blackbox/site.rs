@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use lab::frontend::{Caller, CallerConfig, Target, TlsTarget};
 use lab::pki::Pki;
-use lab::um::{AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig, PlanSecurity, Ports};
+use lab::um::{
+    AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig, PlanSecurity, Ports,
+};
 use lab::{LabUm, LabUmConfig};
 
 use crate::harness::{Gateway, Net, folder, http_get};
@@ -44,7 +46,8 @@ impl Site {
     /// Starts the lab and the gateway.
     pub fn start() -> Self {
         let (net, folder) = (Net::new(), folder());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let pki = Arc::new(Pki::open(&folder.path().join("pki")).unwrap());
         let voicemail = folder.path().join("voicemail");
         let lab = runtime.block_on(LabUm::start(um(net, &pki, voicemail.clone()))).unwrap();
@@ -114,7 +117,9 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if let Some(lab) = self.lab.take() {
-            let _ = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), lab.stop()).await });
+            let _ = self
+                .runtime
+                .block_on(async { tokio::time::timeout(Duration::from_secs(5), lab.stop()).await });
         }
     }
 }
@@ -124,10 +129,8 @@ fn pool_host(name: &str) -> u8 {
 }
 
 fn um(net: Net, pki: &Arc<Pki>, voicemail: PathBuf) -> LabUmConfig {
-    let workers = vec![
-        Ports { tcp: Some(5065), tls: Some(5066) },
-        Ports { tcp: Some(5067), tls: Some(5068) },
-    ];
+    let workers =
+        vec![Ports { tcp: Some(5065), tls: Some(5066) }, Ports { tcp: Some(5067), tls: Some(5068) }];
     let server = |number: u8| MailboxServerConfig {
         name: format!("mbx0{number}.contoso.com"),
         address: net.host(30 + number).into(),
@@ -146,7 +149,11 @@ fn um(net: Net, pki: &Arc<Pki>, voicemail: PathBuf) -> LabUmConfig {
             fault: Fault::None,
         }],
         mailbox_servers: vec![server(1), server(2)],
-        mailboxes: vec![MailboxConfig { alias: "ken".into(), extension: Some("6095".into()), security: None }],
+        mailboxes: vec![MailboxConfig {
+            alias: "ken".into(),
+            extension: Some("6095".into()),
+            security: None,
+        }],
         answer: AnswerRules { recording_idle_timeout: Duration::from_secs(3), ..AnswerRules::default() },
         pki: Some(pki.clone()),
         voicemail,
@@ -195,16 +202,21 @@ http = "{gateway}:9065"
 
 fn plans_and_servers(net: Net) -> String {
     let mut text = String::new();
-    for (plan, uri_type, security) in
-        [("DP-Sip", "SipName", "Secured"), ("DP-SipSecured", "SipName", "SIPSecured"), ("DP-Pbx", "TelExtn", "Unsecured")]
-    {
+    for (plan, uri_type, security) in [
+        ("DP-Sip", "SipName", "Secured"),
+        ("DP-SipSecured", "SipName", "SIPSecured"),
+        ("DP-Pbx", "TelExtn", "Unsecured"),
+    ] {
         text.push_str(&format!(
             "\n[[dial_plan]]\nname = \"{plan}\"\nuri_type = \"{uri_type}\"\nvoip_security = \"{security}\"\n\
              phone_context = \"{plan}.contoso.com\"\n"
         ));
     }
     let plans = r#"dial_plans = ["DP-Sip", "DP-SipSecured", "DP-Pbx"]"#;
-    text.push_str(&format!("\n[[call_router]]\nname = \"cas01.contoso.com\"\naddress = [\"{}\"]\n{plans}\n", net.host(30)));
+    text.push_str(&format!(
+        "\n[[call_router]]\nname = \"cas01.contoso.com\"\naddress = [\"{}\"]\n{plans}\n",
+        net.host(30)
+    ));
     for number in 1..=2 {
         let address = net.host(30 + number);
         text.push_str(&format!(
