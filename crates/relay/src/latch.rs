@@ -108,7 +108,7 @@ impl Latch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::start;
+    use crate::tests::start;
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()

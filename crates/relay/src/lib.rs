@@ -19,7 +19,7 @@ mod reception;
 mod session;
 pub mod stats;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod transform;
 
 pub use buffer::{PACKET_BYTES_MAX, PacketBuffer};

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_gap_across_the_wrap_counts_as_lost_until_it_is_filled() {
-        let start = crate::testing::start();
+        let start = crate::tests::start();
         let mut reception = Reception::new(start);
         for sequence in [65_534, 65_535, 2] {
             reception.on_packet(start, &head(sequence, 0));
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_new_source_keeps_what_the_old_one_lost() {
-        let start = crate::testing::start();
+        let start = crate::tests::start();
         let mut reception = Reception::new(start);
         reception.on_packet(start, &head(1, 0));
         reception.on_packet(start, &head(4, 0));
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn steady_packets_have_no_jitter_and_uneven_ones_do() {
-        let start = crate::testing::start();
+        let start = crate::tests::start();
         let mut reception = Reception::new(start);
         for count in 0..50u32 {
             reception.on_packet(start + Duration::from_millis(20) * count, &head(count as u16, count * 160));

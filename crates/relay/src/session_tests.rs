@@ -1,7 +1,7 @@
 use super::*;
 use crate::key::{MasterKey, Suite};
 use crate::plan::{Direction, LatchRule, LegPlan};
-use crate::testing::start;
+use crate::tests::start;
 
 const INACTIVITY: Duration = Duration::from_secs(30);
 
