@@ -305,3 +305,62 @@ fn a_configuration_that_cannot_work_is_refused() {
     let small = start(config(2, 40_000..=40_005));
     assert!(matches!(small, Some(MediaError::RangeTooSmall { pairs: 3, workers: 2 })));
 }
+
+#[test]
+fn a_call_nobody_speaks_in_is_told_by_the_thread_itself() {
+    let (pool, mut reports) = pool(41_600..=41_699);
+    let (a, b) = (Phone::new(), Phone::new());
+    let inactivity = Duration::from_millis(100);
+    let plan = Plan { a: a.leg(Protection::Clear), b: b.leg(Protection::Clear), inactivity };
+    pool.allocate(5).unwrap();
+    ready(&mut reports).unwrap();
+    pool.apply(5, Box::new(plan)).unwrap();
+    match report(&mut reports) {
+        MediaReport::Fact { call: 5, fact: Fact::NoMedia { lasted }, .. } => assert!(lasted >= inactivity),
+        other => panic!("{other:?}"),
+    }
+    pool.shutdown();
+}
+
+#[test]
+fn a_plan_that_echoes_a_key_is_refused_and_the_call_stays() {
+    let (pool, mut reports) = pool(41_700..=41_799);
+    let (a, b) = (Phone::new(), Phone::new());
+    let echo = Protection::Sealed { inbound: key(1, None), outbound: key(1, None) };
+    pool.allocate(6).unwrap();
+    ready(&mut reports).unwrap();
+    pool.apply(6, plan(a.leg(echo), b.leg(Protection::Clear))).unwrap();
+    let error = PlanError::EchoedKey { side: Side::A };
+    assert_eq!(report(&mut reports), MediaReport::PlanRefused { call: 6, error });
+    assert_eq!(pool.gauges().calls(), 1);
+    pool.release(6).unwrap();
+    assert!(matches!(report(&mut reports), MediaReport::Released { call: 6, .. }));
+    pool.shutdown();
+}
+
+#[test]
+fn many_calls_on_several_workers_each_get_their_own_ports() {
+    let config =
+        MediaConfig { address: LOCALHOST, ports: 42_000..=42_999, workers: 3, rest: Duration::from_secs(60) };
+    let (pool, mut reports) = MediaPool::<u32>::start(&config).unwrap();
+    for call in 0..50 {
+        pool.allocate(call).unwrap();
+    }
+    let mut taken = std::collections::HashSet::new();
+    for _ in 0..50 {
+        let ports = ready(&mut reports).unwrap();
+        for port in [ports.a_rtp, ports.a_rtcp, ports.b_rtp, ports.b_rtcp] {
+            assert!(taken.insert(port), "{port} was given twice");
+        }
+        assert_eq!((ports.a_rtp % 2, ports.a_rtcp), (0, ports.a_rtp + 1));
+    }
+    assert_eq!(pool.gauges().calls(), 50);
+    for call in 0..50 {
+        pool.release(call).unwrap();
+    }
+    for _ in 0..50 {
+        assert!(matches!(report(&mut reports), MediaReport::Released { .. }));
+    }
+    assert_eq!(pool.gauges().calls(), 0);
+    pool.shutdown();
+}
