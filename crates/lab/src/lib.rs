@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod frontend;
+pub mod media;
 pub mod pki;
 pub mod shell;
 pub mod um;

@@ -1,0 +1,358 @@
+//! Sending, receiving and their clock.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use relay::{Channel, Direction, LatchRule, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict};
+use thiserror::Error;
+
+use super::reception::{Over, Reception};
+use super::rtp::{Sender, view};
+use super::{MediaFact, MediaPlan, MediaReport, RecordLimits, rtcp};
+use crate::audio::{FRAME, Law};
+
+/// Time of one packet.
+const PACKET_TIME: Duration = Duration::from_millis(20);
+/// Between two sender reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// Packets made up after a late wake-up; beyond that the lost time is lost.
+const CATCH_UP_MAX: u32 = 10;
+/// Longest audio waiting to be played: ten minutes.
+const QUEUE_SAMPLES_MAX: usize = 8_000 * 600;
+/// Nothing for this long while recording counts as silence.
+const STARVED: Duration = Duration::from_millis(200);
+/// Stands for ourselves on the inner side of the relay session; nothing is ever sent there.
+const SELF: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+
+/// The plan cannot be carried out.
+#[derive(Debug, Error)]
+#[error("media plan: {0}")]
+pub struct MediaError(#[from] relay::PlanError);
+
+/// A packet to send.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// From which of our two ports.
+    pub channel: Channel,
+    /// Where to.
+    pub to: SocketAddr,
+    /// Datagram.
+    pub bytes: Bytes,
+}
+
+/// The media of one call. Feed packets and time-outs, then drain packets and facts.
+pub struct MediaEndpoint {
+    session: Session,
+    sender: Sender,
+    law: Law,
+    queue: VecDeque<i16>,
+    is_playing: bool,
+    reception: Reception,
+    next_packet: Instant,
+    next_report: Instant,
+    heard_at: Instant,
+    buffer: PacketBuffer,
+    scratch: Vec<u8>,
+    packets: VecDeque<Packet>,
+    facts: VecDeque<MediaFact>,
+    report: MediaReport,
+}
+
+impl MediaEndpoint {
+    /// Starts; the first packet is due at once.
+    pub fn new(plan: &MediaPlan, now: Instant) -> Result<Self, MediaError> {
+        let relayed = Plan {
+            a: leg(plan.remote_rtp, plan.remote_rtcp, plan.protection.clone()),
+            b: leg(SELF, SELF, Protection::Clear),
+            inactivity: Duration::ZERO,
+        };
+        Ok(MediaEndpoint {
+            session: Session::new(relayed, now)?,
+            sender: Sender::new(plan.seed),
+            law: plan.law,
+            queue: VecDeque::new(),
+            is_playing: false,
+            reception: Reception::new(plan.law),
+            next_packet: now,
+            next_report: now + REPORT_INTERVAL / 10,
+            heard_at: now,
+            buffer: PacketBuffer::new(),
+            scratch: Vec::with_capacity(FRAME * 2),
+            packets: VecDeque::new(),
+            facts: VecDeque::new(),
+            report: MediaReport::default(),
+        })
+    }
+
+    /// Queues samples; what exceeds ten minutes is cut off.
+    pub fn play(&mut self, samples: &[i16]) {
+        let room = QUEUE_SAMPLES_MAX.saturating_sub(self.queue.len());
+        self.queue.extend(samples.iter().take(room));
+        self.is_playing = true;
+    }
+
+    /// Forgets what was heard and records from now.
+    pub fn record(&mut self, now: Instant, limits: RecordLimits) {
+        self.heard_at = now;
+        self.reception.record(limits);
+    }
+
+    /// A datagram came.
+    pub fn handle_packet(&mut self, now: Instant, channel: Channel, from: SocketAddr, datagram: &[u8]) {
+        if !self.buffer.fill(datagram) {
+            self.report.rejected += 1;
+            return;
+        }
+        let verdict = self.session.handle_packet(now, Side::A, channel, from, &mut self.buffer);
+        match verdict {
+            Verdict::Forward { channel: Channel::Rtp, .. } => self.on_rtp(now),
+            Verdict::Forward { .. } => self.report.reports += 1,
+            Verdict::Drop(_) => self.report.rejected += 1,
+        }
+    }
+
+    fn on_rtp(&mut self, now: Instant) {
+        self.report.packets += 1;
+        self.heard_at = now;
+        if let Some(packet) = view(self.buffer.as_slice()) {
+            self.reception.take(&packet);
+        }
+        self.tell();
+    }
+
+    /// The deadline passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut made = 0;
+        while self.next_packet <= now {
+            made += 1;
+            if made > CATCH_UP_MAX {
+                self.next_packet = now + PACKET_TIME;
+                break;
+            }
+            self.next_packet += PACKET_TIME;
+            self.send_audio(now);
+        }
+        if self.next_report <= now {
+            self.next_report = now + REPORT_INTERVAL;
+            rtcp::write_report(&self.sender, &mut self.scratch);
+            self.send(now, Channel::Rtcp);
+        }
+        if now.saturating_duration_since(self.heard_at) >= STARVED {
+            self.heard_at += STARVED;
+            self.reception.idle_for(FRAME * 10);
+        }
+        self.tell();
+    }
+
+    fn send_audio(&mut self, now: Instant) {
+        let mut frame = [0i16; FRAME];
+        for slot in &mut frame {
+            *slot = self.queue.pop_front().unwrap_or(0);
+        }
+        if self.is_playing && self.queue.is_empty() {
+            self.is_playing = false;
+            self.facts.push_back(MediaFact::Played);
+        }
+        let mut payload = Vec::with_capacity(FRAME);
+        self.law.encode_into(&frame, &mut payload);
+        self.sender.write(self.law.payload_type(), &payload, FRAME as u32, &mut self.scratch);
+        self.report.sent += 1;
+        self.send(now, Channel::Rtp);
+    }
+
+    fn send(&mut self, now: Instant, channel: Channel) {
+        self.buffer.fill(&self.scratch);
+        let verdict = self.session.handle_packet(now, Side::B, channel, SELF, &mut self.buffer);
+        if let Verdict::Forward { channel, to, .. } = verdict {
+            let bytes = Bytes::copy_from_slice(self.buffer.as_slice());
+            self.packets.push_back(Packet { channel, to, bytes });
+        }
+    }
+
+    fn tell(&mut self) {
+        match self.reception.poll_over() {
+            Some(Over::Idle) => self.facts.push_back(MediaFact::Idle),
+            Some(Over::Full) => self.facts.push_back(MediaFact::Full),
+            None => {}
+        }
+        if self.reception.poll_beep() {
+            self.facts.push_back(MediaFact::BeepOver);
+        }
+    }
+
+    /// Next packet to send.
+    pub fn poll_packet(&mut self) -> Option<Packet> {
+        self.packets.pop_front()
+    }
+
+    /// Next fact to tell.
+    pub fn poll_fact(&mut self) -> Option<MediaFact> {
+        self.facts.pop_front()
+    }
+
+    /// When [`MediaEndpoint::handle_timeout`] is due.
+    pub fn poll_deadline(&self) -> Instant {
+        self.next_packet.min(self.next_report)
+    }
+
+    /// Ends it: what was heard and counted.
+    pub fn finish(mut self) -> MediaReport {
+        (self.report.samples, self.report.beep_at) = self.reception.into_parts();
+        self.report
+    }
+}
+
+fn leg(rtp: SocketAddr, rtcp: SocketAddr, protection: Protection) -> LegPlan {
+    LegPlan {
+        remote_rtp: rtp,
+        remote_rtcp: rtcp,
+        rtcp_mux: false,
+        protection,
+        direction: Direction::SendRecv,
+        latch: LatchRule::default(),
+        formats: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{beep, dominant_hz, tone};
+    use relay::{KeyParams, MasterKey, Suite};
+
+    fn key(n: u8) -> KeyParams {
+        KeyParams { suite: Suite::AesCm128HmacSha1_80, key: MasterKey::new([n; 16], [n; 14]), mki: None }
+    }
+
+    fn sealed(inbound: u8, outbound: u8) -> Protection {
+        Protection::Sealed { inbound: key(inbound), outbound: key(outbound) }
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
+    }
+
+    fn endpoint(remote: u16, protection: Protection, now: Instant) -> MediaEndpoint {
+        let plan = MediaPlan {
+            remote_rtp: at(remote),
+            remote_rtcp: at(remote + 1),
+            law: Law::Mu,
+            protection,
+            seed: u64::from(remote),
+        };
+        MediaEndpoint::new(&plan, now).unwrap()
+    }
+
+    /// Runs both for a while; every packet arrives at once.
+    fn run(one: &mut MediaEndpoint, two: &mut MediaEndpoint, now: &mut Instant, packets: u32) {
+        for _ in 0..packets {
+            one.handle_timeout(*now);
+            two.handle_timeout(*now);
+            while let Some(p) = one.poll_packet() {
+                let from = if p.channel == Channel::Rtp { at(1000) } else { at(1001) };
+                two.handle_packet(*now, p.channel, from, &p.bytes);
+            }
+            while let Some(p) = two.poll_packet() {
+                let from = if p.channel == Channel::Rtp { at(2000) } else { at(2001) };
+                one.handle_packet(*now, p.channel, from, &p.bytes);
+            }
+            *now += PACKET_TIME;
+        }
+    }
+
+    fn facts(endpoint: &mut MediaEndpoint) -> Vec<String> {
+        std::iter::from_fn(|| endpoint.poll_fact()).map(|f| format!("{f:?}")).collect()
+    }
+
+    #[test]
+    fn a_tone_crosses_under_srtp_and_reports_too() {
+        let mut now = Instant::now();
+        let mut one = endpoint(2000, sealed(1, 2), now);
+        let mut two = endpoint(1000, sealed(2, 1), now);
+        one.play(&tone(440.0, -15.0, 8_000));
+        run(&mut one, &mut two, &mut now, 60);
+        assert!(facts(&mut one).contains(&"Played".to_owned()));
+        let report = two.finish();
+        assert!((dominant_hz(&report.samples).unwrap() - 440.0).abs() < 3.0);
+        assert_eq!((report.packets, report.rejected), (60, 0));
+        assert!(report.reports > 0);
+    }
+
+    #[test]
+    fn packets_under_another_key_or_in_the_clear_are_not_heard() {
+        for wrong in [sealed(1, 3), Protection::Clear] {
+            let mut now = Instant::now();
+            let mut one = endpoint(2000, wrong, now);
+            let mut two = endpoint(1000, sealed(2, 1), now);
+            run(&mut one, &mut two, &mut now, 20);
+            let report = two.finish();
+            assert_eq!(report.packets, 0);
+            assert!(report.rejected >= 20);
+            assert!(report.samples.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_recording_ends_by_silence_once() {
+        let mut now = Instant::now();
+        let mut one = endpoint(2000, Protection::Clear, now);
+        let mut two = endpoint(1000, Protection::Clear, now);
+        one.play(&tone(600.0, -15.0, 4_000));
+        let limits = RecordLimits { idle: Some(Duration::from_secs(1)), longest: Duration::from_secs(60) };
+        two.record(now, limits);
+        run(&mut one, &mut two, &mut now, 60);
+        assert!(facts(&mut two).is_empty(), "half a second of silence is not enough");
+        run(&mut one, &mut two, &mut now, 60);
+        assert_eq!(facts(&mut two), ["Idle"]);
+    }
+
+    #[test]
+    fn a_caller_who_sends_nothing_is_silent_too() {
+        let mut now = Instant::now();
+        let mut alone = endpoint(1000, Protection::Clear, now);
+        let limits = RecordLimits { idle: Some(Duration::from_secs(1)), longest: Duration::from_secs(60) };
+        alone.record(now, limits);
+        for _ in 0..100 {
+            alone.handle_timeout(now);
+            now += PACKET_TIME;
+        }
+        assert_eq!(facts(&mut alone).iter().filter(|f| *f == "Idle").count(), 1);
+    }
+
+    #[test]
+    fn a_recording_stops_at_its_longest_and_keeps_no_more() {
+        let mut now = Instant::now();
+        let mut one = endpoint(2000, Protection::Clear, now);
+        let mut two = endpoint(1000, Protection::Clear, now);
+        one.play(&tone(600.0, -15.0, 16_000));
+        two.record(now, RecordLimits { idle: None, longest: Duration::from_secs(1) });
+        run(&mut one, &mut two, &mut now, 80);
+        assert_eq!(facts(&mut two), ["Full"]);
+        assert_eq!(two.finish().samples.len(), 8_000);
+    }
+
+    #[test]
+    fn the_beep_is_told_when_it_is_over() {
+        let mut now = Instant::now();
+        let mut one = endpoint(2000, Protection::Clear, now);
+        let mut two = endpoint(1000, Protection::Clear, now);
+        one.play(&beep());
+        run(&mut one, &mut two, &mut now, 10);
+        assert!(facts(&mut two).is_empty());
+        run(&mut one, &mut two, &mut now, 20);
+        assert_eq!(facts(&mut two), ["BeepOver"]);
+        assert!(two.finish().beep_at.is_some());
+    }
+
+    #[test]
+    fn a_late_wake_up_does_not_flood() {
+        let mut now = Instant::now();
+        let mut one = endpoint(2000, Protection::Clear, now);
+        now += Duration::from_secs(100);
+        one.handle_timeout(now);
+        assert!(std::iter::from_fn(|| one.poll_packet()).count() <= 12);
+        assert!(one.poll_deadline() > now);
+    }
+}

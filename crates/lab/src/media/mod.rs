@@ -1,0 +1,104 @@
+//! The media of one lab call as a value: sends what is to be played every 20 ms, records what comes, watches for the beep and for silence.
+//! Owns packets and audio; refuses to know sockets, SIP and SDP. Protection is the relay crate's: our own packets enter its session on one
+//! side, the network is the other, so every received packet is verified before it is heard.
+
+mod endpoint;
+mod reception;
+mod rtcp;
+mod rtp;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use endpoint::{MediaEndpoint, MediaError, Packet};
+pub use relay::{Channel, KeyParams, Protection};
+
+use crate::audio::Law;
+
+/// A call's media, as its logic names it to whoever owns the ports.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct MediaKey(pub u64);
+
+/// Where the owner of the ports opened them.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct LocalMedia {
+    /// RTP.
+    pub rtp: SocketAddr,
+    /// RTCP.
+    pub rtcp: SocketAddr,
+}
+
+/// What was negotiated.
+#[derive(Clone, Debug)]
+pub struct MediaPlan {
+    /// Where our RTP goes.
+    pub remote_rtp: SocketAddr,
+    /// Where our RTCP goes.
+    pub remote_rtcp: SocketAddr,
+    /// Codec.
+    pub law: Law,
+    /// Keys.
+    pub protection: Protection,
+    /// Our source, first sequence number and time stamp are derived from it.
+    pub seed: u64,
+}
+
+/// When a recording ends by itself.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct RecordLimits {
+    /// Silence; `None` never.
+    pub idle: Option<Duration>,
+    /// Longest recording.
+    pub longest: Duration,
+}
+
+/// What a call's logic asks of the owner of the ports.
+#[derive(Clone, Debug)]
+pub enum MediaCommand {
+    /// Open ports; answered by [`MediaFact::Ready`].
+    Allocate,
+    /// Start sending and receiving.
+    Start(Box<MediaPlan>),
+    /// Play these samples after what is still playing; [`MediaFact::Played`] when all is out.
+    Play(Vec<i16>),
+    /// Forget what was heard and record from now.
+    Record(RecordLimits),
+    /// Stop and close; answered by [`MediaFact::Stopped`].
+    Stop,
+}
+
+/// What the owner of the ports tells a call's logic.
+#[derive(Clone, Debug)]
+pub enum MediaFact {
+    /// Ports are open, or could not be had.
+    Ready(Result<LocalMedia, String>),
+    /// Everything to be played is out.
+    Played,
+    /// The beep was heard and is over.
+    BeepOver,
+    /// The recording ended by silence.
+    Idle,
+    /// The recording reached its longest duration.
+    Full,
+    /// The plan could not be carried out.
+    Failed(String),
+    /// Media stopped; this is what came.
+    Stopped(Box<MediaReport>),
+}
+
+/// What came of a call's media.
+#[derive(Clone, Debug, Default)]
+pub struct MediaReport {
+    /// What was heard since recording began.
+    pub samples: Vec<i16>,
+    /// Accepted RTP packets.
+    pub packets: u64,
+    /// Refused packets (bad tag, other source, not RTP).
+    pub rejected: u64,
+    /// RTP packets sent.
+    pub sent: u64,
+    /// RTCP packets accepted.
+    pub reports: u64,
+    /// Where in `samples` the beep began.
+    pub beep_at: Option<Duration>,
+}
