@@ -86,7 +86,6 @@ impl Builder {
         }
     }
 
-    /// Ends a bare block of header lines, for `block` of a later message: no start line was meant to be here.
     fn empty() -> Builder {
         Builder { out: BytesMut::with_capacity(FIRST_CAPACITY), fault: None }
     }

@@ -38,7 +38,7 @@ const SINGLE: [HeaderId; 7] = [
     HeaderId::ContentType,
 ];
 
-/// How many header bytes are looked at in all before a message is called too long for its index.
+/// What the index can address.
 const MESSAGE_BYTES_MAX: usize = u32::MAX as usize;
 
 pub(super) fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
@@ -255,7 +255,6 @@ fn body_end(bytes: &[u8], block_end: usize, cells: &Cells, limits: &Limits) -> R
     if length > received { Err(ParseError::BodyTruncated) } else { Ok(block_end + length) }
 }
 
-/// Whether a Request-URI is one that a SIP element can route by itself.
 impl Message {
     /// Whether the Request-URI is `sip:`, `sips:` or `tel:`; other schemes are answered 416.
     pub fn has_known_scheme(&self) -> bool {
@@ -295,7 +294,7 @@ mod tests {
         again.extend_from_slice(b"\r\n");
         message.headers().for_each(|header| again.extend_from_slice(header.line));
         again.extend_from_slice(b"\r\n");
-        assert_eq!(again, message.bytes());
+        assert_eq!(again, message.bytes()[..]);
     }
 
     #[test]
@@ -324,11 +323,6 @@ mod tests {
 
     #[test]
     fn start_lines_have_two_single_spaces_and_version_two() {
-        let line = |line: &str| {
-            parsed(&HEAD.replacen("OPTIONS sip:a@h SIP/2.0", line, 1).replace("\r\nCSeq", "\r\nCSeq")).err()
-        };
-        let line = |text: &str| line(&format!("{text}")).or(None);
-        assert_eq!(line("OPTIONS sip:a@h SIP/2.0"), Some(ParseError::HeaderBlockUnterminated));
         let full =
             |text: &str| parsed(&format!("{}\r\n", HEAD.replacen("OPTIONS sip:a@h SIP/2.0", text, 1))).err();
         assert_eq!(full("OPTIONS sip:a@h SIP/7.0"), Some(ParseError::VersionNotSupported));
