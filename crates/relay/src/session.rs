@@ -67,7 +67,7 @@ impl Session {
             a: Leg::new(plan.a, now).ok_or(PlanError::UnusableKey)?,
             b: Leg::new(plan.b, now).ok_or(PlanError::UnusableKey)?,
             inactivity: plan.inactivity,
-            facts: VecDeque::with_capacity(FACTS_MAX),
+            facts: VecDeque::new(),
             has_told_no_media: false,
         })
     }
