@@ -5,6 +5,7 @@
 pub mod audio;
 pub mod frontend;
 pub mod media;
+pub mod negotiate;
 pub mod pki;
 pub mod shell;
 pub mod um;
