@@ -132,8 +132,11 @@ fn status_line(line: &[u8]) -> Result<Start, ParseError> {
     let code_start = version_end + 1;
     let code_len = line[code_start..].iter().take_while(|byte| **byte != b' ').count();
     let code = &line[code_start..code_start + code_len];
-    let number = scan::decimal_u32(code).ok_or(ParseError::StartLineMalformed)?;
-    let status = u16::try_from(number).ok().and_then(StatusCode::new).filter(|_| code_len == 3);
+    if !code.iter().all(u8::is_ascii_digit) {
+        return Err(ParseError::StartLineMalformed);
+    }
+    let number = scan::decimal_u32(code).filter(|_| code_len == 3);
+    let status = number.and_then(|number| u16::try_from(number).ok()).and_then(StatusCode::new);
     let status = status.ok_or(ParseError::StatusOutOfRange)?;
     // the space behind the code is demanded by the grammar, yet some leave it out together with the phrase
     let reason = (code_start + code_len + 1).min(line.len())..line.len();
@@ -332,7 +335,8 @@ mod tests {
         assert_eq!(full("OPTIONS <sip:a@h> SIP/2.0"), Some(ParseError::RequestUriMalformed));
         assert_eq!(full("INVITE sip:a@h SIP/2.0"), Some(ParseError::MethodMismatch));
         assert_eq!(full("SIP/2.0 99 x"), Some(ParseError::StatusOutOfRange));
-        assert_eq!(full("SIP/2.0 4294967301 better"), Some(ParseError::StartLineMalformed));
+        assert_eq!(full("SIP/2.0 4294967301 better"), Some(ParseError::StatusOutOfRange));
+        assert_eq!(full("SIP/2.0 2x0 OK"), Some(ParseError::StartLineMalformed));
         assert_eq!(full("SIP/2.0 200"), None);
     }
 
