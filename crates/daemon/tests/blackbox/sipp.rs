@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use lab::pki::Pki;
+
 use crate::harness::{Gateway, Net, Process, folder, peers_present};
 
 const CALLS: usize = 200;
@@ -34,6 +36,58 @@ fn two_hundred_calls_with_media_over_tcp_all_succeed() {
         assert_eq!(record["offer_result"], "Answer", "{record:#}");
     }
     assert_eq!(umbra.stop(), 0, "{}", umbra.process.output());
+}
+
+#[test]
+fn two_hundred_calls_over_mutual_tls_through_stunnel_all_succeed() {
+    if !peers_present(&["sipp", "stunnel4"]) {
+        return;
+    }
+    let net = Net::new();
+    let (caller, gateway, server, front) = (net.host(10), net.host(20), net.host(30), net.host(11));
+    let folder = folder();
+    write_scenarios(folder.path());
+    let pki = Pki::open(&folder.path().join("pki")).unwrap();
+    let _uas = start_uas(folder.path(), server, CALLS);
+    let mut server_side =
+        stunnel(folder.path(), &pki, "server", "cas01.contoso.test", (server, 5061), (server, 5060));
+    server_side.wait_for_port(server.into(), 5061);
+    let mut umbra = Gateway::start(folder, gateway, 5061, &tls_config(gateway, server, &pki));
+    let mut client_side =
+        stunnel(umbra.folder.path(), &pki, "client", "pbx.contoso.test", (front, 5060), (gateway, 5061));
+    client_side.wait_for_port(front.into(), 5060);
+    let summary = run_uac(umbra.folder.path(), caller, (front, 5060), CALLS);
+    println!("{summary}");
+    let records = umbra.wait_for_records(CALLS, Duration::from_secs(10));
+    assert!(records.iter().all(|r| r["offer_result"] == "Answer"), "{:#}", records[0]);
+    assert_eq!(umbra.stop(), 0, "{}", umbra.process.output());
+}
+
+/// stunnel as TLS client (toward the gateway) or TLS server (before SIPp), with a certificate of the lab.
+fn stunnel(
+    folder: &Path,
+    pki: &Pki,
+    role: &str,
+    name: &str,
+    accept: (Ipv4Addr, u16),
+    connect: (Ipv4Addr, u16),
+) -> Process {
+    let files = pki.identity_files(name).unwrap();
+    let text = format!(
+        "foreground = yes\npid =\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n[sip]\nclient = {client}\naccept = {}:{}\n\
+         connect = {}:{}\ncert = {}\nkey = {}\nCAfile = {}\nverifyChain = yes\nsslVersionMin = TLSv1.2\n",
+        accept.0,
+        accept.1,
+        connect.0,
+        connect.1,
+        files.certificate.display(),
+        files.key.display(),
+        pki.root_file().display(),
+        client = if role == "client" { "yes" } else { "no" },
+    );
+    let file = folder.join(format!("stunnel-{role}.conf"));
+    std::fs::write(&file, text).unwrap();
+    Process::start(&format!("stunnel-{role}"), Command::new("stunnel4").arg(&file), folder)
 }
 
 pub fn write_scenarios(folder: &Path) {
@@ -107,32 +161,52 @@ fn mu_law(sample: i16) -> u8 {
     !(sign | (exponent as u8) << 4 | mantissa as u8)
 }
 
-fn plain_config(caller: Ipv4Addr, gateway: Ipv4Addr, server: Ipv4Addr) -> String {
-    format!(
-        r#"
+const HEAD: &str = r#"
 [gateway]
 fqdn = "umbra.contoso.test"
 sip_domain = "contoso.test"
 max_calls_allowed = 400
 
-[listen]
-startup_mode = "TCP"
-addresses = ["{gateway}"]
-advertised = "{gateway}"
-
 [media]
 rtp_ports = "20000-29999"
 
+[admin]
+http = ""
+"#;
+
+fn plain_config(caller: Ipv4Addr, gateway: Ipv4Addr, server: Ipv4Addr) -> String {
+    let listen = format!(
+        "[listen]\nstartup_mode = \"TCP\"\naddresses = [\"{gateway}\"]\nadvertised = \"{gateway}\"\n"
+    );
+    format!("{HEAD}\n{listen}\n{}", objects("Unsecured", &caller.to_string(), 5070, server))
+}
+
+fn tls_config(gateway: Ipv4Addr, server: Ipv4Addr, pki: &Pki) -> String {
+    let files = pki.identity_files("umbra.contoso.test").unwrap();
+    let listen = format!(
+        "[listen]\nstartup_mode = \"TLS\"\naddresses = [\"{gateway}\"]\nadvertised = \"{gateway}\"\n\n[tls]\ncertificate = \"{}\"\n\
+         private_key = \"{}\"\ntrusted_roots = [\"{}\"]\n",
+        files.certificate.display(),
+        files.key.display(),
+        pki.root_file().display(),
+    );
+    format!("{HEAD}\n{listen}\n{}", objects("SIPSecured", "pbx.contoso.test", 5061, server))
+}
+
+/// One IP-PBX, one dial plan, one server that answers by itself.
+fn objects(security: &str, pbx: &str, pbx_port: u16, server: Ipv4Addr) -> String {
+    format!(
+        r#"
 [[dial_plan]]
 name = "DP-Pbx"
 uri_type = "TelExtn"
-voip_security = "Unsecured"
+voip_security = "{security}"
 phone_context = "DP-Pbx.contoso.test"
 
 [[ip_gateway]]
 name = "pbx"
-address = "{caller}"
-port = 5070
+address = "{pbx}"
+port = {pbx_port}
 
 [[hunt_group]]
 name = "pbx-hunt"
@@ -143,7 +217,6 @@ pilot_identifier = "88895"
 [[call_router]]
 name = "cas01.contoso.test"
 address = ["{server}"]
-tcp_port = 5060
 dial_plans = ["DP-Pbx"]
 
 [[mailbox_server]]
@@ -151,9 +224,6 @@ name = "mbx01.contoso.test"
 address = ["{server}"]
 max_calls_allowed = 400
 dial_plans = ["DP-Pbx"]
-
-[admin]
-http = ""
 "#
     )
 }
