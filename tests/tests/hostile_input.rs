@@ -2,12 +2,19 @@
 //! changes when it is read again. `PROPTEST_CASES` sets how long it looks.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use sip::{Frame, Framer, Limits, Message, NameAddr, Uri};
 
-fn samples() -> Vec<Vec<u8>> {
+static SAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(read_samples);
+
+fn samples() -> &'static [Vec<u8>] {
+    &SAMPLES
+}
+
+fn read_samples() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let folders = ["samples", "conformance/rfc4475", "conformance/rfc5118/wire-crlf"];
     let files =
@@ -102,7 +109,7 @@ proptest! {
         changes in prop::collection::vec(mutation(), 0..8),
     ) {
         let all = samples();
-        let bytes = apply(which.get(&all).clone(), &changes);
+        let bytes = apply(which.get(all).clone(), &changes);
         if let Ok(message) = Message::parse(Bytes::from(bytes.clone()), &Limits::default()) {
             read_all(&message);
             let again = Message::parse(message.bytes().clone(), &Limits::default());
@@ -117,7 +124,7 @@ proptest! {
         cuts in prop::collection::vec(1usize..700, 1..40),
     ) {
         let all = samples();
-        let stream: Vec<u8> = picks.iter().flat_map(|p| p.get(&all).clone()).collect();
+        let stream: Vec<u8> = picks.iter().flat_map(|p| p.get(all).clone()).collect();
         let stream = apply(stream, &changes);
         let whole = frames_of(std::iter::once(stream.as_slice()));
         let mut rest = stream.as_slice();
