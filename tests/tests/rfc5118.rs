@@ -1,5 +1,7 @@
 //! RFC 5118: IPv6 in every place of a message. Messages whose archived Content-Length is wrong get the right one.
 
+#![allow(clippy::expect_used, clippy::panic)] // helpers of tests
+
 use bytes::Bytes;
 use sip::{HeaderId, Host, Limits, Message, ParseError};
 use std::path::PathBuf;

@@ -108,12 +108,14 @@ fn push_display(out: &mut Vec<u8>, display: &[u8]) {
 
 fn entry_end(rest: &[u8]) -> usize {
     let mut at = 0;
+    let mut quotes_pair = true;
     while at < rest.len() {
         match rest[at] {
             b',' => return at,
-            b'"' => match quoted_end(rest, at) {
+            b'"' if quotes_pair => match quoted_end(rest, at) {
                 Some(end) => at = end,
-                None => at += 1,
+                // none of the later quotes is looked up again, or the cost would be quadratic
+                None => quotes_pair = false,
             },
             _ => at += 1,
         }

@@ -41,7 +41,7 @@ const SINGLE: [HeaderId; 7] = [
 /// What the index can address.
 const MESSAGE_BYTES_MAX: usize = u32::MAX as usize;
 
-pub(super) fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
+pub(super) fn parse(mut bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(ParseError::BodyTooLong);
     }
@@ -62,7 +62,8 @@ pub(super) fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError
         from_tag: cells.from_tag,
         to_tag: cells.to_tag,
     };
-    Ok(Message { bytes: bytes.slice(..body_end), index: Arc::new(index) })
+    bytes.truncate(body_end);
+    Ok(Message { bytes, index: Arc::new(index) })
 }
 
 fn start_line_end(bytes: &[u8], limits: &Limits) -> Result<usize, ParseError> {
