@@ -16,12 +16,18 @@ pub mod uri;
 pub mod wire;
 
 pub use builder::{BuildError, Builder, response_to};
+pub use dialog::{CSeqError, Dialog, DialogError, DialogState, RequestDraft};
+pub use endpoint::{
+    ClientFailure, ClientKey, Endpoint, EndpointConfig, Event, Flow, OutgoingRequest, Output, SendError,
+    ServerFailure, ServerKey, TableCounts,
+};
 pub use header::{
     CSeq, Diversion, DiversionEntry, HeaderError, MsDiagnostics, NameAddr, Params, RAck, Refresher, Replaces,
     SessionExpires, Via, Warning, simple,
 };
 pub use method::Method;
 pub use status::StatusCode;
+pub use transaction::{TimerConfig, TimerReason};
 pub use transport::{FlowKey, Transport};
 pub use uri::{Host, Scheme, Uri, UriBuilder, UriError};
 pub use wire::{

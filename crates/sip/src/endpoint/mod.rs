@@ -1,1 +1,201 @@
-//! One endpoint: transactions by key, flows by handle, bytes in and bytes out; it knows no call.
+//! One endpoint: transactions by key, flows by handle, bytes in; bytes, events and the next deadline out. It matches
+//! messages to transactions, repeats what must be repeated and refuses what has no place; it knows no call, dialog or
+//! policy. Drain [`Endpoint::poll_output`] after every call.
+
+mod client;
+mod ids;
+mod server;
+mod table;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use types::{
+    ClientFailure, ClientKey, EndpointConfig, Event, Flow, OutgoingRequest, Output, SendError, ServerFailure,
+    ServerKey, TRANSACTIONS_MAX, TableCounts,
+};
+
+use crate::transaction::{Context, Lane, TimerReason};
+use crate::{FlowKey, Message, Method, ParseError, reject_bytes};
+use bytes::Bytes;
+use client::ClientEntry;
+use ids::Ids;
+use server::ServerEntry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+use table::{Deadlines, Owner, Table, TimerHandle};
+
+type Index<K> = HashMap<Box<[u8]>, K, ahash::RandomState>;
+
+/// The transactions of one shard, and the ways to reach them.
+pub struct Endpoint {
+    config: EndpointConfig,
+    ids: Ids,
+    outputs: VecDeque<Output>,
+    deadlines: Deadlines,
+    clients: Table<ClientEntry>,
+    servers: Table<ServerEntry>,
+    /// CANCELs share the branch of their INVITE, so their key cannot be in it.
+    cancels: Index<ClientKey>,
+    /// INVITEs of ours by Call-ID, CSeq and From tag: where an ACK to a 2xx is remembered.
+    invites: Index<ClientKey>,
+    /// RFC 3261 §17.2.3.
+    by_branch: Index<ServerKey>,
+    /// Call-ID, From tag and CSeq: ACKs to a 2xx, and merged requests (RFC 3261 §8.2.2.2).
+    by_identity: Index<ServerKey>,
+    by_flow: BTreeSet<(FlowKey, Owner)>,
+    accepted: usize,
+}
+
+/// The timers of one transaction, one per lane.
+#[derive(Copy, Clone, Default)]
+struct Lanes([Option<TimerHandle>; 2]);
+
+impl Endpoint {
+    /// An empty endpoint. One seed gives one trace.
+    #[must_use]
+    pub fn new(config: EndpointConfig, seed: u64) -> Self {
+        let ids = Ids::new(seed);
+        let index = || HashMap::with_hasher(ids.table_hasher());
+        Self {
+            outputs: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            clients: Table::new(config.transactions_max),
+            servers: Table::new(config.transactions_max),
+            cancels: HashMap::with_hasher(ids.table_hasher()),
+            invites: HashMap::with_hasher(ids.table_hasher()),
+            by_branch: index(),
+            by_identity: index(),
+            by_flow: BTreeSet::new(),
+            accepted: 0,
+            config,
+            ids,
+        }
+    }
+
+    /// A framed message or a datagram came on a flow.
+    pub fn handle_bytes(&mut self, now: Instant, flow: &Flow, bytes: Bytes) {
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return; // keep-alive datagrams
+        }
+        match Message::parse(bytes.clone(), &self.config.limits) {
+            Ok(message) if message.is_request() => self.on_request(now, flow, message),
+            Ok(message) => self.on_response(now, flow, message),
+            Err(error) => self.on_malformed(flow, &bytes, error),
+        }
+    }
+
+    /// The deadline of [`Self::poll_deadline`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((owner, reason)) = self.deadlines.pop_due(now) {
+            match owner {
+                Owner::Client(key) => self.on_client_timer(now, key, reason),
+                Owner::Server(key) => self.on_server_timer(now, key, reason),
+            }
+        }
+    }
+
+    /// A flow is gone: what cannot end without it ends now.
+    pub fn handle_flow_down(&mut self, now: Instant, flow: FlowKey) {
+        let first = (flow, Owner::Client(ClientKey(0, 0)));
+        let last = (flow, Owner::Server(ServerKey(u32::MAX, u32::MAX)));
+        let owners: Vec<_> = self.by_flow.range(first..=last).map(|(_, owner)| *owner).collect();
+        for owner in owners {
+            match owner {
+                Owner::Client(key) => self.on_client_flow_down(now, key),
+                Owner::Server(key) => self.on_server_flow_down(now, key),
+            }
+        }
+    }
+
+    /// What to do next; `None` until something happens again.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due, and for which timer.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<(Instant, TimerReason)> {
+        self.deadlines.first()
+    }
+
+    /// Puts ready bytes on a flow, past all transactions.
+    pub fn send_raw(&mut self, flow: &Flow, bytes: Bytes) {
+        self.send(flow.key, bytes);
+    }
+
+    /// A fresh tag (RFC 3261 §19.3).
+    pub fn new_tag(&mut self) -> Bytes {
+        self.ids.token(b"", 1)
+    }
+
+    /// A fresh Call-ID behind a prefix.
+    pub fn new_call_id(&mut self, prefix: &[u8]) -> Bytes {
+        self.ids.token(prefix, 2)
+    }
+
+    /// How full the tables are.
+    #[must_use]
+    pub fn counts(&self) -> TableCounts {
+        TableCounts {
+            client: self.clients.len(),
+            server: self.servers.len(),
+            accepted: self.accepted,
+            timers: self.deadlines.len(),
+        }
+    }
+
+    fn on_malformed(&mut self, flow: &Flow, bytes: &Bytes, error: ParseError) {
+        let tag = self.ids.tag_of_bytes(bytes);
+        let refusal = reject_bytes(bytes, error.status(), Some(&tag)).filter(|refusal| is_answer(refusal));
+        let answered = refusal.is_some();
+        if let Some(refusal) = refusal {
+            self.send(flow.key, refusal);
+        }
+        self.event(Event::Malformed { flow: *flow, error, answered });
+    }
+
+    fn send(&mut self, flow: FlowKey, bytes: Bytes) {
+        self.outputs.push_back(Output::Send { flow, bytes });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn context(&self, flow: &Flow) -> Context {
+        Context { timers: self.config.timers, transport: flow.transport }
+    }
+}
+
+/// A refusal is only worth sending when its receiver can match it.
+fn is_answer(refusal: &[u8]) -> bool {
+    let has = |name: &[u8]| refusal.windows(name.len()).any(|window| window == name);
+    [&b"\r\nFrom: "[..], b"\r\nTo: ", b"\r\nCall-ID: ", b"\r\nCSeq: "].iter().all(|name| has(name))
+}
+
+/// Call-ID, From tag, CSeq number and method in one key; none of them can hold a line end.
+fn identity(message: &Message, method: &Method) -> Box<[u8]> {
+    let (call_id, tag) = (message.call_id(), message.from_tag().unwrap_or_default());
+    let mut key = Vec::with_capacity(call_id.len() + tag.len() + 16);
+    key.extend_from_slice(call_id);
+    key.push(b'\n');
+    key.extend_from_slice(tag);
+    key.push(b'\n');
+    key.extend_from_slice(&message.cseq().number.to_be_bytes());
+    key.extend_from_slice(method.as_bytes());
+    key.into_boxed_slice()
+}
+
+impl Lanes {
+    fn replace(&mut self, lane: Lane, handle: Option<TimerHandle>, deadlines: &mut Deadlines) {
+        if let Some(old) = std::mem::replace(&mut self.0[lane as usize], handle) {
+            deadlines.stop(old);
+        }
+    }
+
+    fn stop_all(&mut self, deadlines: &mut Deadlines) {
+        self.replace(Lane::Retransmit, None, deadlines);
+        self.replace(Lane::Limit, None, deadlines);
+    }
+}

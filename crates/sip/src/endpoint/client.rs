@@ -1,0 +1,449 @@
+//! Requests going out and the responses to them: client transactions in the table, CANCEL, both kinds of ACK.
+
+use super::ids::key_of_branch;
+use super::table::Owner;
+use super::{ClientFailure, ClientKey, Endpoint, Event, Flow, Lanes, OutgoingRequest, SendError, identity};
+use crate::transaction::{
+    Action, Actions, Client, ClientEvent, ClientState, InviteClient, InviteClientEvent, InviteClientState,
+    TimerReason,
+};
+use crate::{FlowKey, HeaderId, Message, Method};
+use bytes::{BufMut, Bytes, BytesMut};
+use std::time::Instant;
+
+/// How many forked 2xx of one INVITE are delivered; more are strays.
+pub const FORKS_MAX: usize = 8;
+
+/// One client transaction.
+pub(super) struct ClientEntry {
+    machine: Machine,
+    flow: Flow,
+    branch: Bytes,
+    /// The request; emptied when it cannot be needed again.
+    request: Bytes,
+    lanes: Lanes,
+}
+
+enum Machine {
+    Other(Client, Method),
+    /// Its responses concern nobody but the endpoint.
+    Cancel(Client),
+    Invite(InviteClient, Box<Invite>),
+}
+
+/// What only an INVITE needs.
+struct Invite {
+    request: Message,
+    identity: Box<[u8]>,
+    /// The ACK to the non-2xx final response, once it is built.
+    ack: Bytes,
+    forks: Vec<Fork>,
+    cancel: Cancel,
+}
+
+#[derive(Copy, Clone, Eq, PartialEq)]
+enum Cancel {
+    No,
+    /// Asked for, but RFC 3261 §9.1 waits for a provisional response.
+    Wanted,
+    Sent,
+}
+
+/// One 2xx and the ACK the user gave for it.
+struct Fork {
+    to_tag: Bytes,
+    ack: Option<(FlowKey, Bytes)>,
+}
+
+/// A machine's event, of whichever machine.
+#[derive(Copy, Clone)]
+enum Cause<'a> {
+    Response(&'a Flow, &'a Message),
+    Timer(TimerReason),
+    FlowDown,
+    Cancelled,
+}
+
+impl Endpoint {
+    /// Starts a client transaction; Via with a fresh branch goes on top.
+    pub fn send_request(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        request: OutgoingRequest,
+    ) -> Result<ClientKey, SendError> {
+        if matches!(request.method, Method::Ack | Method::Cancel) {
+            return Err(SendError::MethodNotAllowed);
+        }
+        if self.clients.is_full() {
+            return Err(SendError::TableFull);
+        }
+        let (index, generation) = self.clients.next();
+        let branch = self.ids.branch(&self.config.branch_prefix, ClientKey(index, generation));
+        let bytes = self.print(flow, &branch, &request)?;
+        let context = self.context(flow);
+        let (machine, actions) = if request.method == Method::Invite {
+            let message =
+                Message::parse(bytes.clone(), &self.config.limits).map_err(SendError::RequestUnparsable)?;
+            let (machine, actions) = InviteClient::start(&context);
+            let identity = identity(&message, &Method::Invite);
+            let invite = Invite {
+                request: message,
+                identity,
+                ack: Bytes::new(),
+                forks: Vec::new(),
+                cancel: Cancel::No,
+            };
+            (Machine::Invite(machine, Box::new(invite)), actions)
+        } else {
+            let (machine, actions) = Client::start(&context);
+            (Machine::Other(machine, request.method), actions)
+        };
+        let key = self.insert_client(flow, branch, bytes, machine);
+        self.act_client(now, key, &actions, None);
+        Ok(key)
+    }
+
+    /// Ends an INVITE of ours by CANCEL, as soon as RFC 3261 §9.1 lets it; nothing when a final response came.
+    pub fn cancel(&mut self, now: Instant, key: ClientKey) {
+        let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
+        let Machine::Invite(machine, invite) = &mut entry.machine else { return };
+        match (machine.state, invite.cancel) {
+            (InviteClientState::Calling { .. }, Cancel::No) => invite.cancel = Cancel::Wanted,
+            (InviteClientState::Proceeding, Cancel::No) => self.send_cancel(now, key),
+            _ => {}
+        }
+    }
+
+    /// Sends the ACK to a 2xx: no transaction, but remembered and repeated for each repeated 2xx.
+    pub fn send_ack(&mut self, now: Instant, flow: &Flow, ack: OutgoingRequest) {
+        let _ = now;
+        let branch = self.ids.branch(&self.config.branch_prefix, ClientKey(u32::MAX, u32::MAX));
+        let Ok(bytes) = self.print(flow, &branch, &ack) else { return };
+        if let Ok(message) = Message::parse(bytes.clone(), &self.config.limits) {
+            self.remember_ack(flow.key, &message);
+        }
+        self.send(flow.key, bytes);
+    }
+
+    fn remember_ack(&mut self, flow: FlowKey, ack: &Message) {
+        let Some(key) = self.invites.get(&identity(ack, &Method::Invite)).copied() else { return };
+        let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
+        let Machine::Invite(_, invite) = &mut entry.machine else { return };
+        let to_tag = ack.to_tag().unwrap_or_default();
+        if let Some(fork) = invite.forks.iter_mut().find(|fork| fork.to_tag == to_tag) {
+            fork.ack = Some((flow, ack.bytes().clone()));
+        }
+    }
+
+    pub(super) fn on_response(&mut self, now: Instant, flow: &Flow, message: Message) {
+        match self.client_of(&message) {
+            Some(key) if self.repeats_accepted(key, &message) => {}
+            Some(key) => self.step_client(now, key, Cause::Response(flow, &message)),
+            None => self.event(Event::Stray { flow: *flow, message }),
+        }
+    }
+
+    pub(super) fn on_client_timer(&mut self, now: Instant, key: ClientKey, reason: TimerReason) {
+        if let Some(entry) = self.clients.get_mut(key.0, key.1) {
+            entry.lanes.0[reason.lane() as usize] = None;
+            self.step_client(now, key, Cause::Timer(reason));
+        }
+    }
+
+    pub(super) fn on_client_flow_down(&mut self, now: Instant, key: ClientKey) {
+        self.step_client(now, key, Cause::FlowDown);
+    }
+
+    /// RFC 3261 §17.1.3: the branch and the method must match; §18.1.2: so must the sent-by.
+    fn client_of(&self, message: &Message) -> Option<ClientKey> {
+        let via = message.top_via().ok()?;
+        let branch = via.branch()?;
+        if !via.host().eq_ignore_ascii_case(&self.config.via_host) {
+            return None;
+        }
+        let key = match message.method() {
+            Method::Cancel => self.cancels.get(branch).copied()?,
+            _ => key_of_branch(branch)?,
+        };
+        let entry = self.clients.get(key.0, key.1)?;
+        let is_same_method = match &entry.machine {
+            Machine::Invite(..) => *message.method() == Method::Invite,
+            Machine::Cancel(_) => *message.method() == Method::Cancel,
+            Machine::Other(_, method) => message.method() == method,
+        };
+        (is_same_method && entry.branch == branch).then_some(key)
+    }
+
+    /// A 2xx that was delivered before gets its ACK again and goes no further; a new one is noted.
+    fn repeats_accepted(&mut self, key: ClientKey, message: &Message) -> bool {
+        if !message.status().is_some_and(|status| status.is_success()) {
+            return false;
+        }
+        let Some(entry) = self.clients.get_mut(key.0, key.1) else { return true };
+        let Machine::Invite(machine, invite) = &mut entry.machine else { return false };
+        if machine.state == InviteClientState::Completed {
+            return false;
+        }
+        let to_tag = message.to_tag().unwrap_or_default();
+        let Some(fork) = invite.forks.iter().find(|fork| fork.to_tag == to_tag) else {
+            let is_over = invite.forks.len() >= FORKS_MAX;
+            if !is_over {
+                invite.forks.push(Fork { to_tag: Bytes::copy_from_slice(to_tag), ack: None });
+            }
+            return is_over;
+        };
+        if let Some((flow, bytes)) = fork.ack.clone() {
+            self.send(flow, bytes);
+        }
+        true
+    }
+
+    fn step_client(&mut self, now: Instant, key: ClientKey, cause: Cause<'_>) {
+        let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
+        let context =
+            crate::transaction::Context { timers: self.config.timers, transport: entry.flow.transport };
+        let (actions, is_over, wants_cancel) = match &mut entry.machine {
+            Machine::Invite(machine, invite) => {
+                let (next, actions) = machine.step(invite_event(cause), &context);
+                let was_accepted = machine.state == InviteClientState::Accepted;
+                let is_accepted = next.state == InviteClientState::Accepted;
+                self.accepted += usize::from(is_accepted && !was_accepted);
+                self.accepted -= usize::from(was_accepted && !is_accepted);
+                *machine = next;
+                let is_ready = next.state == InviteClientState::Proceeding;
+                let wants_cancel = is_ready && invite.cancel == Cancel::Wanted;
+                (actions, next.state == InviteClientState::Terminated, wants_cancel)
+            }
+            Machine::Other(machine, _) | Machine::Cancel(machine) => {
+                let (next, actions) = machine.step(plain_event(cause), &context);
+                *machine = next;
+                (actions, next.state == ClientState::Terminated, false)
+            }
+        };
+        self.act_client(now, key, &actions, Some(cause));
+        if wants_cancel {
+            self.send_cancel(now, key);
+        }
+        if is_over {
+            self.remove_client(key);
+        }
+    }
+
+    fn act_client(&mut self, now: Instant, key: ClientKey, actions: &Actions, cause: Option<Cause<'_>>) {
+        for action in actions.iter() {
+            let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
+            let is_internal = matches!(entry.machine, Machine::Cancel(_));
+            match action {
+                Action::Transmit => {
+                    let (flow, bytes) = (entry.flow.key, entry.request.clone());
+                    self.send(flow, bytes);
+                }
+                Action::SendAck => self.send_failure_ack(key, cause),
+                Action::Start(reason, after) => {
+                    let handle = self.deadlines.start(now, after, Owner::Client(key), reason);
+                    entry.lanes.replace(reason.lane(), Some(handle), &mut self.deadlines);
+                }
+                Action::Stop(lane) => entry.lanes.replace(lane, None, &mut self.deadlines),
+                Action::Deliver if !is_internal => {
+                    if let Some(Cause::Response(flow, message)) = cause {
+                        self.event(Event::Response { key, flow: *flow, message: message.clone() });
+                    }
+                }
+                Action::FailTimeout if !is_internal => {
+                    self.event(Event::ClientFailed { key, why: ClientFailure::Timeout });
+                }
+                Action::FailTransport if !is_internal => {
+                    self.event(Event::ClientFailed { key, why: ClientFailure::TransportFailed });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// RFC 3261 §17.1.1.3: built from the INVITE, To from the response; the same bytes each time.
+    fn send_failure_ack(&mut self, key: ClientKey, cause: Option<Cause<'_>>) {
+        let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
+        let flow = entry.flow.key;
+        let Machine::Invite(_, invite) = &mut entry.machine else { return };
+        if invite.ack.is_empty() {
+            let Some(Cause::Response(_, response)) = cause else { return };
+            let to = response.value_bytes(HeaderId::To).unwrap_or_default();
+            invite.ack = sibling(&invite.request, &Method::Ack, &to);
+        }
+        let bytes = invite.ack.clone();
+        self.send(flow, bytes);
+    }
+
+    /// RFC 3261 §9.1: a transaction of its own under the branch of the INVITE.
+    fn send_cancel(&mut self, now: Instant, key: ClientKey) {
+        let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
+        let (flow, branch) = (entry.flow, entry.branch.clone());
+        let Machine::Invite(_, invite) = &mut entry.machine else { return };
+        invite.cancel = Cancel::Sent;
+        let to = invite.request.value_bytes(HeaderId::To).unwrap_or_default();
+        let bytes = sibling(&invite.request, &Method::Cancel, &to);
+        self.step_client(now, key, Cause::Cancelled);
+        if self.clients.is_full() {
+            self.send(flow.key, bytes);
+            return;
+        }
+        let (machine, actions) = Client::start(&self.context(&flow));
+        let cancel = self.insert_client(&flow, branch.clone(), bytes, Machine::Cancel(machine));
+        self.cancels.insert(branch.as_ref().into(), cancel);
+        self.act_client(now, cancel, &actions, None);
+    }
+
+    fn insert_client(&mut self, flow: &Flow, branch: Bytes, request: Bytes, machine: Machine) -> ClientKey {
+        let identity = match &machine {
+            Machine::Invite(_, invite) => Some(invite.identity.clone()),
+            _ => None,
+        };
+        let entry = ClientEntry { machine, flow: *flow, branch, request, lanes: Lanes::default() };
+        let (index, generation) = self.clients.insert(entry);
+        let key = ClientKey(index, generation);
+        if let Some(identity) = identity {
+            self.invites.insert(identity, key);
+        }
+        self.by_flow.insert((flow.key, Owner::Client(key)));
+        key
+    }
+
+    fn remove_client(&mut self, key: ClientKey) {
+        let Some(mut entry) = self.clients.remove(key.0, key.1) else { return };
+        entry.lanes.stop_all(&mut self.deadlines);
+        self.by_flow.remove(&(entry.flow.key, Owner::Client(key)));
+        match &entry.machine {
+            Machine::Cancel(_) => {
+                self.cancels.remove(entry.branch.as_ref());
+            }
+            Machine::Invite(_, invite) if self.invites.get(&invite.identity) == Some(&key) => {
+                self.invites.remove(&invite.identity);
+            }
+            _ => {}
+        }
+    }
+
+    /// Start line, our Via, the user's lines, what it left out, body.
+    fn print(&self, flow: &Flow, branch: &[u8], request: &OutgoingRequest) -> Result<Bytes, SendError> {
+        check(request)?;
+        let room = request.uri.len() + request.headers.len() + request.body.len() + branch.len() + 256;
+        let mut out = BytesMut::with_capacity(room);
+        out.put_slice(request.method.as_bytes());
+        out.put_u8(b' ');
+        out.put_slice(&request.uri);
+        out.put_slice(b" SIP/2.0\r\nVia: SIP/2.0/");
+        out.put_slice(flow.transport.as_via_str().as_bytes());
+        out.put_u8(b' ');
+        out.put_slice(&self.config.via_host);
+        out.put_u8(b':');
+        put_decimal(&mut out, usize::from(flow.via_port));
+        out.put_slice(b";branch=");
+        out.put_slice(branch);
+        if !flow.transport.is_reliable() {
+            out.put_slice(b";rport");
+        }
+        out.put_slice(b"\r\n");
+        out.put_slice(&request.headers);
+        if let Some(agent) = self.config.user_agent.as_ref().filter(|_| !names_agent(&request.headers)) {
+            out.put_slice(b"User-Agent: ");
+            out.put_slice(agent);
+            out.put_slice(b"\r\n");
+        }
+        if let Some(content_type) = &request.content_type {
+            out.put_slice(b"Content-Type: ");
+            out.put_slice(content_type);
+            out.put_slice(b"\r\n");
+        }
+        out.put_slice(b"Content-Length: ");
+        put_decimal(&mut out, request.body.len());
+        out.put_slice(b"\r\n\r\n");
+        out.put_slice(&request.body);
+        Ok(out.freeze())
+    }
+}
+
+fn invite_event(cause: Cause<'_>) -> InviteClientEvent {
+    match cause {
+        Cause::Response(_, message) => match message.status() {
+            Some(status) if status.is_provisional() => InviteClientEvent::Provisional,
+            Some(status) if status.is_success() => InviteClientEvent::Success,
+            _ => InviteClientEvent::Failure,
+        },
+        Cause::Timer(reason) => InviteClientEvent::Timer(reason),
+        Cause::FlowDown => InviteClientEvent::TransportError,
+        Cause::Cancelled => InviteClientEvent::Cancelled,
+    }
+}
+
+fn plain_event(cause: Cause<'_>) -> ClientEvent {
+    match cause {
+        Cause::Response(_, message) if message.status().is_some_and(|status| status.is_provisional()) => {
+            ClientEvent::Provisional
+        }
+        Cause::Response(..) | Cause::Cancelled => ClientEvent::Final,
+        Cause::Timer(reason) => ClientEvent::Timer(reason),
+        Cause::FlowDown => ClientEvent::TransportError,
+    }
+}
+
+/// ACK to a non-2xx, or CANCEL: one Via, and the same Request-URI, Route, From, Call-ID and CSeq number.
+fn sibling(invite: &Message, method: &Method, to: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(512);
+    for piece in [method.as_bytes(), b" ", &invite.request_uri(), b" SIP/2.0\r\n"] {
+        out.put_slice(piece);
+    }
+    let mut is_first_via = true;
+    for header in invite.headers() {
+        let value = match header.id {
+            HeaderId::Via if std::mem::take(&mut is_first_via) => header.raw,
+            HeaderId::Route | HeaderId::From | HeaderId::CallId | HeaderId::MaxForwards => header.raw,
+            HeaderId::To => to,
+            _ => continue,
+        };
+        for piece in [header.id.name().as_bytes(), b": ", value, b"\r\n"] {
+            out.put_slice(piece);
+        }
+    }
+    out.put_slice(b"CSeq: ");
+    put_decimal(&mut out, invite.cseq().number as usize);
+    for piece in [b" ", method.as_bytes(), b"\r\nContent-Length: 0\r\n\r\n"] {
+        out.put_slice(piece);
+    }
+    out.freeze()
+}
+
+/// The user's parts must not be able to end the header block.
+fn check(request: &OutgoingRequest) -> Result<(), SendError> {
+    let breaks = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    let block = &request.headers[..];
+    let is_block_bad = !block.is_empty() && (!block.ends_with(b"\r\n") || block.starts_with(b"\r\n"))
+        || block.windows(4).any(|window| window == b"\r\n\r\n");
+    let is_uri_bad = request.uri.is_empty() || request.uri.contains(&b' ') || breaks(&request.uri);
+    let is_type_bad = request.content_type.as_deref().is_some_and(breaks);
+    if is_block_bad || is_uri_bad || is_type_bad || breaks(request.method.as_bytes()) {
+        return Err(SendError::RequestMalformed);
+    }
+    Ok(())
+}
+
+fn names_agent(block: &[u8]) -> bool {
+    const NAME: &[u8] = b"user-agent";
+    block
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
+}
+
+fn put_decimal(out: &mut BytesMut, value: usize) {
+    let mut digits = [0u8; 20];
+    let (mut at, mut rest) = (digits.len(), value);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}

@@ -1,0 +1,126 @@
+//! Everything we name on the wire: branches, tags, Call-IDs. All from one seed, so that one seed is one trace; a
+//! keyed hash of a counter, so that one name does not tell the next.
+
+use super::types::ClientKey;
+use crate::Message;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::hash::{BuildHasher, Hasher};
+
+/// What every branch of RFC 3261 starts with.
+const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
+/// Hex digits of index and generation, and of the random part, at the end of each branch.
+const HANDLE_DIGITS: usize = 16;
+const RANDOM_DIGITS: usize = 16;
+
+/// The source of names.
+pub(super) struct Ids {
+    names: ahash::RandomState,
+    tables: ahash::RandomState,
+    made: u64,
+}
+
+impl Ids {
+    pub(super) fn new(seed: u64) -> Self {
+        let turn = seed.rotate_left(32);
+        Self {
+            names: ahash::RandomState::with_seeds(seed, turn, !seed, 0x756d_6272_6131),
+            tables: ahash::RandomState::with_seeds(!turn, seed, turn, 0x756d_6272_6132),
+            made: 0,
+        }
+    }
+
+    /// The hasher for tables whose keys peers choose.
+    pub(super) fn table_hasher(&self) -> ahash::RandomState {
+        self.tables.clone()
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.made += 1;
+        self.names.hash_one(self.made)
+    }
+
+    pub(super) fn token(&mut self, prefix: &[u8], words: usize) -> Bytes {
+        let mut out = BytesMut::with_capacity(prefix.len() + words * 16);
+        out.put_slice(prefix);
+        for _ in 0..words {
+            put_hex(&mut out, self.next());
+        }
+        out.freeze()
+    }
+
+    /// A branch that carries the handle of its transaction, so that a response finds it without a table.
+    pub(super) fn branch(&mut self, prefix: &[u8], key: ClientKey) -> Bytes {
+        let mut out =
+            BytesMut::with_capacity(MAGIC_COOKIE.len() + prefix.len() + HANDLE_DIGITS + RANDOM_DIGITS);
+        out.put_slice(MAGIC_COOKIE);
+        out.put_slice(prefix);
+        put_hex(&mut out, u64::from(key.0) << 32 | u64::from(key.1));
+        put_hex(&mut out, self.next());
+        out.freeze()
+    }
+
+    /// A tag that is the same for each retransmission of a request that has no transaction (RFC 3261 §8.2.7).
+    pub(super) fn stateless_tag(&self, message: &Message, branch: &[u8]) -> Bytes {
+        let mut hasher = self.names.build_hasher();
+        hasher.write(message.call_id());
+        hasher.write(message.from_tag().unwrap_or_default());
+        hasher.write(branch);
+        self.tag_of(hasher.finish())
+    }
+
+    /// The same for bytes that are no message.
+    pub(super) fn tag_of_bytes(&self, bytes: &[u8]) -> Bytes {
+        self.tag_of(self.names.hash_one(bytes))
+    }
+
+    fn tag_of(&self, value: u64) -> Bytes {
+        let mut out = BytesMut::with_capacity(16);
+        put_hex(&mut out, value);
+        out.freeze()
+    }
+}
+
+/// The handle in a branch of ours.
+pub(super) fn key_of_branch(branch: &[u8]) -> Option<ClientKey> {
+    let from = branch.len().checked_sub(HANDLE_DIGITS + RANDOM_DIGITS)?;
+    let mut value = 0u64;
+    for byte in &branch[from..from + HANDLE_DIGITS] {
+        let digit = char::from(*byte).to_digit(16)?;
+        value = value << 4 | u64::from(digit);
+    }
+    Some(ClientKey((value >> 32) as u32, (value & 0xffff_ffff) as u32))
+}
+
+fn put_hex(out: &mut BytesMut, value: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for shift in (0..16).rev() {
+        out.put_u8(DIGITS[(value >> (shift * 4)) as usize & 15]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_gives_its_key_back_and_no_two_are_alike() {
+        let mut ids = Ids::new(7);
+        let key = ClientKey(3, 0xffff_fff0);
+        let (one, two) = (ids.branch(b"u-", key), ids.branch(b"u-", key));
+        assert_ne!(one, two);
+        assert!(one.starts_with(b"z9hG4bKu-"));
+        assert_eq!((key_of_branch(&one), key_of_branch(&two)), (Some(key), Some(key)));
+        assert_eq!(key_of_branch(b"z9hG4bK1"), None);
+        assert_eq!(key_of_branch(b"z9hG4bKzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"), None);
+    }
+
+    #[test]
+    fn one_seed_gives_one_sequence_of_names() {
+        let names = |seed| {
+            let mut ids = Ids::new(seed);
+            (ids.token(b"", 1), ids.token(b"c-", 2))
+        };
+        assert_eq!(names(1), names(1));
+        assert_ne!(names(1), names(2));
+    }
+}

@@ -1,0 +1,414 @@
+//! Requests coming in and our responses to them: server transactions in the table, CANCEL, ACK, merged requests, and
+//! the answers that need no transaction.
+
+use super::table::Owner;
+use super::{Endpoint, Event, Flow, Lanes, SendError, ServerFailure, ServerKey, identity};
+use crate::transaction::{
+    Action, Actions, Context, InviteServer, InviteServerEvent, InviteServerState, Server, ServerEvent,
+    ServerState, TimerReason,
+};
+use crate::{HeaderId, Message, Method, StatusCode, Via, response_to};
+use bytes::Bytes;
+use std::time::Instant;
+
+/// Offset of the three digits in `SIP/2.0 200 OK`.
+const STATUS_AT: usize = 8;
+
+/// One server transaction.
+pub(super) struct ServerEntry {
+    machine: Machine,
+    flow: Flow,
+    by_branch: Box<[u8]>,
+    by_identity: Option<Box<[u8]>>,
+    /// What the top Via of every response must become (RFC 3261 §18.2.1, RFC 3581 §4).
+    stamp: Option<Stamp>,
+    last_response: Bytes,
+    lanes: Lanes,
+}
+
+enum Machine {
+    Other(Server),
+    Invite(InviteServer, Invite),
+}
+
+/// What only an INVITE needs.
+struct Invite {
+    /// Kept until the final response, for the automatic 100.
+    request: Option<Message>,
+    local_tag: Option<Bytes>,
+    cancel: Cancel,
+}
+
+#[derive(Copy, Clone, Eq, PartialEq)]
+enum Cancel {
+    No,
+    Seen,
+}
+
+#[derive(Clone)]
+struct Stamp {
+    received: Bytes,
+    stamped: Bytes,
+}
+
+/// Which of our own statuses a request gets without a transaction.
+#[derive(Copy, Clone)]
+enum Stateless {
+    CancelUnmatched,
+    Merged,
+    TableFull,
+}
+
+impl Endpoint {
+    /// Sends a response of the transaction user: the full message, on the flow the request came on.
+    pub fn respond(&mut self, now: Instant, key: ServerKey, response: Bytes) -> Result<(), SendError> {
+        let status = status_of(&response).ok_or(SendError::StatusLineMissing)?;
+        let entry = self.servers.get_mut(key.0, key.1).ok_or(SendError::TransactionUnknown)?;
+        let context = Context { timers: self.config.timers, transport: entry.flow.transport };
+        let (is_accepted, actions) = match &mut entry.machine {
+            Machine::Invite(machine, invite) => {
+                let (next, actions) = machine.step(invite_event(status), &context);
+                if actions.iter().next().is_none() {
+                    return Err(SendError::WrongState);
+                }
+                if status != StatusCode::TRYING && invite.local_tag.is_none() {
+                    invite.local_tag = to_tag_of(&response);
+                }
+                if status.is_final() {
+                    invite.request = None;
+                }
+                let was_accepted = is_accepted(machine.state);
+                *machine = next;
+                (is_accepted(next.state) && !was_accepted, actions)
+            }
+            Machine::Other(machine) => {
+                let event =
+                    if status.is_provisional() { ServerEvent::Provisional } else { ServerEvent::Final };
+                let (next, actions) = machine.step(event, &context);
+                if actions.iter().next().is_none() {
+                    return Err(SendError::WrongState);
+                }
+                *machine = next;
+                (false, actions)
+            }
+        };
+        entry.last_response = stamped(response, entry.stamp.as_ref());
+        self.accepted += usize::from(is_accepted);
+        self.act_server(now, key, &actions);
+        self.remove_if_over(key);
+        Ok(())
+    }
+
+    pub(super) fn on_request(&mut self, now: Instant, flow: &Flow, message: Message) {
+        let Ok(via) = message.top_via() else {
+            let error = crate::ParseError::Malformed(HeaderId::Via);
+            self.event(Event::Malformed { flow: *flow, error, answered: false });
+            return;
+        };
+        match message.method() {
+            Method::Ack => self.on_ack(now, flow, &via, message),
+            Method::Cancel => self.on_cancel(flow, &via, message),
+            Method::Benotify => self.event(Event::OneWay { flow: *flow, message }),
+            _ => self.on_plain_request(now, flow, &via, message),
+        }
+    }
+
+    pub(super) fn on_server_timer(&mut self, now: Instant, key: ServerKey, reason: TimerReason) {
+        let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
+        entry.lanes.0[reason.lane() as usize] = None;
+        self.step_server(now, key, InviteServerEvent::Timer(reason), ServerEvent::Timer(reason));
+    }
+
+    pub(super) fn on_server_flow_down(&mut self, now: Instant, key: ServerKey) {
+        self.step_server(now, key, InviteServerEvent::TransportError, ServerEvent::TransportError);
+    }
+
+    fn on_plain_request(&mut self, now: Instant, flow: &Flow, via: &Via, message: Message) {
+        let by_branch = branch_key(&message, via, message.method());
+        if let Some(key) = self.by_branch.get(&by_branch).copied() {
+            self.step_server(now, key, InviteServerEvent::Retransmission, ServerEvent::Retransmission);
+            return;
+        }
+        let is_invite = *message.method() == Method::Invite;
+        let is_initial = message.to_tag().is_none();
+        let by_identity = (is_invite || is_initial).then(|| identity(&message, message.method()));
+        let is_known = by_identity.as_ref().is_some_and(|key| self.by_identity.contains_key(key));
+        // RFC 3261 §8.2.2.2
+        if is_initial && is_known {
+            return self.answer_stateless(flow, via, &message, Stateless::Merged);
+        }
+        if self.servers.is_full() {
+            return self.answer_stateless(flow, via, &message, Stateless::TableFull);
+        }
+        let entry = ServerEntry {
+            machine: Machine::Other(Server::start()),
+            flow: *flow,
+            by_branch,
+            by_identity: by_identity.filter(|_| !is_known),
+            stamp: stamp(via, flow),
+            last_response: Bytes::new(),
+            lanes: Lanes::default(),
+        };
+        let key = self.insert_server(entry);
+        if is_invite {
+            self.start_invite(now, key, &message);
+        }
+        self.event(Event::Request { key, flow: *flow, message });
+    }
+
+    fn start_invite(&mut self, now: Instant, key: ServerKey, message: &Message) {
+        let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
+        let context = Context { timers: self.config.timers, transport: entry.flow.transport };
+        let (machine, actions) = InviteServer::start(&context);
+        let local_tag = message.to_tag().map(Bytes::copy_from_slice);
+        let invite = Invite { request: Some(message.clone()), local_tag, cancel: Cancel::No };
+        entry.machine = Machine::Invite(machine, invite);
+        self.act_server(now, key, &actions);
+    }
+
+    fn on_ack(&mut self, now: Instant, flow: &Flow, via: &Via, message: Message) {
+        let by_branch = self.by_branch.get(&branch_key(&message, via, &Method::Invite)).copied();
+        if let Some(key) = by_branch {
+            return self.settle(now, key, flow, message);
+        }
+        let by_identity = self.by_identity.get(&identity(&message, &Method::Invite)).copied();
+        match by_identity.filter(|key| self.awaits_ack_from(*key, &message)) {
+            Some(key) => self.settle(now, key, flow, message),
+            None if self.acks_stateless(via, &message) => {}
+            None => self.event(Event::Ack { flow: *flow, message, invite: None }),
+        }
+    }
+
+    /// Feeds an ACK to its INVITE; one that settles a 2xx is the user's, any other is absorbed.
+    fn settle(&mut self, now: Instant, key: ServerKey, flow: &Flow, message: Message) {
+        let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
+        let Machine::Invite(machine, _) = &entry.machine else { return };
+        let settles = matches!(machine.state, InviteServerState::Accepted { .. });
+        if settles {
+            entry.last_response = Bytes::new();
+        }
+        self.step_server(now, key, InviteServerEvent::Ack, ServerEvent::Retransmission);
+        if settles {
+            self.event(Event::Ack { flow: *flow, message, invite: Some(key) });
+        }
+    }
+
+    /// An accepted INVITE whose 2xx carried the tag that this ACK has.
+    fn awaits_ack_from(&self, key: ServerKey, ack: &Message) -> bool {
+        let Some(entry) = self.servers.get(key.0, key.1) else { return false };
+        let Machine::Invite(machine, invite) = &entry.machine else { return false };
+        is_accepted(machine.state) && invite.local_tag.as_deref() == ack.to_tag()
+    }
+
+    /// The ACK to a refusal that was sent without a transaction (RFC 3261 §8.2.7).
+    fn acks_stateless(&self, via: &Via, ack: &Message) -> bool {
+        let tag = self.ids.stateless_tag(ack, via.branch().unwrap_or_default());
+        ack.to_tag() == Some(&tag[..])
+    }
+
+    /// RFC 3261 §9.2. The answer holds no state: the same CANCEL gets the same answer again.
+    fn on_cancel(&mut self, flow: &Flow, via: &Via, message: Message) {
+        let found = self.by_branch.get(&branch_key(&message, via, &Method::Invite)).copied();
+        let entry = found.and_then(|key| self.servers.get_mut(key.0, key.1));
+        let (Some(key), Some(ServerEntry { machine: Machine::Invite(machine, invite), .. })) = (found, entry)
+        else {
+            return self.answer_stateless(flow, via, &message, Stateless::CancelUnmatched);
+        };
+        let is_pending = matches!(machine.state, InviteServerState::Fresh | InviteServerState::Proceeding);
+        let is_news = is_pending && invite.cancel == Cancel::No;
+        if is_news {
+            invite.cancel = Cancel::Seen;
+        }
+        let tag = invite
+            .local_tag
+            .clone()
+            .unwrap_or_else(|| self.ids.stateless_tag(&message, via.branch().unwrap_or_default()));
+        self.answer(flow, via, &message, StatusCode::OK, &tag);
+        if is_news {
+            self.event(Event::Cancel { invite: key, message });
+        }
+    }
+
+    fn answer_stateless(&mut self, flow: &Flow, via: &Via, message: &Message, why: Stateless) {
+        let code = match why {
+            Stateless::CancelUnmatched => 481,
+            Stateless::Merged => 482,
+            Stateless::TableFull => 503,
+        };
+        let Some(status) = StatusCode::new(code) else { return };
+        let tag = self.ids.stateless_tag(message, via.branch().unwrap_or_default());
+        self.answer(flow, via, message, status, &tag);
+    }
+
+    fn answer(&mut self, flow: &Flow, via: &Via, message: &Message, status: StatusCode, tag: &[u8]) {
+        let mut builder = response_to(message, status, None, Some(tag));
+        if let Some(server) = &self.config.server_header {
+            builder = builder.header(HeaderId::Server, server);
+        }
+        if let Ok(bytes) = builder.finish(None, b"") {
+            self.send(flow.key, stamped(bytes, stamp(via, flow).as_ref()));
+        }
+    }
+
+    fn step_server(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        invite_event: InviteServerEvent,
+        event: ServerEvent,
+    ) {
+        let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
+        let context = Context { timers: self.config.timers, transport: entry.flow.transport };
+        let actions = match &mut entry.machine {
+            Machine::Invite(machine, _) => {
+                let (next, actions) = machine.step(invite_event, &context);
+                self.accepted -= usize::from(is_accepted(machine.state) && !is_accepted(next.state));
+                *machine = next;
+                actions
+            }
+            Machine::Other(machine) => {
+                let (next, actions) = machine.step(event, &context);
+                *machine = next;
+                actions
+            }
+        };
+        self.act_server(now, key, &actions);
+        self.remove_if_over(key);
+    }
+
+    fn act_server(&mut self, now: Instant, key: ServerKey, actions: &Actions) {
+        for action in actions.iter() {
+            let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
+            match action {
+                Action::Transmit if !entry.last_response.is_empty() => {
+                    let (flow, bytes) = (entry.flow.key, entry.last_response.clone());
+                    self.send(flow, bytes);
+                }
+                Action::SendTrying => self.send_trying(key),
+                Action::Start(reason, after) => {
+                    let handle = self.deadlines.start(now, after, Owner::Server(key), reason);
+                    entry.lanes.replace(reason.lane(), Some(handle), &mut self.deadlines);
+                }
+                Action::Stop(lane) => entry.lanes.replace(lane, None, &mut self.deadlines),
+                Action::AckMissing => self.event(Event::AckMissing { key }),
+                Action::FailTimeout => {
+                    self.event(Event::ServerFailed { key, why: ServerFailure::AckTimeout });
+                }
+                Action::FailTransport => {
+                    self.event(Event::ServerFailed { key, why: ServerFailure::TransportFailed });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// RFC 3261 §17.2.1: the user did not answer within 200 ms.
+    fn send_trying(&mut self, key: ServerKey) {
+        let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
+        let Machine::Invite(_, invite) = &entry.machine else { return };
+        let Some(request) = &invite.request else { return };
+        let Ok(bytes) = response_to(request, StatusCode::TRYING, None, None).finish(None, b"") else {
+            return;
+        };
+        entry.last_response = stamped(bytes, entry.stamp.as_ref());
+        let (flow, bytes) = (entry.flow.key, entry.last_response.clone());
+        self.send(flow, bytes);
+    }
+
+    fn insert_server(&mut self, entry: ServerEntry) -> ServerKey {
+        let (by_branch, by_identity) = (entry.by_branch.clone(), entry.by_identity.clone());
+        let flow = entry.flow.key;
+        let (index, generation) = self.servers.insert(entry);
+        let key = ServerKey(index, generation);
+        self.by_branch.insert(by_branch, key);
+        if let Some(by_identity) = by_identity {
+            self.by_identity.insert(by_identity, key);
+        }
+        self.by_flow.insert((flow, Owner::Server(key)));
+        key
+    }
+
+    fn remove_if_over(&mut self, key: ServerKey) {
+        let is_over = self.servers.get(key.0, key.1).is_some_and(|entry| match &entry.machine {
+            Machine::Invite(machine, _) => machine.state == InviteServerState::Terminated,
+            Machine::Other(machine) => machine.state == ServerState::Terminated,
+        });
+        let Some(mut entry) = is_over.then(|| self.servers.remove(key.0, key.1)).flatten() else { return };
+        entry.lanes.stop_all(&mut self.deadlines);
+        self.by_branch.remove(&entry.by_branch);
+        if let Some(by_identity) = &entry.by_identity {
+            self.by_identity.remove(by_identity);
+        }
+        self.by_flow.remove(&(entry.flow.key, Owner::Server(key)));
+        self.event(Event::ServerGone { key });
+    }
+}
+
+fn is_accepted(state: InviteServerState) -> bool {
+    matches!(state, InviteServerState::Accepted { .. } | InviteServerState::Acknowledged)
+}
+
+fn invite_event(status: StatusCode) -> InviteServerEvent {
+    match status {
+        status if status.is_provisional() => InviteServerEvent::Provisional,
+        status if status.is_success() => InviteServerEvent::Success,
+        _ => InviteServerEvent::Failure,
+    }
+}
+
+fn status_of(response: &[u8]) -> Option<StatusCode> {
+    let digits = response.strip_prefix(b"SIP/2.0 ").and_then(|_| response.get(STATUS_AT..STATUS_AT + 3))?;
+    StatusCode::new(std::str::from_utf8(digits).ok()?.parse().ok()?)
+}
+
+/// The tag of our own To, which ends the line the way `response_to` writes it, or stands among parameters.
+fn to_tag_of(response: &[u8]) -> Option<Bytes> {
+    let head_end = response.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(response.len());
+    let mut lines = response[..head_end].split(|byte| *byte == b'\n');
+    let line = lines.find(|line| {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        HeaderId::from_name(name.trim_ascii()) == HeaderId::To
+    })?;
+    let at = line.windows(5).rposition(|window| window.eq_ignore_ascii_case(b";tag="))? + 5;
+    let tail = &line[at..];
+    let end = tail.iter().position(|byte| matches!(byte, b';' | b' ' | b'\t' | b'\r')).unwrap_or(tail.len());
+    Some(Bytes::copy_from_slice(&tail[..end]))
+}
+
+/// RFC 3261 §17.2.3: branch, sent-by and method; without the cookie, what RFC 2543 had to go by.
+fn branch_key(message: &Message, via: &Via, method: &Method) -> Box<[u8]> {
+    let mut key = Vec::with_capacity(128);
+    let method = method.as_bytes();
+    let port = via.port().unwrap_or_default().to_be_bytes();
+    let sequence = message.cseq().number.to_be_bytes();
+    let uri = message.request_uri();
+    let host = via.host().to_ascii_lowercase();
+    let branch = via.branch().unwrap_or_default();
+    let tag = message.from_tag().unwrap_or_default();
+    let parts: &[&[u8]] = if via.has_cookie() {
+        &[b"3", branch, &host, &port, method]
+    } else {
+        &[b"2", branch, &host, &port, method, &uri, tag, message.call_id(), &sequence]
+    };
+    for part in parts {
+        key.extend_from_slice(part);
+        key.push(b'\n');
+    }
+    key.into_boxed_slice()
+}
+
+/// `None` when the Via may go back as it came.
+fn stamp(via: &Via, flow: &Flow) -> Option<Stamp> {
+    let stamped = via.stamped(flow.remote);
+    (stamped != *via.raw()).then(|| Stamp { received: via.raw().clone(), stamped })
+}
+
+/// The response with its top Via replaced; the user printed it from the request as that came.
+fn stamped(response: Bytes, stamp: Option<&Stamp>) -> Bytes {
+    let Some(Stamp { received, stamped }) = stamp else { return response };
+    let Some(at) = response.windows(received.len().max(1)).position(|window| window == received) else {
+        return response;
+    };
+    let behind = at + received.len();
+    [&response[..at], stamped, &response[behind..]].concat().into()
+}
