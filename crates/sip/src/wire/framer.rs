@@ -103,6 +103,11 @@ impl Framer {
         }
     }
 
+    /// Whether the header block is complete and only the rest of a body is missing.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body { .. })
+    }
+
     fn lose(&mut self, fault: FrameFault) {
         self.buffer = BytesMut::new();
         self.state = State::Lost(fault);

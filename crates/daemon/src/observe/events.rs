@@ -1,0 +1,122 @@
+//! From the engine's facts to log line, metric and record, in one exhaustive match. Owns the wording of the lines;
+//! refuses to decide anything.
+
+use std::sync::Arc;
+
+use b2bua::CallRecord;
+use b2bua::engine::{CallAnswered, CallStarted, Event};
+use b2bua::record::OfferResult;
+use b2bua::verdict::clean;
+use tracing::{debug, info, warn};
+
+use super::metrics::Up;
+use super::{Metrics, RecordSender, WarnLimiter};
+
+/// Receives every event of one engine.
+pub struct Reporter {
+    metrics: Arc<Metrics>,
+    records: Option<RecordSender>,
+    warnings: WarnLimiter,
+}
+
+impl Reporter {
+    /// Reports to these; without `records` nothing is written to disk.
+    pub fn new(metrics: Arc<Metrics>, records: Option<RecordSender>) -> Self {
+        Self { metrics, records, warnings: WarnLimiter::new() }
+    }
+
+    /// One fact.
+    pub fn report(&self, event: Event) {
+        match event {
+            Event::CallStarted(started) => call_started(&started),
+            Event::CallAnswered(answered) => call_answered(&answered),
+            Event::CallEnded(record) => self.call_ended(record),
+            Event::Redirected { call, from, to } => {
+                self.metrics.redirected(&from, &to);
+                debug!(event = "redirected", call = call.as_u64(), from = %clean(&from), to = %clean(&to));
+            }
+            Event::ServerFailed { call, server, why } => {
+                self.metrics.failed_over(&server);
+                debug!(event = "server_failed", call = call.as_u64(), server = %clean(&server), why = %clean(&why));
+            }
+            Event::ServerDown { server, why } => {
+                self.metrics.peer_is_up(&server, Up::No);
+                warn!(event = "server_down", server = %clean(&server), why = %clean(&why), "server left out");
+            }
+            Event::ServerUp { server } => {
+                self.metrics.peer_is_up(&server, Up::Yes);
+                warn!(event = "server_up", server = %clean(&server), "server is back");
+            }
+            Event::PeerRefused { remote, names, transport } => {
+                self.metrics.unknown_peer();
+                self.warnings.warn("peer_refused", || {
+                    let names = clean(&names.join(", "));
+                    warn!(event = "peer_refused", %remote, names = %names, %transport, "no UM IP gateway or server");
+                });
+            }
+            Event::Dropped { counter, remote, what } => {
+                self.metrics.dropped(counter);
+                debug!(event = "dropped", kind = counter, %remote, what = %clean(&what));
+            }
+            Event::Media { call, fact } => {
+                debug!(event = "media", call = call.as_u64(), fact = %clean(&fact));
+            }
+            Event::Drained => info!(event = "drained", "last call is over"),
+            Event::Counter(name) => self.metrics.event(name),
+        }
+    }
+
+    fn call_ended(&self, record: Box<CallRecord>) {
+        let rejected = (record.offer_result == OfferResult::Rejected).then(|| record.verdict.code.as_str());
+        self.metrics.call_ended(&record, rejected);
+        log_end(&record);
+        if let Some(records) = &self.records {
+            records.send(record);
+        }
+    }
+}
+
+fn call_started(started: &CallStarted) {
+    info!(
+        event = "call_started",
+        call_id = %clean(&started.call_id),
+        ip_gateway = %started.ip_gateway,
+        dial_plan = %started.dial_plan,
+        caller = %clean(&started.caller),
+        called = %clean(&started.called),
+        transport = %started.transport,
+        "call started"
+    );
+}
+
+fn call_answered(answered: &CallAnswered) {
+    debug!(
+        event = "call_answered",
+        call_id = %clean(&answered.call_id),
+        b_call_id = %clean(&answered.b_call_id),
+        server = %clean(&answered.server),
+        setup_ms = answered.setup.as_millis(),
+        "call answered"
+    );
+}
+
+fn log_end(record: &CallRecord) {
+    let text = |value: &Option<String>| clean(value.as_deref().unwrap_or_default());
+    info!(
+        event = "call_ended",
+        call_id = %clean(&record.call_id),
+        b_call_id = %text(&record.b_call_id),
+        ip_gateway = %text(&record.ip_gateway),
+        dial_plan = %text(&record.dial_plan),
+        server = %text(&record.server),
+        call_type = record.call_type.as_str(),
+        offer_result = record.offer_result.as_str(),
+        umb_code = record.verdict.code.as_str(),
+        who = %record.verdict.who,
+        what = %record.verdict.what,
+        security = %record.security,
+        setup_ms = record.setup.map(|setup| setup.as_millis()),
+        duration_ms = record.duration.as_millis(),
+        "call ended"
+    );
+}

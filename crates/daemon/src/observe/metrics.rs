@@ -1,0 +1,256 @@
+//! Every counter and gauge under its Prometheus name. Owns the registry; refuses labels that a peer can choose (no
+//! call ids, no numbers, no names of strangers).
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use b2bua::CallRecord;
+use b2bua::engine::EngineStatus;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+type Labelled<L> = Family<L, Counter>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HandshakeLabels {
+    peer: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    dial_plan: String,
+    ip_gateway: String,
+    call_type: &'static str,
+    offer_result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HopLabels {
+    from: String,
+    to: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PeerLabel {
+    peer: String,
+}
+
+/// The metrics of one gateway.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    calls_active: Gauge,
+    connections: Gauge,
+    transactions: Gauge,
+    draining: Gauge,
+    reload_ok: Gauge,
+    calls: Labelled<CallLabels>,
+    rejections: Labelled<CodeLabel>,
+    handshakes: Labelled<HandshakeLabels>,
+    dropped: Labelled<KindLabel>,
+    events: Labelled<KindLabel>,
+    redirects: Labelled<HopLabels>,
+    failovers: Labelled<PeerLabel>,
+    peer_up: Family<PeerLabel, Gauge>,
+    unknown_peer: Counter,
+    setup: Histogram,
+    duration: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Everything at zero.
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Mutex::default(),
+            calls_active: Gauge::default(),
+            connections: Gauge::default(),
+            transactions: Gauge::default(),
+            draining: Gauge::default(),
+            reload_ok: Gauge::default(),
+            calls: Family::default(),
+            rejections: Family::default(),
+            handshakes: Family::default(),
+            dropped: Family::default(),
+            events: Family::default(),
+            redirects: Family::default(),
+            failovers: Family::default(),
+            peer_up: Family::default(),
+            unknown_peer: Counter::default(),
+            setup: Histogram::new(exponential_buckets(0.002, 2.0, 14)),
+            duration: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+        };
+        metrics.reload_ok.set(1);
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("umbra_build", "Version of this program", build);
+        let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
+        gauge("umbra_calls_active", "Calls in the engine's table", &self.calls_active);
+        gauge("umbra_connections", "Open SIP connections", &self.connections);
+        gauge("umbra_sip_transactions", "SIP transactions held", &self.transactions);
+        gauge("umbra_draining", "1 while no new calls are taken", &self.draining);
+        gauge("umbra_config_last_reload_successful", "0 after a refused reload", &self.reload_ok);
+        registry.register("umbra_calls", "Calls that ended", self.calls.clone());
+        registry.register("umbra_call_rejections", "Refused calls by code", self.rejections.clone());
+        registry.register("umbra_tls_handshakes", "TLS handshakes by result", self.handshakes.clone());
+        registry.register("umbra_messages_dropped", "Input dropped, by kind", self.dropped.clone());
+        registry.register("umbra_events", "Facts counted by the engine", self.events.clone());
+        registry.register("umbra_redirects", "Redirects followed", self.redirects.clone());
+        registry.register("umbra_failovers", "Attempts that failed, by server", self.failovers.clone());
+        registry.register("umbra_peer_up", "1 while a server gets calls", self.peer_up.clone());
+        let help = "Requests and datagrams from addresses or names that are no peer";
+        registry.register("umbra_unknown_peer_requests", help, self.unknown_peer.clone());
+        let help = "From INVITE to the 2xx on the caller's leg";
+        registry.register_with_unit("umbra_call_setup", help, Unit::Seconds, self.setup.clone());
+        let help = "From the 2xx to the end";
+        registry.register_with_unit("umbra_call_duration", help, Unit::Seconds, self.duration.clone());
+    }
+
+    /// A TLS handshake ended. `peer` is a configured name, or empty for a stranger.
+    pub fn handshake(&self, peer: &str, result: &'static str) {
+        self.handshakes.get_or_create(&HandshakeLabels { peer: peer.to_owned(), result }).inc();
+    }
+
+    /// Input was dropped.
+    pub fn dropped(&self, kind: &'static str) {
+        self.dropped.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// The engine counted something.
+    pub fn event(&self, kind: &'static str) {
+        self.events.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    /// A stranger knocked.
+    pub fn unknown_peer(&self) {
+        self.unknown_peer.inc();
+    }
+
+    /// A call ended.
+    pub fn call_ended(&self, record: &CallRecord, rejected: Option<&'static str>) {
+        let labels = CallLabels {
+            dial_plan: record.dial_plan.clone().unwrap_or_default(),
+            ip_gateway: record.ip_gateway.clone().unwrap_or_default(),
+            call_type: record.call_type.as_str(),
+            offer_result: record.offer_result.as_str(),
+        };
+        self.calls.get_or_create(&labels).inc();
+        if let Some(code) = rejected {
+            self.rejections.get_or_create(&CodeLabel { code }).inc();
+        }
+        if let Some(setup) = record.setup {
+            self.setup.observe(setup.as_secs_f64());
+            self.duration.observe(record.duration.as_secs_f64());
+        }
+    }
+
+    /// A redirect was followed. Both ends are servers of the dial plan.
+    pub fn redirected(&self, from: &str, to: &str) {
+        self.redirects.get_or_create(&HopLabels { from: from.to_owned(), to: to.to_owned() }).inc();
+    }
+
+    /// A server failed a call.
+    pub fn failed_over(&self, server: &str) {
+        self.failovers.get_or_create(&PeerLabel { peer: server.to_owned() }).inc();
+    }
+
+    /// A server is chosen again, or left out.
+    pub fn peer_is_up(&self, server: &str, up: Up) {
+        self.peer_up.get_or_create(&PeerLabel { peer: server.to_owned() }).set(up as i64);
+    }
+
+    /// How the engine stands.
+    pub fn engine(&self, status: &EngineStatus, connections: usize) {
+        let size = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.calls_active.set(size(status.calls));
+        self.connections.set(size(connections));
+        self.transactions.set(size(status.transactions.0 + status.transactions.1));
+        self.draining.set(i64::from(status.draining));
+    }
+
+    /// A reload was taken (or refused).
+    pub fn reloaded(&self, result: Up) {
+        self.reload_ok.set(result as i64);
+    }
+
+    /// The whole exposition in text form.
+    pub fn expose(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a string fails only when a metric cannot print itself; the rest is still of use.
+        let _partial = encode(&mut text, &registry);
+        text
+    }
+
+    /// Call set-up time spent so far, for tests and the status line.
+    pub fn observe_setup(&self, setup: Duration) {
+        self.setup.observe(setup.as_secs_f64());
+    }
+}
+
+/// A yes or no that becomes 1 or 0.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Up {
+    /// 0
+    No = 0,
+    /// 1
+    Yes = 1,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_are_counted_by_reason_under_the_published_name() {
+        let metrics = Metrics::new();
+        metrics.handshake("", "no_certificate");
+        metrics.handshake("", "no_certificate");
+        metrics.handshake("pool01.contoso.test", "ok");
+        let text = metrics.expose();
+        assert!(text.contains(r#"umbra_tls_handshakes_total{peer="",result="no_certificate"} 2"#), "{text}");
+        assert!(text.contains(r#"umbra_tls_handshakes_total{peer="pool01.contoso.test",result="ok"} 1"#));
+    }
+
+    #[test]
+    fn published_names_are_there_from_the_start() {
+        let text = Metrics::new().expose();
+        for name in [
+            "umbra_calls_active",
+            "umbra_unknown_peer_requests_total",
+            "umbra_draining",
+            "umbra_config_last_reload_successful",
+            "umbra_call_setup_seconds",
+            "umbra_build_info",
+        ] {
+            assert!(text.contains(name), "{name} missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a gateway is started with. Owns nothing but values; refuses to know where they were configured.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use b2bua::Policy;
+use b2bua::policy::PeerAddress;
+use sip::Transport;
+
+use crate::media::MediaConfig;
+use crate::net::NetLimits;
+use crate::observe::RecordSettings;
+use crate::tls::{KnownPeers, TlsFiles};
+
+/// One listener.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct ListenAt {
+    /// Where; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub transport: Transport,
+}
+
+/// Everything a gateway needs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the engine decides with. Listener ports in it are replaced by the bound ones.
+    pub policy: Arc<Policy>,
+    /// Listeners.
+    pub listen: Vec<ListenAt>,
+    /// Certificate, key and roots; required for TLS in either direction.
+    pub tls: Option<TlsFiles>,
+    /// RTP ports and media threads.
+    pub media: MediaConfig,
+    /// Admin endpoint; `None` switches it off.
+    pub admin: Option<SocketAddr>,
+    /// Call records; `None` switches them off.
+    pub records: Option<RecordSettings>,
+    /// Limits of connections.
+    pub limits: NetLimits,
+}
+
+/// Everybody the policy knows by certificate name or address.
+pub fn known_peers(policy: &Policy) -> KnownPeers {
+    let mut names: Vec<String> = Vec::new();
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for pool in &policy.pools {
+        names.push(pool.fqdn.clone());
+        names.extend(pool.members.iter().cloned());
+    }
+    for gateway in &policy.ip_gateways {
+        match &gateway.address {
+            PeerAddress::Fqdn(name) => names.push(name.clone()),
+            PeerAddress::Ip(address) => addresses.push(*address),
+        }
+    }
+    let servers = policy.call_routers.iter().chain(&policy.mailbox_servers);
+    names.extend(servers.map(|server| server.name.clone()));
+    KnownPeers::new(names, addresses)
+}

@@ -1,0 +1,72 @@
+//! Unix signals of the daemon: TERM drains then stops, INT drains once and stops the second time, HUP reloads. Owns
+//! their order; refuses to know what a reload reads.
+
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{Gateway, Settings};
+
+/// After the engine hung up what was left, its BYEs may take this long.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How the daemon ended.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Stop {
+    /// Every call was over.
+    Drained,
+    /// Patience ended, or the operator insisted.
+    Now,
+}
+
+/// Serves until a signal ends it. `read` compiles the configuration anew for a reload; its error is for the log.
+pub async fn run_until_stopped(
+    gateway: Gateway,
+    drain_max: Duration,
+    read: impl Fn() -> Result<Settings, String>,
+) -> std::io::Result<Stop> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut hup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = hup.recv() => reload(&gateway, read()).await,
+        }
+    }
+    info!(
+        event = "draining",
+        drain_max_s = drain_max.as_secs(),
+        "no new calls; stopping when the last is over"
+    );
+    let stop = drain(&gateway, drain_max, &mut int).await;
+    gateway.stop().await;
+    info!(event = "stopped", ?stop, "stopped");
+    Ok(stop)
+}
+
+async fn drain(gateway: &Gateway, drain_max: Duration, int: &mut Signal) -> Stop {
+    gateway.drain(Some(Instant::now() + drain_max)).await;
+    tokio::select! {
+        () = gateway.drained() => Stop::Drained,
+        () = tokio::time::sleep(drain_max + LAST_WORDS) => Stop::Now,
+        _ = int.recv() => Stop::Now,
+    }
+}
+
+async fn reload(gateway: &Gateway, read: Result<Settings, String>) {
+    let settings = match read {
+        Ok(settings) => settings,
+        Err(problem) => {
+            gateway.reload_refused();
+            error!(event = "reload_refused", %problem, "configuration refused, the old one stays");
+            return;
+        }
+    };
+    match gateway.reload(settings).await {
+        Ok(()) => warn!(event = "reloaded", "configuration and certificates are in force for new calls"),
+        Err(problem) => error!(event = "reload_refused", %problem, "reload refused, the old one stays"),
+    }
+}
