@@ -100,7 +100,7 @@ pub(crate) fn hops(response: &Message, rules: &Rules<'_>) -> (Vec<Hop>, Vec<Redi
 }
 
 fn hop(contact: &NameAddr, rules: &Rules<'_>) -> Result<Hop, RedirectFault> {
-    let uri = contact.uri();
+    let uri = &contact.uri;
     let shown = || String::from_utf8_lossy(uri.raw()).into_owned();
     if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) {
         return Err(RedirectFault::NotSip(shown()));

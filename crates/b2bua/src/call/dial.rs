@@ -1,0 +1,538 @@
+//! From reserved ports to an answer of some server: choose, resolve, connect, invite, follow
+//! redirects, fail over. Owns the budgets of an attempt; what an answer means for the caller stands
+//! in `answer`.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use relay::Side;
+use sip::endpoint::{ClientFailure, ClientKey, OutgoingRequest};
+use sip::{HeaderId, Message, Method, Transport};
+
+use super::story::{Missed, Outcome};
+use super::{Attempt, Call, Late, MediaState, State, Step};
+use crate::codes::{self, Code};
+use crate::engine::core::{Answer, ClientUse, Core};
+use crate::engine::flows::FlowEntry;
+use crate::engine::{CallTimer, ConnectFailure, ConnectFailureKind, ConnectKey, Event, MediaFailure, MediaPorts, Output, Target};
+use crate::headers::Block;
+use crate::media_plan::CallMedia;
+use crate::policy::{Allowed, Policy, Server};
+use crate::record::OfferResult;
+use crate::redirect::{self, Hop, RedirectFault, Rules};
+use crate::security::Signalling;
+use crate::verdict::Refusal;
+
+/// Ports must come within this.
+pub(super) const MEDIA_READY_MAX: Duration = Duration::from_secs(2);
+/// A server that rings may do so for this long.
+const RING_MAX: Duration = Duration::from_secs(180);
+/// Addresses of one server that are tried.
+const ADDRESSES_MAX: usize = 3;
+
+/// When the caller gets a provisional answer of ours: early enough to arrive within the limit.
+pub(super) fn progress_after(policy: &Policy) -> Duration {
+    policy.routing.a_leg_answer_max.mul_f32(0.8)
+}
+
+impl Call {
+    /// Ports are there, or not.
+    pub fn on_media_ready(&mut self, cx: &mut Core, now: Instant, result: Result<MediaPorts, MediaFailure>) {
+        if !matches!(self.state, State::AwaitingMedia) {
+            return;
+        }
+        cx.timers.clear(self.key, CallTimer::MediaReady);
+        match result {
+            Ok(ports) => self.start_dialing(cx, now, ports),
+            Err(why) => {
+                let refusal = Refusal::new(codes::MEDIA_RESOURCES, &self.policy.gateway.fqdn, "no media ports for the call");
+                self.refuse(cx, now, &refusal.evidence(format!("{why:?}")), OfferResult::Failed);
+            }
+        }
+    }
+
+    fn start_dialing(&mut self, cx: &mut Core, now: Instant, ports: MediaPorts) {
+        let gateway = &self.policy.gateway;
+        let mut media =
+            CallMedia::new(gateway.advertised, ports, &gateway.codecs, gateway.media_inactivity, &mut cx.keys);
+        let offered = match super::answer::session_of(&self.invite) {
+            Ok(Some(offer)) => media.relay_offer(Side::A, offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No)),
+            _ => media.own_offer(Side::B, &self.decision, &mut cx.keys).map(|made| (made, Late::Yes)),
+        };
+        self.media = MediaState::Ready(Box::new(media));
+        let ((offer, exchange), late) = match offered {
+            Ok(made) => made,
+            Err(fault) => {
+                let refusal = super::answer::media_refusal(&fault, &self.a.peer.name);
+                return self.refuse(cx, now, &refusal, OfferResult::Rejected);
+            }
+        };
+        cx.timers.set(self.key, CallTimer::Setup, now + self.policy.routing.redirect_total);
+        let Some(hop) = self.next_server(cx, now) else {
+            return self.give_up(cx, now);
+        };
+        let attempt = Attempt {
+            exchange,
+            offer,
+            late,
+            hop,
+            redirects: 0,
+            alternatives: Vec::new(),
+            step: Step::Start,
+            early: None,
+        };
+        self.begin_hop(cx, now, Box::new(attempt));
+    }
+
+    /// The transport of leg B.
+    pub fn b_transport(&self) -> Transport {
+        match self.decision.b_transport() {
+            Signalling::MutualTls => Transport::Tls,
+            Signalling::Plain => Transport::Tcp,
+        }
+    }
+
+    fn plan_servers(&self) -> (Vec<&Server>, Vec<&Server>) {
+        let Some(plan) = self.policy.dial_plans.get(self.route.dial_plan) else { return (Vec::new(), Vec::new()) };
+        let routers = plan.call_routers.iter().filter_map(|i| self.policy.call_routers.get(*i)).collect();
+        let mailbox = plan.mailbox_servers.iter().filter_map(|i| self.policy.mailbox_servers.get(*i)).collect();
+        (routers, mailbox)
+    }
+
+    /// Call Routers when the plan has any, else its Mailbox servers.
+    fn next_server(&mut self, cx: &mut Core, now: Instant) -> Option<Hop> {
+        if self.trail.targets >= self.policy.routing.redirect_targets_max {
+            return None;
+        }
+        let transport = self.b_transport();
+        let (routers, mailbox) = self.plan_servers();
+        let candidates = if routers.is_empty() { mailbox } else { routers };
+        let selection = self.policy.routing.selection;
+        let server = cx.servers.choose(now, self.plan_name(), &candidates, &self.trail.tried, selection)?;
+        let hop = Hop {
+            uri: self.invite.request_uri(),
+            server: server.name.clone(),
+            addresses: server.addresses.clone(),
+            port: if transport.is_secure() { server.tls_port } else { server.tcp_port },
+            transport,
+        };
+        self.trail.tried.push(hop.server.clone());
+        self.trail.visited.clear();
+        Some(hop)
+    }
+
+    fn begin_hop(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>) {
+        self.trail.targets += 1;
+        self.trail.visited.push(attempt.hop.clone());
+        self.hold(cx, &attempt.hop.server);
+        self.story.server = Some(attempt.hop.server.clone());
+        self.story.transport_b = attempt.hop.transport.as_param();
+        if attempt.hop.addresses.is_empty() {
+            let query = cx.query_key();
+            cx.queries.insert(query, self.key);
+            cx.outputs.push_back(Output::Resolve { query, name: attempt.hop.server.clone() });
+            cx.timers.set(self.key, CallTimer::Step, now + self.policy.routing.connect_timeout);
+            attempt.step = Step::Resolving(query);
+            self.state = State::Dialing(attempt);
+            return;
+        }
+        let addresses = attempt.hop.addresses.clone();
+        self.connect(cx, now, attempt, addresses);
+    }
+
+    fn connect(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>, mut addresses: Vec<IpAddr>) {
+        addresses.truncate(ADDRESSES_MAX);
+        let address = addresses.remove(0);
+        let key = cx.connect_key();
+        let hop = &attempt.hop;
+        cx.connects.insert(key, (self.key, hop.server.clone()));
+        let target = Target { name: hop.server.clone(), address, port: hop.port, transport: hop.transport };
+        let routing = &self.policy.routing;
+        let tls = if hop.transport.is_secure() { routing.tls_timeout } else { Duration::ZERO };
+        cx.timers.set(self.key, CallTimer::Step, now + routing.connect_timeout + tls);
+        attempt.step = Step::Connecting { key, rest: addresses };
+        self.state = State::Dialing(attempt);
+        cx.outputs.push_back(Output::Connect { connect: key, target });
+    }
+
+    /// The server that now counts this call.
+    fn hold(&mut self, cx: &mut Core, server: &str) {
+        self.let_go(cx);
+        cx.servers.take(server);
+        self.trail.holding = Some(server.to_owned());
+    }
+
+    /// No server counts this call any more.
+    pub fn let_go(&mut self, cx: &mut Core) {
+        if let Some(name) = self.trail.holding.take() {
+            cx.servers.give(&name);
+        }
+    }
+
+    pub fn on_resolved(&mut self, cx: &mut Core, now: Instant, query: crate::engine::QueryKey, result: Result<Vec<IpAddr>, String>) {
+        let attempt = match self.take_state() {
+            State::Dialing(attempt) if matches!(attempt.step, Step::Resolving(asked) if asked == query) => attempt,
+            other => return self.state = other,
+        };
+        match result {
+            Ok(addresses) if !addresses.is_empty() => self.connect(cx, now, attempt, addresses),
+            Ok(_) => self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_UNRESOLVED, "the name has no address").down()),
+            Err(why) => self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_UNRESOLVED, &why).down()),
+        }
+    }
+
+    pub fn on_connect_failed(&mut self, cx: &mut Core, now: Instant, connect: ConnectKey, why: &ConnectFailure) {
+        let (attempt, rest) = match self.take_state() {
+            State::Dialing(mut attempt) => match std::mem::replace(&mut attempt.step, Step::Start) {
+                Step::Connecting { key, rest } if key == connect => (attempt, rest),
+                other => {
+                    attempt.step = other;
+                    return self.state = State::Dialing(attempt);
+                }
+            },
+            other => return self.state = other,
+        };
+        if !rest.is_empty() {
+            return self.connect(cx, now, attempt, rest);
+        }
+        let code = match why.kind {
+            ConnectFailureKind::TlsName | ConnectFailureKind::TlsChain | ConnectFailureKind::TlsOther => codes::SERVER_TLS,
+            _ => codes::SERVER_CONNECT,
+        };
+        self.fail_hop(cx, now, attempt, Failure::new(code, &format!("{:?}: {}", why.kind, why.detail)).down());
+    }
+
+    /// The flow asked for is there: the INVITE goes out.
+    pub fn on_connected(&mut self, cx: &mut Core, now: Instant, connect: ConnectKey, entry: &FlowEntry) {
+        let mut attempt = match self.take_state() {
+            State::Dialing(attempt) if matches!(&attempt.step, Step::Connecting { key, .. } if *key == connect) => attempt,
+            other => return self.state = other,
+        };
+        self.b.peer = entry.leg_peer();
+        self.b.flow = Some(entry.flow);
+        self.b_cseq += 1;
+        let request = self.b_invite(&attempt);
+        let Some(client) = cx.send(now, &entry.flow, request.clone(), ClientUse::Invite(self.key)) else {
+            return self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_CONNECT, "the INVITE could not be sent"));
+        };
+        cx.timers.set(self.key, CallTimer::Step, now + self.policy.routing.first_answer_timeout);
+        attempt.step = Step::Inviting { client, flow: entry.flow, request: Box::new(request) };
+        self.state = State::Dialing(attempt);
+    }
+
+    fn b_invite(&self, attempt: &Attempt) -> OutgoingRequest {
+        let mut block = Block::default();
+        block.header(HeaderId::CSeq, format!("{} INVITE", self.b_cseq));
+        let mut headers = self.b_set.to_vec();
+        headers.extend_from_slice(&block.finish());
+        OutgoingRequest {
+            method: Method::Invite,
+            uri: attempt.hop.uri.clone(),
+            headers: Bytes::from(headers),
+            content_type: Some(Bytes::from_static(b"application/sdp")),
+            body: attempt.offer.clone(),
+        }
+    }
+
+    /// A response to the INVITE of leg B.
+    pub fn on_b_response(&mut self, cx: &mut Core, now: Instant, client: ClientKey, response: &Message) {
+        let (attempt, was_ringing) = match self.take_state() {
+            State::Dialing(attempt) => (attempt, Rings::No),
+            State::Ringing(attempt) => (attempt, Rings::Yes),
+            other => return self.state = other,
+        };
+        let put_back = |attempt| match was_ringing {
+            Rings::No => State::Dialing(attempt),
+            Rings::Yes => State::Ringing(attempt),
+        };
+        let status = response.status().map_or(0, |s| s.code());
+        let is_ours = matches!(&attempt.step, Step::Inviting { client: own, .. } if *own == client);
+        if !is_ours || status <= 100 {
+            self.state = put_back(attempt);
+            return;
+        }
+        cx.timers.clear(self.key, CallTimer::Step);
+        if cx.servers.answered(&attempt.hop.server) {
+            cx.event(Event::ServerUp { server: attempt.hop.server.clone() });
+        }
+        match status {
+            101..=199 => {
+                cx.timers.set(self.key, CallTimer::Setup, now + RING_MAX);
+                self.on_ringing(cx, now, attempt, response);
+            }
+            200..=299 => {
+                cx.clients.remove(&client);
+                self.on_answer(cx, now, attempt, response);
+            }
+            300..=399 => {
+                cx.clients.remove(&client);
+                self.on_redirect(cx, now, attempt, response);
+            }
+            _ => {
+                cx.clients.remove(&client);
+                self.on_failure(cx, now, attempt, response);
+            }
+        }
+    }
+
+    fn on_redirect(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>, response: &Message) {
+        let from = attempt.hop.describe();
+        if attempt.redirects >= self.policy.routing.redirect_hops_max {
+            let what = format!("{from} redirects once more after {} redirects", attempt.redirects);
+            return self.fail_hop(cx, now, attempt, Failure::new(codes::REDIRECT_HOPS, &what));
+        }
+        let (routers, mailbox) = self.plan_servers();
+        let servers: Vec<&Server> = routers.into_iter().chain(mailbox).collect();
+        let rules = Rules { servers: &servers, transport: self.b_transport(), visited: &self.trail.visited };
+        let (mut good, faults) = redirect::hops(response, &rules);
+        for fault in &faults {
+            self.trail.evidence.push(format!("{from}: {fault}"));
+            cx.count(fault_counter(fault));
+        }
+        if good.is_empty() {
+            let failure = redirect_failure(&from, faults.first().unwrap_or(&RedirectFault::NoContact));
+            return self.fail_hop(cx, now, attempt, failure);
+        }
+        if self.trail.targets >= self.policy.routing.redirect_targets_max {
+            return self.fail_hop(cx, now, attempt, Failure::new(codes::REDIRECT_HOPS, "as many targets as one call may try"));
+        }
+        attempt.hop = good.remove(0);
+        attempt.alternatives = good;
+        attempt.redirects += 1;
+        self.story.redirects += 1;
+        cx.event(Event::Redirected { call: self.key, from, to: attempt.hop.describe() });
+        self.begin_hop(cx, now, attempt);
+    }
+
+    fn on_failure(&mut self, cx: &mut Core, now: Instant, attempt: Box<Attempt>, response: &Message) {
+        let status = response.status().map_or(0, |s| s.code());
+        let reason = String::from_utf8_lossy(&response.reason()).into_owned();
+        if self.policy.routing.retry_on.contains(&status) {
+            let what = format!("answered {status} {reason}");
+            return self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_FAILED, &what));
+        }
+        let who = attempt.hop.server.clone();
+        let mut refusal = Refusal::new(codes::UM_REFUSED, &who, format!("{who} answered {status} {reason}"));
+        if let Some(diagnostics) = response.header(HeaderId::MsDiagnostics) {
+            refusal = refusal.evidence(format!("ms-diagnostics: {}", String::from_utf8_lossy(diagnostics)));
+        }
+        let block = crate::headers::relayed_response_lines(response);
+        let answer = Answer { reason: Some(&response.reason()), block: &block, ..Answer::of(status) };
+        self.answer_caller(cx, now, answer);
+        let outcome = Outcome {
+            verdict: refusal.verdict,
+            offer_result: OfferResult::Rejected,
+            drop_reason: "RejectedByServer",
+            missed: Missed::No,
+        };
+        self.close(cx, now, outcome);
+    }
+
+    /// The transaction of an INVITE on leg B ended without an answer.
+    pub fn on_b_failed(&mut self, cx: &mut Core, now: Instant, client: ClientKey, why: &ClientFailure) {
+        let attempt = match self.take_state() {
+            State::Dialing(attempt) | State::Ringing(attempt)
+                if matches!(&attempt.step, Step::Inviting { client: own, .. } if *own == client) =>
+            {
+                attempt
+            }
+            other => return self.state = other,
+        };
+        let failure = match why {
+            ClientFailure::Timeout => Failure::new(codes::SERVER_TIMEOUT, "no final answer"),
+            _ => Failure::new(codes::SERVER_CONNECT, "the connection broke while the INVITE was out"),
+        };
+        self.fail_hop(cx, now, attempt, failure.down());
+    }
+
+    /// The present step took too long.
+    pub fn on_step_timeout(&mut self, cx: &mut Core, now: Instant) {
+        let attempt = match self.take_state() {
+            State::Dialing(attempt) => attempt,
+            other => return self.state = other,
+        };
+        self.abandon(cx, now, &attempt);
+        let failure = match &attempt.step {
+            Step::Resolving(_) => Failure::new(codes::SERVER_UNRESOLVED, "no answer from name resolution in time"),
+            Step::Inviting { .. } => Failure::new(codes::SERVER_TIMEOUT, "no answer to INVITE in time"),
+            Step::Connecting { .. } | Step::Start => Failure::new(codes::SERVER_CONNECT, "no connection in time"),
+        };
+        self.fail_hop(cx, now, attempt, failure.down());
+    }
+
+    /// Withdraws whatever the attempt waits for. A late 2xx is then nobody's: ACK and BYE.
+    pub fn abandon(&self, cx: &mut Core, now: Instant, attempt: &Attempt) {
+        match &attempt.step {
+            Step::Start => {}
+            Step::Resolving(query) => {
+                cx.queries.remove(query);
+            }
+            Step::Connecting { key, .. } => {
+                cx.connects.remove(key);
+            }
+            Step::Inviting { client, .. } => {
+                cx.clients.remove(client);
+                cx.endpoint.cancel(now, *client);
+            }
+        }
+    }
+
+    /// All of set-up took too long.
+    pub fn on_setup_timeout(&mut self, cx: &mut Core, now: Instant) {
+        let (attempt, code) = match self.take_state() {
+            State::Dialing(attempt) => (attempt, codes::REDIRECT_BUDGET),
+            State::Ringing(attempt) => (attempt, codes::SETUP_TIMEOUT),
+            other => return self.state = other,
+        };
+        self.abandon(cx, now, &attempt);
+        self.state = State::Dialing(attempt);
+        let refusal = Refusal::new(code, self.plan_name(), "no server answered within the set-up time");
+        self.refuse(cx, now, &self.with_evidence(refusal), OfferResult::Failed);
+    }
+
+    /// The caller has waited long enough for a word.
+    pub fn on_progress_due(&mut self, cx: &mut Core, now: Instant) {
+        if matches!(self.state, State::AwaitingMedia | State::Dialing(_)) {
+            let lines = [(HeaderId::Contact, self.contact_text(Side::A))];
+            let lines = [(lines[0].0, lines[0].1.as_str())];
+            self.answer_caller(cx, now, Answer { lines: &lines, ..Answer::of(183) });
+        }
+    }
+
+    pub fn contact_text(&self, side: Side) -> String {
+        String::from_utf8_lossy(&self.leg(side).contact).into_owned()
+    }
+
+    /// This place is no good: the next contact, the next server, or the end.
+    fn fail_hop(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>, failure: Failure) {
+        let server = attempt.hop.server.clone();
+        let why = format!("{}: {}", attempt.hop.describe(), failure.what);
+        cx.timers.clear(self.key, CallTimer::Step);
+        cx.event(Event::ServerFailed { call: self.key, server: server.clone(), why: crate::verdict::clean(&why) });
+        if failure.health == Health::Down && cx.servers.failed(now, &server) {
+            cx.event(Event::ServerDown { server: server.clone(), why: failure.what.clone() });
+        }
+        self.trail.evidence.push(why.clone());
+        self.trail.failure = Some(Refusal::new(failure.code, &server, why));
+        attempt.step = Step::Start;
+        if !self.may_retry(failure.code) {
+            return self.give_up(cx, now);
+        }
+        if !attempt.alternatives.is_empty() && self.trail.targets < self.policy.routing.redirect_targets_max {
+            attempt.hop = attempt.alternatives.remove(0);
+            return self.begin_hop(cx, now, attempt);
+        }
+        match self.next_server(cx, now) {
+            Some(hop) => {
+                self.story.failovers += 1;
+                attempt.hop = hop;
+                attempt.redirects = 0;
+                self.begin_hop(cx, now, attempt);
+            }
+            None => self.give_up(cx, now),
+        }
+    }
+
+    fn may_retry(&self, code: Code) -> bool {
+        let routing = &self.policy.routing;
+        if code == codes::SERVER_TIMEOUT {
+            return routing.retry_on_timeout == Allowed::Yes;
+        }
+        if code == codes::SERVER_CONNECT || code == codes::SERVER_TLS || code == codes::SERVER_UNRESOLVED {
+            return routing.retry_on_connect_failure == Allowed::Yes;
+        }
+        true
+    }
+
+    /// No server is left. A redirect that was refused is the better reason than "nobody left".
+    fn give_up(&mut self, cx: &mut Core, now: Instant) {
+        let refusal = match self.trail.failure.take() {
+            None if self.trail.tried.is_empty() && self.has_servers() => {
+                Refusal::new(codes::SERVERS_FULL, self.plan_name(), "no server of the dial plan has free capacity")
+            }
+            None => Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), "the dial plan has no server to call"),
+            Some(failure) if is_redirect_fault(failure.code()) => failure,
+            Some(failure) => {
+                let tried = self.trail.tried.join(", ");
+                let what = format!("every server of the dial plan failed; tried {tried}");
+                Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), what).evidence(format!("last: {failure}"))
+            }
+        };
+        let refusal = self.with_evidence(refusal).retry_after(10);
+        self.refuse(cx, now, &refusal, OfferResult::Failed);
+    }
+
+    fn has_servers(&self) -> bool {
+        let (routers, mailbox) = self.plan_servers();
+        !routers.is_empty() || !mailbox.is_empty()
+    }
+
+    fn with_evidence(&self, refusal: Refusal) -> Refusal {
+        self.trail.evidence.iter().fold(refusal, |refusal, line| refusal.evidence(line))
+    }
+}
+
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Rings {
+    No,
+    Yes,
+}
+
+/// Whether a failure says something about the server beyond this call.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Health {
+    Unknown,
+    Down,
+}
+
+/// Why a place is no good.
+struct Failure {
+    code: Code,
+    what: String,
+    health: Health,
+}
+
+impl Failure {
+    fn new(code: Code, what: &str) -> Self {
+        Self { code, what: crate::verdict::clean(what), health: Health::Unknown }
+    }
+
+    fn down(mut self) -> Self {
+        self.health = Health::Down;
+        self
+    }
+}
+
+fn redirect_failure(from: &str, fault: &RedirectFault) -> Failure {
+    let code = match fault {
+        RedirectFault::NoContact | RedirectFault::NotSip(_) => codes::REDIRECT_UNUSABLE,
+        RedirectFault::Escape(_) => codes::REDIRECT_ESCAPE,
+        RedirectFault::Maddr(_) => codes::REDIRECT_MADDR,
+        RedirectFault::Transport(_) => codes::REDIRECT_WEAKER,
+        RedirectFault::Loop(_) => codes::REDIRECT_LOOP,
+    };
+    Failure::new(code, &format!("redirect from {from}: {fault}"))
+}
+
+fn is_redirect_fault(code: Code) -> bool {
+    [
+        codes::REDIRECT_UNUSABLE,
+        codes::REDIRECT_ESCAPE,
+        codes::REDIRECT_MADDR,
+        codes::REDIRECT_WEAKER,
+        codes::REDIRECT_LOOP,
+        codes::REDIRECT_HOPS,
+    ]
+    .contains(&code)
+}
+
+fn fault_counter(fault: &RedirectFault) -> &'static str {
+    match fault {
+        RedirectFault::NoContact | RedirectFault::NotSip(_) => "redirect_unusable",
+        RedirectFault::Escape(_) => "redirect_escape",
+        RedirectFault::Maddr(_) => "redirect_maddr",
+        RedirectFault::Transport(_) => "redirect_weaker",
+        RedirectFault::Loop(_) => "redirect_loop",
+    }
+}

@@ -1,0 +1,256 @@
+//! One call: two legs, one state, one record. Owns the states and what each of them carries; the
+//! steps stand in the modules below, one per stage of a call's life. Refuses to know other calls.
+//!
+//! ```text
+//! AwaitingMedia ─► Dialing ─► Ringing ─► Answering ─► Established ⇄ Renegotiating
+//!       │             │          │           │             │              │
+//!       └─────────────┴──────────┴───────────┴──► Ending ◄─┴──────────────┘ ─► Ended
+//! ```
+
+mod answer;
+mod dial;
+mod end;
+mod facts;
+mod indialog;
+mod renegotiate;
+pub(crate) mod story;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use relay::Side;
+use sip::Message;
+use sip::endpoint::{ClientKey, Flow, OutgoingRequest, ServerKey};
+
+use crate::engine::core::{Answer, Core, DialogId};
+use crate::engine::{CallKey, CallTimer, ConnectKey, MediaCommand, Output, QueryKey};
+use crate::leg::Leg;
+use crate::media_plan::{CallMedia, Exchange};
+use crate::policy::Policy;
+use crate::redirect::Hop;
+use crate::route::Route;
+use crate::security::Decision;
+use story::Story;
+
+/// In-dialog requests under way at once in one call.
+const RELAYED_MAX: usize = 16;
+
+/// One call.
+pub(crate) struct Call {
+    pub key: CallKey,
+    /// The policy it started with.
+    pub policy: Arc<Policy>,
+    pub route: Route,
+    pub decision: Decision,
+    /// The caller's INVITE and its transaction.
+    pub invite: Message,
+    pub invite_key: ServerKey,
+    pub a: Leg,
+    pub b: Leg,
+    pub media: MediaState,
+    /// Header set of leg B, the same on every hop and server.
+    pub b_set: Bytes,
+    /// CSeq of the last INVITE on leg B before there is a dialog.
+    pub b_cseq: u32,
+    pub trail: Trail,
+    pub state: State,
+    pub relayed: Vec<Relayed>,
+    pub story: Story,
+    /// Server transactions of INVITEs that this call answers.
+    pub invites: Vec<ServerKey>,
+}
+
+/// Where a call stands.
+pub(crate) enum State {
+    /// Ports were asked for.
+    AwaitingMedia,
+    /// A server is being tried.
+    Dialing(Box<Attempt>),
+    /// A server rings (18x).
+    Ringing(Box<Attempt>),
+    /// Our 2xx is out, its ACK is awaited; `offer` holds what an answer in the ACK belongs to.
+    Answering {
+        side: Side,
+        offer: Option<Box<Exchange>>,
+    },
+    /// Both legs are up.
+    Established,
+    /// An offer is on its way to the other leg.
+    Renegotiating(Box<Renegotiation>),
+    /// BYEs are out; `bye_on_ack` waits for an ACK before it gets its own (RFC 3261 §15).
+    Ending {
+        open: usize,
+        bye_on_ack: Option<Side>,
+    },
+    /// Nothing is left to do.
+    Ended,
+}
+
+impl State {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AwaitingMedia => "awaiting media",
+            Self::Dialing(_) => "dialing",
+            Self::Ringing(_) => "ringing",
+            Self::Answering { .. } => "answering",
+            Self::Established => "established",
+            Self::Renegotiating(_) => "renegotiating",
+            Self::Ending { .. } => "ending",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// Media of the call, as far as the shell has them.
+pub(crate) enum MediaState {
+    /// Asked for.
+    Asked,
+    /// Reserved.
+    Ready(Box<CallMedia>),
+    /// Given back.
+    Released,
+}
+
+/// Where the call has been.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// Servers chosen so far, by name.
+    pub tried: Vec<String>,
+    /// Places INVITEs went to, in the present attempt chain.
+    pub visited: Vec<Hop>,
+    /// All places together.
+    pub targets: usize,
+    /// The server that counts this call as its load.
+    pub holding: Option<String>,
+    /// The last thing that went wrong.
+    pub failure: Option<crate::verdict::Refusal>,
+    /// One line per thing that went wrong.
+    pub evidence: Vec<String>,
+}
+
+/// An INVITE on its way to a server.
+pub(crate) struct Attempt {
+    /// Our offer to leg B.
+    pub exchange: Exchange,
+    pub offer: Bytes,
+    /// The caller brought no offer.
+    pub late: Late,
+    pub hop: Hop,
+    /// 3xx followed since the server was chosen.
+    pub redirects: usize,
+    /// Other contacts of the last 3xx.
+    pub alternatives: Vec<Hop>,
+    pub step: Step,
+    /// Body of leg B's early answer and what the caller was told.
+    pub early: Option<(Bytes, Bytes)>,
+}
+
+/// Whether the caller's INVITE brought an offer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// It did.
+    No,
+    /// The answer will come in the ACK.
+    Yes,
+}
+
+/// What an attempt waits for.
+pub(crate) enum Step {
+    /// Nothing yet.
+    Start,
+    /// An address.
+    Resolving(QueryKey),
+    /// A connection; other addresses of the same server are left.
+    Connecting { key: ConnectKey, rest: Vec<std::net::IpAddr> },
+    /// An answer.
+    Inviting { client: ClientKey, flow: Flow, request: Box<OutgoingRequest> },
+}
+
+/// An offer inside the call on its way to the other leg.
+pub(crate) struct Renegotiation {
+    /// Who asked.
+    pub from: Side,
+    pub request: Message,
+    pub server: ServerKey,
+    pub client: ClientKey,
+    pub exchange: Exchange,
+    pub late: Late,
+}
+
+/// An in-dialog request on its way to the other leg.
+pub(crate) struct Relayed {
+    pub client: ClientKey,
+    pub server: ServerKey,
+    pub from: Side,
+    pub request: Message,
+}
+
+impl Call {
+    pub fn leg(&self, side: Side) -> &Leg {
+        match side {
+            Side::A => &self.a,
+            Side::B => &self.b,
+        }
+    }
+
+    pub fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+
+    /// Name of the dial plan.
+    pub fn plan_name(&self) -> &str {
+        self.policy.dial_plans.get(self.route.dial_plan).map_or("", |plan| &plan.name)
+    }
+
+    /// Starts: ports are asked for, the caller's dialog is known from now on.
+    pub fn begin(&mut self, cx: &mut Core, now: Instant) {
+        cx.dialogs.insert(self.dialog_id(Side::A), (self.key, Side::A));
+        cx.invites.insert(self.invite_key, self.key);
+        self.invites.push(self.invite_key);
+        cx.outputs.push_back(Output::Media(MediaCommand::Allocate { call: self.key }));
+        cx.timers.set(self.key, CallTimer::MediaReady, now + dial::MEDIA_READY_MAX);
+        cx.timers.set(self.key, CallTimer::Progress, now + dial::progress_after(&self.policy));
+    }
+
+    pub fn dialog_id(&self, side: Side) -> DialogId {
+        let leg = self.leg(side);
+        DialogId { call_id: leg.call_id.clone(), tag: leg.tag.clone() }
+    }
+
+    /// Takes everything of this call out of the shared tables.
+    pub fn forget(&mut self, cx: &mut Core) {
+        debug_assert!(matches!(self.state, State::Ended), "only an ended call is forgotten");
+        debug_assert!(matches!(self.media, MediaState::Released), "media outlived its call");
+        debug_assert!(self.trail.holding.is_none(), "an ended call still counts as a server's load");
+        cx.timers.clear_call(self.key);
+        cx.dialogs.remove(&self.dialog_id(Side::A));
+        cx.dialogs.remove(&self.dialog_id(Side::B));
+        for key in self.invites.drain(..) {
+            cx.invites.remove(&key);
+        }
+    }
+
+    /// Takes the state out to move its content; the caller puts the next one in.
+    pub fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Ended)
+    }
+
+    /// Answers the caller's INVITE in its early dialog.
+    pub fn answer_caller(&self, cx: &mut Core, now: Instant, answer: Answer<'_>) {
+        let answer = Answer { tag: Some(&self.a.tag), ..answer };
+        cx.respond(now, self.invite_key, &self.invite, &answer);
+    }
+
+    /// Tells the relay what was settled.
+    pub fn apply_media(&self, cx: &mut Core) {
+        if let MediaState::Ready(media) = &self.media
+            && let Some(plan) = media.plan()
+        {
+            cx.outputs.push_back(Output::Media(MediaCommand::Apply { call: self.key, plan: Box::new(plan) }));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a call leaves behind. Owns the facts of its record and the rule that there is exactly one
+//! record per call; refuses to know how the call came to its end.
+
+use std::time::Instant;
+
+use relay::SessionStats;
+
+use crate::policy::Policy;
+use crate::record::{CallRecord, CallType, MediaSummary, OfferResult, ReasonForCall};
+use crate::route::Route;
+use crate::verdict::Verdict;
+
+/// Facts gathered while the call lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Story {
+    pub call_id: String,
+    pub b_call_id: Option<String>,
+    pub started_at: Instant,
+    pub answered_at: Option<Instant>,
+    pub route: Option<Route>,
+    pub ip_gateway: Option<usize>,
+    pub caller: String,
+    pub called: String,
+    pub server: Option<String>,
+    pub transport_a: &'static str,
+    pub transport_b: &'static str,
+    pub security: String,
+    pub redirects: u32,
+    pub failovers: u32,
+    pub codec: Option<String>,
+    pub media: Option<MediaSummary>,
+}
+
+/// How a call came to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub verdict: Verdict,
+    pub offer_result: OfferResult,
+    pub drop_reason: &'static str,
+    pub missed: Missed,
+}
+
+/// Whether the caller gave up before UM had the call.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Missed {
+    /// Yes: a missed call, when a message was to be left.
+    Yes,
+    /// No.
+    No,
+}
+
+impl Story {
+    /// The record, at the end.
+    pub fn record(&self, policy: &Policy, now: Instant, outcome: Outcome) -> CallRecord {
+        let route = self.route.as_ref();
+        let gateway = self.ip_gateway.and_then(|index| policy.ip_gateways.get(index));
+        let plan = route.and_then(|r| policy.dial_plans.get(r.dial_plan));
+        let alias = |of: &str| {
+            let known = policy.mailboxes.iter().find(|m| m.sip.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(of)));
+            known.map(|m| m.alias.clone())
+        };
+        let attendant = route.and_then(|r| r.auto_attendant).and_then(|index| policy.auto_attendants.get(index));
+        let callee = route.and_then(|r| r.mailbox).and_then(|index| policy.mailboxes.get(index));
+        CallRecord {
+            call_id: self.call_id.clone(),
+            b_call_id: self.b_call_id.clone(),
+            parent_call_id: None,
+            started_at: self.started_at,
+            answered_at: self.answered_at,
+            ended_at: now,
+            setup: self.answered_at.map(|at| at.saturating_duration_since(self.started_at)),
+            duration: self.answered_at.map_or_else(Default::default, |at| now.saturating_duration_since(at)),
+            call_type: self.call_type(outcome.missed),
+            caller: self.caller.clone(),
+            called: self.called.clone(),
+            dialed: route.map_or_else(String::new, |r| r.dialed.clone()),
+            diverted_from: route.and_then(|r| r.diverted_from.clone()),
+            reason_for_call: route.map_or(ReasonForCall::None, |r| r.reason),
+            dial_plan: plan.map(|p| p.name.clone()),
+            ip_gateway: gateway.map(|g| g.name.clone()),
+            ip_gateway_address: gateway.map(|g| g.address.to_string()),
+            server: self.server.clone(),
+            caller_mailbox: alias(&self.caller),
+            callee_mailbox: callee.map(|m| m.alias.clone()),
+            auto_attendant: attendant.map(|a| a.name.clone()),
+            offer_result: outcome.offer_result,
+            drop_reason: outcome.drop_reason.to_owned(),
+            verdict: outcome.verdict,
+            transport_a: self.transport_a.to_owned(),
+            transport_b: self.transport_b.to_owned(),
+            security: self.security.clone(),
+            redirects: self.redirects,
+            failovers: self.failovers,
+            codec: self.codec.clone(),
+            media: self.media,
+        }
+    }
+
+    fn call_type(&self, missed: Missed) -> CallType {
+        match (self.route.as_ref().map(|r| r.call_type), missed) {
+            (Some(CallType::CallAnswering), Missed::Yes) => CallType::MissedCall,
+            (Some(call_type), _) => call_type,
+            (None, _) => CallType::None,
+        }
+    }
+
+    /// Keeps the latest counters.
+    pub fn measured(&mut self, stats: &SessionStats) {
+        self.media = Some(crate::media_plan::summary(stats));
+    }
+}

@@ -1,0 +1,278 @@
+//! Everything the calls of one engine share: endpoint, tables, timers, outputs. Owns the tables' order
+//! and the words we put into messages of our own. Refuses to know the states of a call.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use relay::Side;
+use sip::endpoint::{ClientKey, Endpoint, EndpointConfig, Flow, OutgoingRequest, ServerKey};
+use sip::{Builder, HeaderId, Message, StatusCode, Transport};
+
+use super::flows::{FlowEntry, Flows};
+use super::io::{CallKey, ConnectKey, EngineConfig, Event, Output, QueryKey};
+use super::keys::KeySource;
+use super::timers::Timers;
+use crate::headers;
+use crate::policy::Policy;
+use crate::server_choice::ServerTable;
+use crate::verdict::{Refusal, clean};
+
+/// Transactions open at once, both roles together.
+const TRANSACTIONS_MAX: usize = 200_000;
+/// Characters of a peer's message that an event repeats.
+const SHOWN_BYTES_MAX: usize = 120;
+
+/// A hash table whose order nobody can choose.
+pub(crate) type Table<K, V> = HashMap<K, V, ahash::RandomState>;
+
+/// What one of our requests is for.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum ClientUse {
+    /// The INVITE of leg B.
+    Invite(CallKey),
+    /// A re-INVITE or UPDATE with an offer, or an INVITE in dialog.
+    Reoffer(CallKey),
+    /// Any other in-dialog request on its way through.
+    Relayed(CallKey),
+    /// A BYE of ours.
+    Bye(CallKey),
+    /// A session refresh of ours.
+    Refresh(CallKey, Side),
+    /// An out-of-dialog request on its way through.
+    Forwarded(ServerKey),
+}
+
+/// A dialog by Call-ID and our tag.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub(crate) struct DialogId {
+    /// Call-ID.
+    pub call_id: Bytes,
+    /// Our tag.
+    pub tag: Bytes,
+}
+
+/// A drain that goes on.
+pub(crate) struct Drain {
+    /// When patience ends.
+    pub until: Option<Instant>,
+    /// `Event::Drained` was sent.
+    pub announced: Announced,
+}
+
+/// Whether the end of a drain was told.
+#[derive(Copy, Clone, Eq, PartialEq)]
+pub(crate) enum Announced {
+    /// Not yet.
+    No,
+    /// Told.
+    Yes,
+}
+
+/// The shared part.
+pub(crate) struct Core {
+    pub config: EngineConfig,
+    pub policy: Arc<Policy>,
+    pub endpoint: Endpoint,
+    pub outputs: VecDeque<Output>,
+    pub timers: Timers,
+    pub flows: Flows,
+    pub servers: ServerTable,
+    pub keys: KeySource,
+    pub clients: Table<ClientKey, ClientUse>,
+    pub invites: Table<ServerKey, CallKey>,
+    pub dialogs: Table<DialogId, (CallKey, Side)>,
+    pub connects: BTreeMap<ConnectKey, (CallKey, String)>,
+    pub forwards: BTreeMap<ConnectKey, (ServerKey, String, Message)>,
+    pub queries: BTreeMap<QueryKey, CallKey>,
+    pub counters: BTreeMap<&'static str, u64>,
+    pub drain: Option<Drain>,
+    /// First bytes of every Call-ID we make: ours alone, the same after a restart.
+    pub call_id_prefix: String,
+    /// What we put into the hop header.
+    pub hop_token: String,
+    next_number: u64,
+}
+
+impl Core {
+    pub fn new(config: EngineConfig, policy: Arc<Policy>) -> Self {
+        let seeded = |salt| ahash::RandomState::with_seeds(config.seed, salt, 0x5eed, 0xb2b);
+        let instance = instance_token(&policy.gateway.fqdn);
+        Self {
+            endpoint: Endpoint::new(endpoint_config(&config, &policy), config.seed),
+            outputs: VecDeque::new(),
+            timers: Timers::default(),
+            flows: Flows::default(),
+            servers: ServerTable::default(),
+            keys: KeySource::new(config.key_seed),
+            clients: HashMap::with_hasher(seeded(1)),
+            invites: HashMap::with_hasher(seeded(2)),
+            dialogs: HashMap::with_hasher(seeded(3)),
+            connects: BTreeMap::new(),
+            forwards: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            drain: None,
+            call_id_prefix: format!("ub{instance:08x}-{:04x}-", config.shard),
+            hop_token: format!("{instance:08x}"),
+            next_number: 0,
+            config,
+            policy,
+        }
+    }
+
+    pub fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    pub fn count(&mut self, counter: &'static str) {
+        *self.counters.entry(counter).or_default() += 1;
+    }
+
+    /// Something was dropped or refused outside any call.
+    pub fn dropped(&mut self, counter: &'static str, flow: &FlowEntry, what: &[u8]) {
+        self.count(counter);
+        let shown = what.get(..what.len().min(SHOWN_BYTES_MAX)).unwrap_or_default();
+        let what = clean(&shown.escape_ascii().to_string());
+        self.event(Event::Dropped { counter, remote: flow.remote, what });
+    }
+
+    pub fn connect_key(&mut self) -> ConnectKey {
+        self.next_number += 1;
+        ConnectKey(self.next_number)
+    }
+
+    pub fn query_key(&mut self) -> QueryKey {
+        self.next_number += 1;
+        QueryKey(self.next_number)
+    }
+
+    /// Our Contact on a flow of that transport.
+    pub fn contact(&self, transport: Transport, local_port: u16) -> Bytes {
+        let gateway = &self.policy.gateway;
+        let host = match (transport.is_secure(), gateway.advertised) {
+            (true, _) => gateway.fqdn.clone(),
+            (false, std::net::IpAddr::V6(address)) => format!("[{address}]"),
+            (false, std::net::IpAddr::V4(address)) => address.to_string(),
+        };
+        Bytes::from(format!("<sip:{host}:{local_port};transport={}>", transport.as_param()))
+    }
+
+    /// Sends a request of ours and remembers what for.
+    pub fn send(&mut self, now: Instant, flow: &Flow, request: OutgoingRequest, purpose: ClientUse) -> Option<ClientKey> {
+        match self.endpoint.send_request(now, flow, request) {
+            Ok(key) => {
+                self.clients.insert(key, purpose);
+                Some(key)
+            }
+            Err(_) => {
+                self.count("requests_not_sent");
+                None
+            }
+        }
+    }
+
+    /// Answers without anything of our own but the status.
+    pub fn respond_plain(&mut self, now: Instant, key: ServerKey, request: &Message, status: u16, lines: &[(HeaderId, &str)]) {
+        self.respond(now, key, request, &Answer { status, reason: None, tag: None, lines, block: &[], body: None });
+    }
+
+    /// Answers a request.
+    pub fn respond(&mut self, now: Instant, key: ServerKey, request: &Message, answer: &Answer<'_>) {
+        let Some(bytes) = self.response_bytes(request, answer) else {
+            self.count("responses_not_built");
+            return;
+        };
+        if self.endpoint.respond(now, key, bytes).is_err() {
+            self.count("responses_not_sent");
+        }
+    }
+
+    /// The bytes of a response.
+    pub fn response_bytes(&mut self, request: &Message, answer: &Answer<'_>) -> Option<Bytes> {
+        let status = StatusCode::new(answer.status)?;
+        let tag = match answer.tag {
+            _ if answer.status == 100 => None,
+            Some(tag) => Some(Bytes::copy_from_slice(tag)),
+            None => Some(self.endpoint.new_tag()),
+        };
+        let mut builder: Builder = sip::response_to(request, status, answer.reason, tag.as_deref());
+        builder = builder.header(HeaderId::Server, &self.config.product);
+        for (id, value) in answer.lines {
+            builder = builder.header(*id, value);
+        }
+        let (content_type, body) = match &answer.body {
+            Some((content_type, body)) => (Some(*content_type), &body[..]),
+            None => (None, &[][..]),
+        };
+        builder.block(answer.block).finish(content_type, body).ok()
+    }
+
+    /// Answers with the mapping of a refusal.
+    pub fn refuse(&mut self, now: Instant, key: ServerKey, request: &Message, refusal: &Refusal, tag: Option<&[u8]>) {
+        let (status, reason, block) = self.refusal_parts(refusal);
+        let answer =
+            Answer { status, reason: Some(reason.as_bytes()), tag, lines: &[], block: &block, body: None };
+        self.respond(now, key, request, &answer);
+    }
+
+    /// Status, reason phrase and header lines of a refusal.
+    pub fn refusal_parts(&self, refusal: &Refusal) -> (u16, &'static str, Bytes) {
+        let reply = refusal.reply(&self.policy.gateway.fqdn);
+        let mut block = headers::Block::default();
+        for (name, value) in &reply.headers {
+            block.line(name.as_bytes(), value.as_bytes());
+        }
+        (reply.status, reply.reason, block.finish())
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+}
+
+/// A response of ours.
+pub(crate) struct Answer<'a> {
+    pub status: u16,
+    pub reason: Option<&'a [u8]>,
+    /// To tag; a fresh one when `None`.
+    pub tag: Option<&'a [u8]>,
+    pub lines: &'a [(HeaderId, &'a str)],
+    pub block: &'a [u8],
+    pub body: Option<(&'a [u8], Bytes)>,
+}
+
+impl<'a> Answer<'a> {
+    /// Just a status.
+    pub fn of(status: u16) -> Self {
+        Answer { status, reason: None, tag: None, lines: &[], block: &[], body: None }
+    }
+}
+
+fn endpoint_config(config: &EngineConfig, policy: &Policy) -> EndpointConfig {
+    let gateway = &policy.gateway;
+    let via_host = match (gateway.tls_port, gateway.advertised) {
+        (Some(_), _) => gateway.fqdn.clone(),
+        (None, std::net::IpAddr::V6(address)) => format!("[{address}]"),
+        (None, std::net::IpAddr::V4(address)) => address.to_string(),
+    };
+    EndpointConfig {
+        timers: config.timers,
+        limits: config.limits.clone(),
+        via_host: Bytes::from(via_host),
+        branch_prefix: Bytes::new(),
+        transactions_max: TRANSACTIONS_MAX,
+        server_header: None,
+        user_agent: None,
+    }
+}
+
+/// The same FQDN gives the same token in every run, so that a loop over a restart is still seen.
+fn instance_token(fqdn: &str) -> u32 {
+    // FNV-1a: any fixed function does; nothing here is secret.
+    fqdn.bytes().map(|b| b.to_ascii_lowercase()).fold(0x811c_9dc5, |hash: u32, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
+

@@ -1,0 +1,139 @@
+//! Every usable flow and who is at its far end. Owns the tie from a connection to a configured peer;
+//! refuses to know calls.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use sip::endpoint::Flow;
+use sip::{FlowKey, Transport};
+
+use super::io::{FlowUp, Origin, PeerIdentity};
+use crate::leg::{LegPeer, Verified};
+use crate::policy::{Peer, Policy};
+
+/// One flow.
+#[derive(Clone, Debug)]
+pub(crate) struct FlowEntry {
+    /// As the endpoint wants it.
+    pub flow: Flow,
+    /// Far end.
+    pub remote: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+    /// The configured peer, `None` for a stranger.
+    pub peer: Option<Peer>,
+    /// Its configured name, or the name we connected to.
+    pub name: String,
+    /// Names of its certificate.
+    pub names: Vec<String>,
+    /// How it is known.
+    pub verified: Verified,
+    /// Who opened it.
+    pub origin: Origin,
+}
+
+impl FlowEntry {
+    /// Whether this is the flow of a peer with that configured or certificate name.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name) || self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
+    }
+
+    /// The peer a leg on this flow would have.
+    pub fn leg_peer(&self) -> LegPeer {
+        LegPeer { name: self.name.clone(), address: self.remote.ip(), is_verified: self.verified }
+    }
+}
+
+/// The table.
+#[derive(Default)]
+pub(crate) struct Flows(BTreeMap<FlowKey, FlowEntry>);
+
+impl Flows {
+    /// Takes a flow in; a flow we made for `wanted` is named after it.
+    pub fn insert(&mut self, up: &FlowUp, policy: &Policy, wanted: Option<&str>) -> FlowEntry {
+        let mut entry = identify(up, policy);
+        // A reused inbound flow keeps what is known about its owner.
+        if let Some(known) = self.0.get(&up.key) {
+            entry.origin = known.origin;
+        }
+        if let Some(name) = wanted {
+            name.clone_into(&mut entry.name);
+            entry.peer = entry.peer.or_else(|| policy.server_by_name(name));
+        }
+        self.0.insert(up.key, entry.clone());
+        entry
+    }
+
+    /// That flow.
+    pub fn get(&self, key: FlowKey) -> Option<&FlowEntry> {
+        self.0.get(&key)
+    }
+
+    /// Forgets a flow.
+    pub fn remove(&mut self, key: FlowKey) -> Option<FlowEntry> {
+        self.0.remove(&key)
+    }
+
+    /// Another flow of the same peer with the same transport.
+    pub fn of_peer(&self, peer: &LegPeer, transport: Transport) -> Option<&FlowEntry> {
+        self.0.values().find(|entry| entry.transport == transport && peer.owns(entry))
+    }
+
+    /// A flow to that configured peer.
+    pub fn to_peer(&self, peer: Peer) -> Option<&FlowEntry> {
+        self.0.values().find(|entry| entry.peer == Some(peer))
+    }
+
+    /// Ties every flow to the peers of a new policy.
+    pub fn identify_again(&mut self, policy: &Policy) {
+        for entry in self.0.values_mut() {
+            let names = entry.names.clone();
+            let found = find_peer(policy, entry.verified, &names, entry.remote.ip());
+            entry.peer = found.or_else(|| policy.server_by_name(&entry.name));
+            if let Some(peer) = found {
+                policy.peer_name(peer).clone_into(&mut entry.name);
+            }
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+fn identify(up: &FlowUp, policy: &Policy) -> FlowEntry {
+    let (verified, names) = match &up.peer {
+        PeerIdentity::Verified { names } => (Verified::ByName, names.clone()),
+        PeerIdentity::Address => (Verified::ByAddress, Vec::new()),
+    };
+    let peer = find_peer(policy, verified, &names, up.remote.ip());
+    let gateway = &policy.gateway;
+    let listener = match up.transport {
+        Transport::Tls => gateway.tls_port,
+        Transport::Tcp => gateway.tcp_port,
+        Transport::Udp => gateway.udp_port,
+    };
+    FlowEntry {
+        flow: Flow {
+            key: up.key,
+            transport: up.transport,
+            remote: up.remote,
+            via_port: listener.unwrap_or(up.local.port()),
+        },
+        remote: up.remote,
+        transport: up.transport,
+        peer,
+        name: peer.map_or_else(String::new, |p| policy.peer_name(p).to_owned()),
+        names,
+        verified,
+        origin: up.origin,
+    }
+}
+
+fn find_peer(policy: &Policy, verified: Verified, names: &[String], address: IpAddr) -> Option<Peer> {
+    match verified {
+        Verified::ByName => policy.peer_by_name(names),
+        Verified::ByAddress => policy.peer_by_address(address),
+    }
+}
