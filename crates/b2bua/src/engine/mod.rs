@@ -1,1 +1,234 @@
-//! The engine: one value that owns all signalling state of its shard.
+//! The engine: one value that owns all signalling state of its shard. Feed one input, then drain
+//! outputs and ask for the next deadline. Owns the order in which facts reach calls; what a call does
+//! with them is its own business. Refuses to know sockets, clocks, threads and files.
+
+mod admit;
+pub(crate) mod core;
+mod dispatch;
+pub(crate) mod flows;
+mod io;
+pub(crate) mod keys;
+mod outdialog;
+mod timers;
+
+pub use io::{
+    CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
+    ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure, MediaPorts,
+    Origin, Output, PeerIdentity, QueryKey, Reason, ServerStatus, Target,
+};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use slotmap::SlotMap;
+
+use crate::call::{Call, State};
+use crate::codes;
+use crate::policy::{Policy, UnknownPeer};
+use crate::verdict::Refusal;
+use core::{Announced, Core, Drain};
+
+/// All signalling state of one shard.
+pub struct Engine {
+    calls: SlotMap<CallKey, Call>,
+    core: Core,
+}
+
+impl Engine {
+    /// An engine without flows and calls.
+    pub fn new(config: EngineConfig, policy: Arc<Policy>) -> Self {
+        Self { calls: SlotMap::with_key(), core: Core::new(config, policy) }
+    }
+
+    /// Takes one input in; afterwards drain [`Engine::poll_output`].
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::FlowUp(up) => self.on_flow_up(now, &up),
+            Input::FlowDown { flow, why: _ } => self.on_flow_down(now, flow),
+            Input::ConnectFailed { connect, why } => self.on_connect_failed(now, connect, &why),
+            Input::Message { flow, bytes } => self.on_message(now, flow, bytes),
+            Input::Resolved { query, result } => {
+                let call = self.core.queries.remove(&query);
+                self.with_call(call, |call, core| call.on_resolved(core, now, query, result));
+            }
+            Input::MediaReady { call, result } => {
+                self.with_call(Some(call), |call, core| call.on_media_ready(core, now, result));
+            }
+            Input::MediaFact { call, fact, stats } => {
+                self.with_call(Some(call), |call, core| call.on_media_fact(core, now, fact, stats.as_deref()));
+            }
+            Input::Policy(policy) => {
+                self.core.flows.identify_again(&policy);
+                self.core.policy = policy;
+            }
+            Input::Command(Command::HangUp(call)) => self.hang_up(now, call),
+            Input::Drain { until } => self.core.drain = Some(Drain { until, announced: Announced::No }),
+            Input::Timeout => self.on_timeout(now),
+        }
+        self.settle(now);
+    }
+
+    /// The next wish; `None` when there is none until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.core.outputs.pop_front()
+    }
+
+    /// When to feed [`Input::Timeout`], and why.
+    pub fn poll_deadline(&self) -> Option<(Instant, Reason)> {
+        let sip = self.core.endpoint.poll_deadline().map(|(at, reason)| (at, Reason::Sip(reason)));
+        let call = self.core.timers.next().map(|(at, call, timer)| (at, Reason::Call { call, timer }));
+        let drain = self.core.drain.as_ref().and_then(|d| d.until).map(|at| (at, Reason::DrainEnd));
+        [sip, call, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// How the engine stands.
+    pub fn status(&self) -> EngineStatus {
+        let counts = self.core.endpoint.counts();
+        let mut by_state: BTreeMap<&'static str, usize> = BTreeMap::new();
+        for call in self.calls.values() {
+            *by_state.entry(call.state.name()).or_default() += 1;
+        }
+        EngineStatus {
+            calls: self.calls.len(),
+            by_state: by_state.into_iter().collect(),
+            flows: self.core.flows.len(),
+            transactions: (counts.client, counts.server),
+            timers: self.core.timers.len(),
+            counters: self.core.counters.iter().map(|(name, count)| (*name, *count)).collect(),
+            draining: self.core.is_draining(),
+            servers: self.server_status(),
+            call_list: self.calls.iter().map(|(key, call)| call_status(key, call)).collect(),
+        }
+    }
+
+    fn server_status(&self) -> Vec<ServerStatus> {
+        let entries = self.core.servers.iter();
+        entries
+            .map(|(name, state)| ServerStatus { name: name.clone(), calls: state.calls, down_until: state.down_until })
+            .collect()
+    }
+
+    fn with_call(&mut self, key: Option<CallKey>, act: impl FnOnce(&mut Call, &mut Core)) {
+        if let Some(call) = key.and_then(|key| self.calls.get_mut(key)) {
+            act(call, &mut self.core);
+        }
+    }
+
+    fn on_flow_up(&mut self, now: Instant, up: &FlowUp) {
+        let wanted = match up.origin {
+            Origin::Outbound(connect) => self.core.connects.remove(&connect),
+            Origin::Inbound => None,
+        };
+        let forward = match up.origin {
+            Origin::Outbound(connect) => self.core.forwards.remove(&connect),
+            Origin::Inbound => None,
+        };
+        let name = wanted.as_ref().map(|(_, name)| name.as_str()).or(forward.as_ref().map(|f| f.1.as_str()));
+        let policy = self.core.policy.clone();
+        let entry = self.core.flows.insert(up, &policy, name);
+        match (up.origin, wanted, forward) {
+            (Origin::Outbound(connect), Some((call, _)), _) => {
+                self.with_call(Some(call), |call, core| call.on_connected(core, now, connect, &entry));
+            }
+            (_, _, Some((key, _, request))) => self.core.forward_notify(now, key, &request, &entry),
+            (Origin::Inbound, ..) if entry.peer.is_none() => self.refuse_stranger(&entry),
+            _ => {}
+        }
+    }
+
+    fn refuse_stranger(&mut self, entry: &flows::FlowEntry) {
+        let core = &mut self.core;
+        core.count("peers_refused");
+        core.event(Event::PeerRefused {
+            remote: entry.remote,
+            names: entry.names.clone(),
+            transport: entry.transport,
+        });
+        let stays = core.policy.gateway.unknown_peer == UnknownPeer::Reject || !entry.transport.is_reliable();
+        if !stays || entry.transport.is_secure() {
+            core.flows.remove(entry.flow.key);
+            core.outputs.push_back(Output::Close { flow: entry.flow.key });
+        }
+    }
+
+    fn on_flow_down(&mut self, now: Instant, flow: sip::FlowKey) {
+        self.core.flows.remove(flow);
+        for call in self.calls.values_mut() {
+            call.on_flow_down(&mut self.core, now, flow);
+        }
+        self.core.endpoint.handle_flow_down(now, flow);
+    }
+
+    fn on_connect_failed(&mut self, now: Instant, connect: ConnectKey, why: &ConnectFailure) {
+        if let Some((key, _, request)) = self.core.forwards.remove(&connect) {
+            return self.core.respond_plain(now, key, &request, 503, &[]);
+        }
+        let call = self.core.connects.remove(&connect).map(|(call, _)| call);
+        self.with_call(call, |call, core| call.on_connect_failed(core, now, connect, why));
+    }
+
+    fn hang_up(&mut self, now: Instant, call: CallKey) {
+        let refusal = Refusal::new(codes::HUNG_UP_BY_OPERATOR, &self.core.policy.gateway.fqdn, "ended by the operator");
+        self.with_call(Some(call), |call, core| call.terminate(core, now, &refusal, "Operator"));
+    }
+
+    fn on_timeout(&mut self, now: Instant) {
+        self.core.endpoint.handle_timeout(now);
+        self.dispatch_endpoint(now);
+        while let Some((call, timer)) = self.core.timers.pop_due(now) {
+            self.with_call(Some(call), |call, core| call.on_timer(core, now, timer));
+            self.dispatch_endpoint(now);
+        }
+        let patience_over = self.core.drain.as_ref().and_then(|d| d.until).is_some_and(|until| until <= now);
+        if patience_over {
+            if let Some(drain) = &mut self.core.drain {
+                drain.until = None;
+            }
+            let calls: Vec<CallKey> = self.calls.keys().collect();
+            calls.into_iter().for_each(|call| self.hang_up(now, call));
+        }
+    }
+
+    /// After every input: endpoint drained, ended calls gone, the end of a drain told.
+    fn settle(&mut self, now: Instant) {
+        self.dispatch_endpoint(now);
+        let ended: Vec<CallKey> =
+            self.calls.iter().filter(|(_, call)| matches!(call.state, State::Ended)).map(|(key, _)| key).collect();
+        for key in ended {
+            if let Some(mut call) = self.calls.remove(key) {
+                call.forget(&mut self.core);
+            }
+        }
+        if self.calls.is_empty() {
+            self.check_empty();
+            if let Some(drain) = &mut self.core.drain
+                && drain.announced == Announced::No
+            {
+                drain.announced = Announced::Yes;
+                self.core.event(Event::Drained);
+            }
+        }
+    }
+
+    // No call, so nothing that only a call may have put there.
+    fn check_empty(&self) {
+        debug_assert_eq!(self.core.timers.len(), 0, "a timer outlived its call");
+        debug_assert!(self.core.dialogs.is_empty(), "a dialog outlived its call");
+        debug_assert!(self.core.invites.is_empty(), "an INVITE outlived its call");
+        debug_assert!(self.core.queries.is_empty() && self.core.connects.is_empty(), "a question outlived its call");
+    }
+}
+
+fn call_status(key: CallKey, call: &Call) -> CallStatus {
+    CallStatus {
+        call: key,
+        call_id: call.story.call_id.clone(),
+        state: call.state.name(),
+        caller: call.story.caller.clone(),
+        called: call.story.called.clone(),
+        dial_plan: call.plan_name().to_owned(),
+        server: call.story.server.clone().unwrap_or_default(),
+        since: call.story.started_at,
+    }
+}

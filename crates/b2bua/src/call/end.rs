@@ -1,0 +1,210 @@
+//! How a call comes to its end, at every stage. Owns the one place where the record is written and
+//! media and server are given back; afterwards only answers to BYE are awaited.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use relay::Side;
+use sip::{HeaderId, Message, Method};
+
+use super::story::{Missed, Outcome};
+use super::{Call, MediaState, State};
+use crate::codes;
+use crate::engine::core::{Answer, ClientUse, Core};
+use crate::engine::{CallTimer, Event, MediaCommand, Output};
+use crate::headers::Block;
+use crate::record::OfferResult;
+use crate::verdict::{Refusal, Verdict};
+
+/// BYE transactions end within 64*T1; what is left then is given up.
+const ENDING_MAX: Duration = Duration::from_secs(40);
+
+impl Call {
+    /// Refuses the caller; nothing stays open.
+    pub fn refuse(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal, offer_result: OfferResult) {
+        cx.refuse(now, self.invite_key, &self.invite, refusal, Some(&self.a.tag));
+        let outcome = Outcome {
+            verdict: refusal.verdict.clone(),
+            offer_result,
+            drop_reason: "Refused",
+            missed: Missed::No,
+        };
+        self.close(cx, now, outcome);
+    }
+
+    /// The call is over and no leg is up.
+    pub fn close(&mut self, cx: &mut Core, now: Instant, outcome: Outcome) {
+        self.account(cx, now, outcome);
+        self.state = State::Ended;
+    }
+
+    /// The caller gave up: CANCEL, or BYE in the early dialog.
+    pub fn on_cancel(&mut self, cx: &mut Core, now: Instant, why: &Message) {
+        match &self.state {
+            State::AwaitingMedia => {}
+            State::Dialing(attempt) | State::Ringing(attempt) => self.abandon(cx, now, attempt),
+            // The 2xx was faster; the caller will ACK it and send BYE (RFC 3261 §9.2).
+            _ => return,
+        }
+        self.answer_caller(cx, now, Answer::of(487));
+        let who = self.a.peer.name.clone();
+        let mut verdict = Verdict::new(codes::CALLER_GAVE_UP, &who, "the caller hung up before the call was answered");
+        if let Some(reason) = why.header(HeaderId::Reason) {
+            verdict = verdict.evidence(format!("Reason: {}", String::from_utf8_lossy(reason)));
+        }
+        let outcome =
+            Outcome { verdict, offer_result: OfferResult::None, drop_reason: "CallerHungUp", missed: Missed::Yes };
+        self.close(cx, now, outcome);
+    }
+
+    /// BYE of one side.
+    pub fn on_bye(&mut self, cx: &mut Core, now: Instant, from: Side, bye: &Message) {
+        if matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_)) {
+            return match from {
+                Side::A => self.on_cancel(cx, now, bye),
+                Side::B => self.on_early_bye(cx, now),
+            };
+        }
+        let who = self.leg(from).peer.name.clone();
+        let mut verdict = Verdict::new(codes::COMPLETED, &who, format!("{who} hung up"));
+        let mut block = Block::default();
+        for header in bye.headers() {
+            if matches!(header.id, HeaderId::Reason | HeaderId::MsDiagnostics | HeaderId::MsClientDiagnostics) {
+                block.line(header.name, &header.value());
+                verdict = verdict.evidence(String::from_utf8_lossy(header.raw));
+            }
+        }
+        let outcome = Outcome {
+            verdict,
+            offer_result: OfferResult::Answer,
+            drop_reason: match from {
+                Side::A => "CallerHungUp",
+                Side::B => "GracefulHangup",
+            },
+            missed: Missed::No,
+        };
+        if !matches!(self.state, State::Ending { .. } | State::Ended) {
+            self.hang_up(cx, now, outcome, &[!from], &block.finish());
+        }
+    }
+
+    // A server may end its early dialog with a final answer only; this one is confused.
+    fn on_early_bye(&mut self, cx: &mut Core, now: Instant) {
+        if let State::Dialing(attempt) | State::Ringing(attempt) = &self.state {
+            self.abandon(cx, now, attempt);
+        }
+        let who = self.b.peer.name.clone();
+        let refusal = Refusal::new(codes::SERVER_FAILED, &who, format!("{who} sent BYE instead of answering"));
+        self.refuse(cx, now, &refusal, OfferResult::Failed);
+    }
+
+    /// Ends an answered call on both legs.
+    pub fn hang_up_both(&mut self, cx: &mut Core, now: Instant, verdict: Verdict, drop_reason: &'static str) {
+        let outcome = Outcome { verdict, offer_result: OfferResult::Answer, drop_reason, missed: Missed::No };
+        self.hang_up(cx, now, outcome, &[Side::A, Side::B], &Bytes::new());
+    }
+
+    /// Ends a call at whatever stage it is, from here.
+    pub fn terminate(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal, drop_reason: &'static str) {
+        match &self.state {
+            State::AwaitingMedia => self.refuse(cx, now, refusal, OfferResult::Failed),
+            State::Dialing(attempt) | State::Ringing(attempt) => {
+                self.abandon(cx, now, attempt);
+                self.refuse(cx, now, refusal, OfferResult::Failed);
+            }
+            State::Answering { .. } | State::Established | State::Renegotiating(_) => {
+                self.hang_up_both(cx, now, refusal.verdict.clone(), drop_reason);
+            }
+            State::Ending { .. } | State::Ended => {}
+        }
+    }
+
+    /// BYE to the sides named; the record is written now.
+    pub fn hang_up(&mut self, cx: &mut Core, now: Instant, outcome: Outcome, sides: &[Side], lines: &Bytes) {
+        let awaited = match &self.state {
+            State::Answering { side, .. } if sides.contains(side) => Some(*side),
+            _ => None,
+        };
+        self.drop_pending(cx, now);
+        self.account(cx, now, outcome);
+        self.state = State::Ending { open: 0, bye_on_ack: awaited };
+        cx.timers.set(self.key, CallTimer::Ending, now + ENDING_MAX);
+        for side in sides {
+            // RFC 3261 §15: no BYE on a dialog whose 2xx is not acknowledged yet.
+            if awaited != Some(*side) {
+                self.send_bye(cx, now, *side, lines);
+            }
+        }
+        self.settle_ending(cx);
+    }
+
+    pub(super) fn send_bye(&mut self, cx: &mut Core, now: Instant, side: Side, lines: &Bytes) {
+        let key = self.key;
+        let leg = self.leg_mut(side);
+        let (Some(dialog), Some(flow)) = (&mut leg.dialog, leg.flow) else { return };
+        let Ok(request) = dialog.request(Method::Bye).block(lines).finish() else {
+            return cx.count("byes_not_built");
+        };
+        if cx.send(now, &flow, request, ClientUse::Bye(key)).is_some()
+            && let State::Ending { open, .. } = &mut self.state
+        {
+            *open += 1;
+        }
+    }
+
+    /// A BYE of ours was answered, or never will be.
+    pub fn on_bye_done(&mut self, cx: &mut Core) {
+        if let State::Ending { open, .. } = &mut self.state {
+            *open = open.saturating_sub(1);
+        }
+        self.settle_ending(cx);
+    }
+
+    pub(super) fn settle_ending(&mut self, _cx: &mut Core) {
+        if matches!(self.state, State::Ending { open: 0, bye_on_ack: None }) {
+            self.state = State::Ended;
+        }
+    }
+
+    /// Nobody acknowledged our 2xx.
+    pub fn on_ack_missing(&mut self, cx: &mut Core, now: Instant) {
+        match self.take_state() {
+            State::Answering { side, .. } => {
+                // The wait is over, so BYE may go out on this dialog too.
+                self.state = State::Established;
+                let who = self.leg(side).peer.name.clone();
+                let verdict = Verdict::new(codes::ACK_MISSING, &who, format!("{who} never acknowledged the 200"));
+                self.hang_up_both(cx, now, verdict, "AckMissing");
+            }
+            State::Ending { open, bye_on_ack: Some(side) } => {
+                self.state = State::Ending { open, bye_on_ack: None };
+                self.send_bye(cx, now, side, &Bytes::new());
+                self.settle_ending(cx);
+            }
+            other => self.state = other,
+        }
+    }
+
+    // In-dialog requests that will get no answer from the other leg any more.
+    fn drop_pending(&mut self, cx: &mut Core, now: Instant) {
+        for pending in std::mem::take(&mut self.relayed) {
+            cx.clients.remove(&pending.client);
+            cx.respond_plain(now, pending.server, &pending.request, 481, &[]);
+        }
+        if let State::Renegotiating(open) = &self.state {
+            cx.clients.remove(&open.client);
+            cx.respond_plain(now, open.server, &open.request, 487, &[]);
+        }
+    }
+
+    /// Writes the record; gives back media and server. Once per call.
+    fn account(&mut self, cx: &mut Core, now: Instant, outcome: Outcome) {
+        debug_assert!(!matches!(self.media, MediaState::Released), "a call has one end");
+        self.let_go(cx);
+        cx.timers.clear_call(self.key);
+        self.media = MediaState::Released;
+        cx.outputs.push_back(Output::Media(MediaCommand::Release { call: self.key }));
+        let record = self.story.record(&self.policy, now, outcome);
+        cx.event(Event::CallEnded(Box::new(record)));
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens to a call from outside its dialogs: timers, media facts, lost flows, commands. Owns
+//! the mapping from such a fact to a step of the call.
+
+use std::time::Instant;
+
+use relay::{Fact, SessionStats, Side};
+use sip::FlowKey;
+
+use super::{Call, State};
+use crate::codes;
+use crate::engine::core::Core;
+use crate::engine::{CallTimer, Event};
+use crate::record::OfferResult;
+use crate::verdict::Refusal;
+
+impl Call {
+    /// A timer of this call is due.
+    pub fn on_timer(&mut self, cx: &mut Core, now: Instant, timer: CallTimer) {
+        match timer {
+            CallTimer::MediaReady => {
+                if matches!(self.state, State::AwaitingMedia) {
+                    let refusal = Refusal::new(codes::MEDIA_RESOURCES, &self.policy.gateway.fqdn, "media ports did not come in time");
+                    self.refuse(cx, now, &refusal, OfferResult::Failed);
+                }
+            }
+            CallTimer::Step => self.on_step_timeout(cx, now),
+            CallTimer::Setup => self.on_setup_timeout(cx, now),
+            CallTimer::Progress => self.on_progress_due(cx, now),
+            CallTimer::MaxDuration => {
+                let plan = self.plan_name().to_owned();
+                let refusal = Refusal::new(codes::MAX_DURATION, &plan, "the longest call the dial plan allows is over");
+                self.terminate(cx, now, &refusal, "MaxCallDuration");
+            }
+            CallTimer::SessionA => self.on_session_due(cx, now, Side::A),
+            CallTimer::SessionB => self.on_session_due(cx, now, Side::B),
+            CallTimer::Ending => {
+                cx.count("endings_given_up");
+                self.state = State::Ended;
+            }
+        }
+    }
+
+    /// The media session reports.
+    pub fn on_media_fact(&mut self, cx: &mut Core, now: Instant, fact: Fact, stats: Option<&SessionStats>) {
+        if let Some(stats) = stats {
+            self.story.measured(stats);
+        }
+        cx.event(Event::Media { call: self.key, fact: format!("{fact:?}") });
+        match fact {
+            Fact::NoMedia { lasted } => {
+                let what = format!("no media from either side for {} s", lasted.as_secs());
+                let refusal = Refusal::new(codes::MEDIA_INACTIVE, &self.policy.gateway.fqdn, what);
+                self.terminate(cx, now, &refusal, "NoMedia");
+            }
+            Fact::KeyExhausted { .. } => cx.count("srtp_keys_exhausted"),
+            Fact::FirstPacket { .. }
+            | Fact::Latched { .. }
+            | Fact::Silence { .. }
+            | Fact::HalfSilence { .. }
+            | Fact::Resumed { .. }
+            | Fact::RtcpBye { .. } => {}
+        }
+    }
+
+    /// A flow is gone: another one of the same peer takes over, or the call ends.
+    pub fn on_flow_down(&mut self, cx: &mut Core, now: Instant, lost: FlowKey) {
+        for side in [Side::A, Side::B] {
+            let Some(flow) = self.leg(side).flow.filter(|flow| flow.key == lost) else { continue };
+            let other = cx.flows.of_peer(&self.leg(side).peer, flow.transport).map(|entry| entry.flow);
+            self.leg_mut(side).flow = other;
+            if other.is_some() {
+                cx.count("legs_moved_to_another_flow");
+            } else if self.is_lost_without(side) {
+                let who = self.leg(side).peer.name.clone();
+                let refusal = Refusal::new(codes::CONNECTION_LOST, &who, format!("the connection to {who} is gone"));
+                self.terminate(cx, now, &refusal, "ConnectionLost");
+            }
+        }
+    }
+
+    // While a server is tried, its transaction tells of the loss and the next one is tried.
+    fn is_lost_without(&self, side: Side) -> bool {
+        match (&self.state, side) {
+            (State::Ending { .. } | State::Ended, _) => false,
+            (State::AwaitingMedia | State::Dialing(_) | State::Ringing(_), Side::B) => false,
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Requests inside the call: answered here when they concern one leg only, else carried to the other
+//! leg in its own dialog and answered with what that leg says. Offers inside the call stand in
+//! `renegotiate`.
+
+use std::time::Instant;
+
+use relay::Side;
+use sip::endpoint::{ClientFailure, ClientKey, ServerKey};
+use sip::{HeaderId, Message, Method};
+
+use super::{Call, RELAYED_MAX, Relayed, State};
+use crate::engine::core::{Answer, ClientUse, Core};
+use crate::engine::flows::FlowEntry;
+use crate::headers;
+use crate::leg::SessionTimer;
+
+impl Call {
+    /// A request in the dialog of `side`, from a flow that may speak for it.
+    pub fn on_request(&mut self, cx: &mut Core, now: Instant, side: Side, flow: &FlowEntry, key: ServerKey, request: &Message) {
+        let leg = self.leg_mut(side);
+        if leg.flow.is_none() {
+            leg.flow = Some(flow.flow);
+        }
+        let in_order = leg.dialog.as_mut().is_some_and(|dialog| dialog.accept_request(request).is_ok());
+        if !in_order {
+            // RFC 3261 §12.2.2: a lower CSeq is out of order.
+            return cx.respond_plain(now, key, request, 500, &[]);
+        }
+        match (request.method(), &self.state) {
+            (Method::Bye, _) => {
+                cx.respond_plain(now, key, request, 200, &[]);
+                self.on_bye(cx, now, side, request);
+            }
+            (_, State::Ending { .. } | State::Ended) => cx.respond_plain(now, key, request, 481, &[]),
+            (Method::Prack, _) => cx.respond_plain(now, key, request, 481, &[]),
+            (_, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_)) => {
+                cx.respond_plain(now, key, request, 491, &[]);
+            }
+            (Method::Invite, _) => self.on_reoffer(cx, now, side, key, request),
+            (Method::Update, _) if request.body().is_empty() => self.on_refresh(cx, now, side, key, request),
+            (Method::Update, _) => self.on_reoffer(cx, now, side, key, request),
+            _ => self.relay_request(cx, now, side, key, request),
+        }
+    }
+
+    /// A session refresh concerns one leg only (RFC 4028 §9).
+    fn on_refresh(&mut self, cx: &mut Core, now: Instant, side: Side, key: ServerKey, request: &Message) {
+        if let Some(dialog) = &mut self.leg_mut(side).dialog {
+            dialog.refresh_target(request);
+        }
+        self.answer_session(cx, now, side, key, request, None);
+    }
+
+    /// 200 with Contact, and the session timer when the request speaks of it.
+    pub(super) fn answer_session(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        side: Side,
+        key: ServerKey,
+        request: &Message,
+        body: Option<bytes::Bytes>,
+    ) {
+        if let Some(asked) = SessionTimer::asked(request) {
+            self.leg_mut(side).session = Some(asked);
+            self.arm_session(cx, now, side);
+        }
+        let contact = self.contact_text(side);
+        let session = self.leg(side).session.filter(|_| SessionTimer::asked(request).is_some()).map(|s| s.answer());
+        let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, headers::ALLOW)];
+        if let Some(value) = &session {
+            lines.push((HeaderId::SessionExpires, value));
+            if super::answer::supports_timer(request) {
+                lines.push((HeaderId::Require, "timer"));
+            }
+        }
+        let body = body.map(|body| (&b"application/sdp"[..], body));
+        cx.respond(now, key, request, &Answer { lines: &lines, body, ..Answer::of(200) });
+    }
+
+    fn relay_request(&mut self, cx: &mut Core, now: Instant, from: Side, key: ServerKey, request: &Message) {
+        if self.relayed.len() >= RELAYED_MAX {
+            return cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]);
+        }
+        let lines = headers::relayed_request_lines(request, &self.policy.headers);
+        let call = self.key;
+        let other = self.leg_mut(!from);
+        let (Some(dialog), Some(flow)) = (&mut other.dialog, other.flow) else {
+            return cx.respond_plain(now, key, request, 481, &[]);
+        };
+        let mut draft = dialog.request(request.method().clone()).block(&lines);
+        if refreshes_target(request.method()) {
+            draft = draft.header(HeaderId::Contact, other.contact.clone());
+        }
+        if !request.body().is_empty() {
+            let content_type = request.value_bytes(HeaderId::ContentType).unwrap_or_default();
+            draft = draft.body(&content_type, request.body());
+        }
+        let sent = draft.finish().ok().and_then(|out| cx.send(now, &flow, out, ClientUse::Relayed(call)));
+        match sent {
+            Some(client) => {
+                self.relayed.push(Relayed { client, server: key, from, request: request.clone() });
+            }
+            None => cx.respond_plain(now, key, request, 500, &[]),
+        }
+    }
+
+    /// The other leg answers a request that was carried to it.
+    pub fn on_relayed_response(&mut self, cx: &mut Core, now: Instant, client: ClientKey, response: &Message) {
+        let Some(status) = response.status().filter(|s| s.is_final()) else { return };
+        let Some(pending) = self.take_relayed(client) else { return };
+        cx.clients.remove(&client);
+        let contact = self.contact_text(pending.from);
+        let mut lines = Vec::new();
+        if refreshes_target(pending.request.method()) && status.is_success() {
+            lines.push((HeaderId::Contact, contact.as_str()));
+        }
+        // A redirect inside a dialog would lead the other leg past this gateway.
+        let code = if status.is_redirect() { 500 } else { status.code() };
+        let reason = response.reason();
+        let block = headers::relayed_response_lines(response);
+        let content_type = response.value_bytes(HeaderId::ContentType).unwrap_or_default();
+        let body = Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));
+        let reason = Some(&reason[..]).filter(|_| code == status.code());
+        let answer = Answer { reason, lines: &lines, block: &block, body, ..Answer::of(code) };
+        cx.respond(now, pending.server, &pending.request, &answer);
+    }
+
+    /// The other leg never answered.
+    pub fn on_relayed_failed(&mut self, cx: &mut Core, now: Instant, client: ClientKey, why: &ClientFailure) {
+        let Some(pending) = self.take_relayed(client) else { return };
+        // 408 would end the dialog of the asking leg (RFC 5057 §5.1).
+        let status = if matches!(why, ClientFailure::Timeout) { 504 } else { 503 };
+        cx.respond_plain(now, pending.server, &pending.request, status, &[]);
+    }
+
+    fn take_relayed(&mut self, client: ClientKey) -> Option<Relayed> {
+        let at = self.relayed.iter().position(|pending| pending.client == client)?;
+        Some(self.relayed.swap_remove(at))
+    }
+}
+
+/// Methods that need a Contact (RFC 3261 §12.2, RFC 3515, RFC 6665).
+fn refreshes_target(method: &Method) -> bool {
+    matches!(method, Method::Update | Method::Refer | Method::Notify | Method::Subscribe)
+}
