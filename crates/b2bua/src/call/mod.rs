@@ -7,7 +7,7 @@
 //!       └─────────────┴──────────┴───────────┴──► Ending ◄─┴──────────────┘ ─► Ended
 //! ```
 
-mod answer;
+pub(crate) mod answer;
 mod dial;
 mod end;
 mod facts;

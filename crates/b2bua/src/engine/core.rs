@@ -85,6 +85,8 @@ pub(crate) struct Core {
     pub dialogs: Table<DialogId, (CallKey, Side)>,
     pub connects: BTreeMap<ConnectKey, (CallKey, String)>,
     pub forwards: BTreeMap<ConnectKey, (ServerKey, String, Message)>,
+    /// NOTIFYs whose answer is awaited.
+    pub forwarded: BTreeMap<ServerKey, Message>,
     pub queries: BTreeMap<QueryKey, CallKey>,
     pub counters: BTreeMap<&'static str, u64>,
     pub drain: Option<Drain>,
@@ -111,6 +113,7 @@ impl Core {
             dialogs: HashMap::with_hasher(seeded(3)),
             connects: BTreeMap::new(),
             forwards: BTreeMap::new(),
+            forwarded: BTreeMap::new(),
             queries: BTreeMap::new(),
             counters: BTreeMap::new(),
             drain: None,

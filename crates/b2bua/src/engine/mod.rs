@@ -27,7 +27,7 @@ use crate::call::{Call, State};
 use crate::codes;
 use crate::policy::{Policy, UnknownPeer};
 use crate::verdict::Refusal;
-use core::{Announced, Core, Drain};
+use self::core::{Announced, Answer, Core, Drain};
 
 /// All signalling state of one shard.
 pub struct Engine {

@@ -1,0 +1,294 @@
+//! From an INVITE to a call or a refusal: loops, peer, limits, body, route, security, in that order.
+//! Owns screening and what a call is born with; afterwards the call owns itself.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use sip::dialog::Dialog;
+use sip::endpoint::ServerKey;
+use sip::{HeaderId, Message, Transport};
+
+use super::core::{Answer, Core};
+use super::flows::FlowEntry;
+use super::io::{CallStarted, Event};
+use super::{CallKey, Engine};
+use crate::call::answer::{BodyFault, session_of};
+use crate::call::story::{Missed, Outcome, Story};
+use crate::call::{Call, MediaState, State, Trail};
+use crate::codes;
+use crate::headers::{self, HOP_HEADER, OwnLines};
+use crate::leg::{Leg, MIN_SE_SECS, SessionTimer};
+use crate::media_plan;
+use crate::policy::Peer;
+use crate::record::OfferResult;
+use crate::route::{Route, RouteQuestion, route};
+use crate::security::{self, Decision, Direction, MediaSecurity, Phase, Question, Said, Signalling};
+use crate::verdict::{Refusal, clean};
+
+/// Max-Forwards of a request that has none.
+const MAX_FORWARDS: u32 = 70;
+/// Option tags a caller may require.
+const REQUIRABLE: [&[u8]; 1] = [b"timer"];
+/// Seconds after which a refused caller may try again, least and most.
+const RETRY_AFTER_SECS: (u32, u32) = (5, 20);
+
+impl Engine {
+    /// An INVITE outside any dialog.
+    pub(super) fn on_invite(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, invite: &Message) {
+        if let Some(story) = self.screened(now, key, entry, invite) {
+            self.open_call(now, key, entry, invite, story);
+        }
+    }
+
+    // Answers and records a refusal; gives the story of a call that may begin.
+    fn screened(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, invite: &Message) -> Option<(Story, Route, Decision)> {
+        let mut story = story_of(now, entry, invite);
+        let calls = self.calls.len();
+        match screen(&mut self.core, calls, entry, invite, &mut story) {
+            Ok((route, decision)) => Some((story, route, decision)),
+            Err(refusal) => {
+                self.refuse_call(now, key, invite, &refusal, story);
+                None
+            }
+        }
+    }
+
+    fn refuse_call(&mut self, now: Instant, key: ServerKey, invite: &Message, refusal: &Refusal, story: Story) {
+        let core = &mut self.core;
+        let (status, reason, block) = core.refusal_parts(refusal);
+        let unsupported = unsupported(invite);
+        let min_se = MIN_SE_SECS.to_string();
+        let lines: Vec<(HeaderId, &str)> = match status {
+            420 => vec![(HeaderId::Unsupported, &unsupported)],
+            422 => vec![(HeaderId::MinSe, &min_se)],
+            415 => vec![(HeaderId::Accept, headers::ACCEPT)],
+            _ => Vec::new(),
+        };
+        let answer = Answer { reason: Some(reason.as_bytes()), lines: &lines, block: &block, ..Answer::of(status) };
+        core.respond(now, key, invite, &answer);
+        let outcome = Outcome {
+            verdict: refusal.verdict.clone(),
+            offer_result: OfferResult::Rejected,
+            drop_reason: "Refused",
+            missed: Missed::No,
+        };
+        let record = story.record(&core.policy, now, outcome);
+        core.count("calls_refused");
+        core.event(Event::CallEnded(Box::new(record)));
+    }
+
+    fn open_call(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, invite: &Message, screened: (Story, Route, Decision)) {
+        let (mut story, route, decision) = screened;
+        let core = &mut self.core;
+        let tag = core.endpoint.new_tag();
+        let Ok(dialog) = Dialog::uas(invite, tag.clone()) else {
+            let refusal = Refusal::new(codes::MALFORMED, &entry.name, "the INVITE has no usable Contact or tag");
+            return self.refuse_call(now, key, invite, &refusal, story);
+        };
+        let a = Leg {
+            peer: entry.leg_peer(),
+            flow: Some(entry.flow),
+            call_id: invite.call_id_bytes(),
+            tag,
+            contact: core.contact(entry.transport, entry.flow.via_port),
+            dialog: Some(dialog),
+            session: None,
+        };
+        let b = leg_b(core, &decision, &a);
+        let b_set = leg_b_set(core, invite, &b);
+        story.b_call_id = Some(text(&b.call_id));
+        story.security = decision.describe();
+        let started = started_event(core, &story, &route, entry);
+        let policy = core.policy.clone();
+        let call = self.calls.insert_with_key(|call| Call {
+            key: call,
+            policy,
+            route,
+            decision,
+            invite: invite.clone(),
+            invite_key: key,
+            a,
+            b,
+            media: MediaState::Asked,
+            b_set,
+            b_cseq: 0,
+            trail: Trail::default(),
+            state: State::AwaitingMedia,
+            relayed: Vec::new(),
+            story,
+            invites: Vec::new(),
+        });
+        self.core.event(Event::CallStarted(Box::new(CallStarted { call, ..started })));
+        self.with_call(Some(call), |call, core| call.begin(core, now));
+    }
+}
+
+fn started_event(core: &Core, story: &Story, route: &Route, entry: &FlowEntry) -> CallStarted {
+    let name = |list: Option<&str>| list.unwrap_or_default().to_owned();
+    CallStarted {
+        call: CallKey::default(),
+        call_id: story.call_id.clone(),
+        ip_gateway: name(core.policy.ip_gateways.get(route.ip_gateway).map(|g| g.name.as_str())),
+        dial_plan: name(core.policy.dial_plans.get(route.dial_plan).map(|p| p.name.as_str())),
+        caller: story.caller.clone(),
+        called: story.called.clone(),
+        transport: entry.transport,
+    }
+}
+
+fn leg_b(core: &mut Core, decision: &Decision, a: &Leg) -> Leg {
+    let (transport, port) = match decision.b_transport() {
+        Signalling::MutualTls => (Transport::Tls, core.policy.gateway.tls_port),
+        Signalling::Plain => (Transport::Tcp, core.policy.gateway.tcp_port),
+    };
+    let prefix = core.call_id_prefix.clone();
+    Leg {
+        peer: a.peer.clone(),
+        flow: None,
+        call_id: core.endpoint.new_call_id(prefix.as_bytes()),
+        tag: core.endpoint.new_tag(),
+        contact: core.contact(transport, port.unwrap_or(transport.default_port())),
+        dialog: None,
+        session: None,
+    }
+}
+
+fn leg_b_set(core: &Core, invite: &Message, b: &Leg) -> Bytes {
+    let value = |id| invite.value_bytes(id).unwrap_or_default();
+    let from = headers::with_tag(&headers::without_tag(&value(HeaderId::From)), &b.tag);
+    let to = headers::without_tag(&value(HeaderId::To));
+    let own = OwnLines {
+        from: &from,
+        to: &to,
+        call_id: &b.call_id,
+        contact: &b.contact,
+        max_forwards: invite.max_forwards().unwrap_or(MAX_FORWARDS).saturating_sub(1),
+        hop_token: &core.hop_token,
+        correlation: core.policy.gateway.correlation_header.as_deref(),
+    };
+    headers::leg_b_set(invite, &core.policy.headers, &own)
+}
+
+fn story_of(now: Instant, entry: &FlowEntry, invite: &Message) -> Story {
+    let address = |found: Option<sip::NameAddr>| found.map_or_else(String::new, |a| text(a.uri.raw()));
+    Story {
+        call_id: text(invite.call_id()),
+        b_call_id: None,
+        started_at: now,
+        answered_at: None,
+        route: None,
+        ip_gateway: match entry.peer {
+            Some(Peer::IpGateway(index)) => Some(index),
+            _ => None,
+        },
+        caller: address(invite.from().ok()),
+        called: address(invite.to().ok()),
+        server: None,
+        transport_a: entry.transport.as_param(),
+        transport_b: "",
+        security: String::new(),
+        redirects: 0,
+        failovers: 0,
+        codec: None,
+        media: None,
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    clean(&String::from_utf8_lossy(bytes))
+}
+
+fn screen(
+    core: &mut Core,
+    calls: usize,
+    entry: &FlowEntry,
+    invite: &Message,
+    story: &mut Story,
+) -> Result<(Route, Decision), Refusal> {
+    let who = &entry.name;
+    if invite.max_forwards() == Some(0) {
+        return Err(Refusal::new(codes::HOPS_USED_UP, who, "Max-Forwards is 0"));
+    }
+    check_loop(core, who, invite)?;
+    let gateway = match entry.peer {
+        Some(Peer::IpGateway(index)) => index,
+        Some(Peer::Server(..)) => {
+            return Err(Refusal::new(codes::OUTCALLS_NOT_ALLOWED, who, format!("{who} placed a call through this gateway")));
+        }
+        None => return Err(Refusal::new(codes::UNKNOWN_GATEWAY, who, "the sender is no UM IP gateway")),
+    };
+    let unsupported = unsupported(invite);
+    if !unsupported.is_empty() {
+        return Err(Refusal::new(codes::EXTENSION_REQUIRED, who, format!("{who} requires {unsupported}")));
+    }
+    if SessionTimer::asked(invite).is_some_and(|asked| asked.secs < MIN_SE_SECS) {
+        return Err(Refusal::new(codes::INTERVAL_TOO_SMALL, who, "Session-Expires is too small"));
+    }
+    let offer = session_of(invite);
+    let found = route(&core.policy, &RouteQuestion::of(gateway, invite)?).result?;
+    story.caller.clone_from(&found.caller);
+    story.called.clone_from(&found.callee);
+    story.route = Some(found.clone());
+    let offer = offer.map_err(|fault: BodyFault| fault.refusal(who))?;
+    let decision = first_decision(core, &found, entry, offer.as_ref())?;
+    if offer.is_some_and(|offer| offer.is_fax_only()) {
+        return Err(Refusal::new(codes::FAX_REFUSED, who, format!("{who} offered fax only")));
+    }
+    check_capacity(core, calls)?;
+    Ok((found, decision))
+}
+
+fn check_loop(core: &Core, who: &str, invite: &Message) -> Result<(), Refusal> {
+    let came_back = invite.call_id().starts_with(prefix_of(&core.call_id_prefix));
+    let mut tokens = invite.headers().filter(|h| h.name.eq_ignore_ascii_case(HOP_HEADER.as_bytes()));
+    if came_back || tokens.any(|h| h.raw == core.hop_token.as_bytes()) {
+        return Err(Refusal::new(codes::LOOP, who, "a request of this gateway came back to it"));
+    }
+    Ok(())
+}
+
+// Every shard of this gateway counts, so the shard's own digits are left out.
+fn prefix_of(prefix: &str) -> &[u8] {
+    let end = prefix.find('-').map_or(prefix.len(), |at| at + 1);
+    prefix.as_bytes().get(..end).unwrap_or_default()
+}
+
+fn first_decision(core: &Core, found: &Route, entry: &FlowEntry, offer: Option<&sdp::Session>) -> Result<Decision, Refusal> {
+    let said = Said {
+        transport: if entry.transport.is_secure() { Signalling::MutualTls } else { Signalling::Plain },
+        media: match offer {
+            // A fax is refused for what it is, not for its keys.
+            Some(offer) if offer.is_fax_only() => MediaSecurity::Absent,
+            Some(offer) => media_plan::said(offer),
+            None => MediaSecurity::Absent,
+        },
+        direction: Direction::FromGateway,
+        phase: Phase::Offer,
+    };
+    match Question::of(&core.policy, found.ip_gateway, found.dial_plan, said) {
+        Some(question) => security::decide(&question),
+        None => Err(Refusal::new(codes::INTERNAL, &core.policy.gateway.fqdn, "the route names no dial plan")),
+    }
+}
+
+fn check_capacity(core: &mut Core, calls: usize) -> Result<(), Refusal> {
+    let fqdn = core.policy.gateway.fqdn.clone();
+    let (least, most) = RETRY_AFTER_SECS;
+    // Varied, so that refused callers do not come back all at once.
+    let wait = least + core.keys.below(most - least);
+    if core.is_draining() {
+        return Err(Refusal::new(codes::DRAINING, fqdn, "the gateway is about to stop").retry_after(wait));
+    }
+    let allowed = core.policy.gateway.max_calls_allowed;
+    if calls >= allowed {
+        let what = format!("{calls} calls in progress, {allowed} allowed");
+        return Err(Refusal::new(codes::CALLS_MAX, fqdn, what).retry_after(wait));
+    }
+    Ok(())
+}
+
+fn unsupported(invite: &Message) -> String {
+    let tags = invite.values(HeaderId::Require).flat_map(|list| list.split(|b| *b == b','));
+    let unknown = tags.map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty() && !REQUIRABLE.iter().any(|own| own.eq_ignore_ascii_case(tag)));
+    unknown.map(text).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,244 @@
+//! From bytes to calls: every event of the endpoint finds its call, or the answer for requests and
+//! responses that have none. Owns the rule that a dialog listens only to its own peer.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use relay::Side;
+use sip::dialog::Dialog;
+use sip::endpoint::{self, ClientFailure, ClientKey, Flow, OutgoingRequest, ServerKey};
+use sip::{FlowKey, HeaderId, Message, Method};
+
+use super::core::{ClientUse, DialogId};
+use super::flows::FlowEntry;
+use super::io::{CallKey, Output};
+use super::{Answer, Engine};
+use crate::codes;
+use crate::headers::Block;
+use crate::policy::UnknownPeer;
+use crate::verdict::Refusal;
+
+impl Engine {
+    /// One message from the shell.
+    pub(super) fn on_message(&mut self, now: Instant, key: FlowKey, bytes: Bytes) {
+        let Some(entry) = self.core.flows.get(key) else {
+            return self.core.count("messages_on_unknown_flows");
+        };
+        if entry.peer.is_some() {
+            let flow = entry.flow;
+            return self.core.endpoint.handle_bytes(now, &flow, bytes);
+        }
+        let entry = entry.clone();
+        self.core.dropped("requests_of_strangers", &entry, &bytes);
+        if self.core.policy.gateway.unknown_peer == UnknownPeer::Reject {
+            self.reject_stranger(&entry, bytes);
+        }
+    }
+
+    // Without a transaction: a stranger gets no state here.
+    fn reject_stranger(&mut self, entry: &FlowEntry, bytes: Bytes) {
+        let Ok(message) = Message::parse(bytes, &self.core.config.limits) else { return };
+        if !message.is_request() || matches!(message.method(), Method::Ack | Method::Benotify) {
+            return;
+        }
+        let refusal = Refusal::new(codes::UNKNOWN_ADDRESS, "sender", "the sender is no UM IP gateway and no server");
+        let (status, reason, block) = self.core.refusal_parts(&refusal);
+        let answer = Answer { reason: Some(reason.as_bytes()), block: &block, ..Answer::of(status) };
+        if let Some(bytes) = self.core.response_bytes(&message, &answer) {
+            self.core.outputs.push_back(Output::Send { flow: entry.flow.key, bytes });
+        }
+    }
+
+    /// Drains the endpoint: bytes to the shell, events to their calls.
+    pub(super) fn dispatch_endpoint(&mut self, now: Instant) {
+        while let Some(output) = self.core.endpoint.poll_output() {
+            match output {
+                endpoint::Output::Send { flow, bytes } => self.core.outputs.push_back(Output::Send { flow, bytes }),
+                endpoint::Output::Event(event) => self.on_event(now, event),
+            }
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, event: endpoint::Event) {
+        use endpoint::Event;
+        match event {
+            Event::Request { key, flow, message } => self.on_request(now, key, &flow, &message),
+            Event::OneWay { flow, message } => self.drop_message("one_way_requests", &flow, &message),
+            Event::Ack { flow, message, invite } => self.on_ack(now, &flow, invite, &message),
+            Event::Cancel { invite, message } => self.on_cancel(now, invite, &message),
+            Event::Response { key, flow, message } => self.on_response(now, key, &flow, &message),
+            Event::ClientFailed { key, why } => self.on_client_failed(now, key, why),
+            Event::AckMissing { key } => {
+                let call = self.core.invites.get(&key).copied();
+                self.with_call(call, |call, core| call.on_ack_missing(core, now));
+            }
+            Event::ServerFailed { .. } => self.core.count("server_transactions_failed"),
+            Event::ServerGone { .. } => {}
+            Event::Stray { flow, message } => self.drop_message("stray_responses", &flow, &message),
+            Event::Malformed { flow, error, .. } => {
+                if let Some(entry) = self.core.flows.get(flow.key).cloned() {
+                    self.core.dropped("malformed_messages", &entry, error.to_string().as_bytes());
+                }
+            }
+        }
+    }
+
+    fn drop_message(&mut self, counter: &'static str, flow: &Flow, message: &Message) {
+        if let Some(entry) = self.core.flows.get(flow.key).cloned() {
+            self.core.dropped(counter, &entry, message.start_line());
+        }
+    }
+
+    fn on_request(&mut self, now: Instant, key: ServerKey, flow: &Flow, request: &Message) {
+        let Some(entry) = self.core.flows.get(flow.key).cloned() else {
+            return self.core.respond_plain(now, key, request, 503, &[]);
+        };
+        match request.to_tag() {
+            Some(tag) => {
+                let id = DialogId { call_id: request.call_id_bytes(), tag: Bytes::copy_from_slice(tag) };
+                self.on_dialog_request(now, key, &entry, request, &id);
+            }
+            None if *request.method() == Method::Invite => self.on_invite(now, key, &entry, request),
+            None => self.on_outside_request(now, key, &entry, request),
+        }
+    }
+
+    fn on_dialog_request(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, request: &Message, id: &DialogId) {
+        let found = self.core.dialogs.get(id).copied().filter(|(call, side)| self.is_in_dialog(*call, *side, request));
+        let Some((call, side)) = found else {
+            let refusal = Refusal::new(codes::NO_DIALOG, &entry.name, "the request belongs to no call here");
+            self.core.count("requests_without_dialog");
+            return self.core.refuse(now, key, request, &refusal, None);
+        };
+        if !self.calls.get(call).is_some_and(|call| call.leg(side).peer.owns(entry)) {
+            self.core.dropped("requests_of_foreign_peers", entry, request.start_line());
+            let refusal = Refusal::new(codes::FOREIGN_DIALOG, &entry.name, "the sender has no part in this call");
+            return self.core.refuse(now, key, request, &refusal, None);
+        }
+        self.with_call(Some(call), |call, core| call.on_request(core, now, side, entry, key, request));
+    }
+
+    fn is_in_dialog(&self, call: CallKey, side: Side, request: &Message) -> bool {
+        let dialog = self.calls.get(call).and_then(|call| call.leg(side).dialog.as_ref());
+        let (Some(dialog), Some(ours), Some(theirs)) = (dialog, request.to_tag(), request.from_tag()) else {
+            return false;
+        };
+        dialog.matches(request.call_id(), ours, theirs)
+    }
+
+    fn on_ack(&mut self, now: Instant, flow: &Flow, invite: Option<ServerKey>, ack: &Message) {
+        let call = invite.and_then(|key| self.core.invites.get(&key)).copied();
+        let owner = call.and_then(|key| self.calls.get(key));
+        let Some(owner) = owner else { return self.core.count("acks_without_call") };
+        let id = |side| owner.leg(side).tag.clone();
+        let side = if ack.to_tag() == Some(&id(Side::B)[..]) { Side::B } else { Side::A };
+        let is_owner = self.core.flows.get(flow.key).is_some_and(|entry| owner.leg(side).peer.owns(entry));
+        if !is_owner {
+            return self.drop_message("requests_of_foreign_peers", flow, ack);
+        }
+        self.with_call(call, |call, core| call.on_ack(core, now, ack));
+    }
+
+    fn on_cancel(&mut self, now: Instant, invite: ServerKey, cancel: &Message) {
+        let call = self.core.invites.get(&invite).copied();
+        self.with_call(call, |call, core| {
+            if call.invite_key == invite {
+                call.on_cancel(core, now, cancel);
+            } else {
+                call.on_reoffer_cancelled(core, now, invite);
+            }
+        });
+    }
+
+    fn on_response(&mut self, now: Instant, key: ClientKey, flow: &Flow, response: &Message) {
+        let purpose = self.core.clients.get(&key).copied();
+        let is_final = response.status().is_some_and(sip::StatusCode::is_final);
+        match purpose {
+            Some(ClientUse::Invite(call)) => {
+                self.with_call(Some(call), |call, core| call.on_b_response(core, now, key, response));
+            }
+            Some(ClientUse::Reoffer(call)) => {
+                self.with_call(Some(call), |call, core| call.on_reoffer_response(core, now, key, response));
+            }
+            Some(ClientUse::Relayed(call)) => {
+                self.with_call(Some(call), |call, core| call.on_relayed_response(core, now, key, response));
+            }
+            Some(ClientUse::Bye(call)) if is_final => {
+                self.core.clients.remove(&key);
+                self.with_call(Some(call), |call, core| call.on_bye_done(core));
+            }
+            Some(ClientUse::Refresh(call, side)) if is_final => {
+                self.core.clients.remove(&key);
+                self.on_refreshed(now, call, side, response);
+            }
+            Some(ClientUse::Forwarded(server)) if is_final => {
+                self.core.clients.remove(&key);
+                self.core.answer_forwarded(now, server, response);
+            }
+            Some(_) => {}
+            None => self.end_orphan(now, flow, response),
+        }
+    }
+
+    // RFC 4028 §10: a peer that knows no such dialog any more is gone.
+    fn on_refreshed(&mut self, now: Instant, call: CallKey, side: Side, response: &Message) {
+        if matches!(response.status().map(sip::StatusCode::code), Some(408 | 481)) {
+            self.with_call(Some(call), |call, core| {
+                let who = call.leg(side).peer.name.clone();
+                let refusal = Refusal::new(codes::SESSION_EXPIRED, &who, format!("{who} no longer knows the call"));
+                call.terminate(core, now, &refusal, "SessionExpired");
+            });
+        }
+    }
+
+    fn on_client_failed(&mut self, now: Instant, key: ClientKey, why: ClientFailure) {
+        match self.core.clients.remove(&key) {
+            Some(ClientUse::Invite(call)) => {
+                self.with_call(Some(call), |call, core| call.on_b_failed(core, now, key, &why));
+            }
+            Some(ClientUse::Reoffer(call)) => {
+                self.with_call(Some(call), |call, core| call.on_reoffer_failed(core, now, key, &why));
+            }
+            Some(ClientUse::Relayed(call)) => {
+                self.with_call(Some(call), |call, core| call.on_relayed_failed(core, now, key, &why));
+            }
+            Some(ClientUse::Bye(call)) => self.with_call(Some(call), |call, core| call.on_bye_done(core)),
+            Some(ClientUse::Refresh(..)) => self.core.count("session_refreshes_failed"),
+            Some(ClientUse::Forwarded(server)) => self.core.fail_forwarded(now, server),
+            None => {}
+        }
+    }
+
+    // A 2xx that no call waits for: a second fork, or CANCEL and 200 crossed. It gets its ACK, and then BYE.
+    fn end_orphan(&mut self, now: Instant, flow: &Flow, response: &Message) {
+        let is_answer = response.status().is_some_and(sip::StatusCode::is_success);
+        if !is_answer || *response.method() != Method::Invite {
+            return;
+        }
+        self.core.count("orphan_answers");
+        let Ok(mut dialog) = Dialog::uac(&request_behind(response), response) else {
+            return self.core.count("orphan_answers_unusable");
+        };
+        if let Ok(ack) = dialog.ack(response.cseq().number).finish() {
+            self.core.endpoint.send_ack(now, flow, ack);
+        }
+        if let Ok(bye) = dialog.request(Method::Bye).finish()
+            && self.core.endpoint.send_request(now, flow, bye).is_err()
+        {
+            self.core.count("requests_not_sent");
+        }
+    }
+}
+
+/// As much of the INVITE as a dialog needs, read back from its answer.
+fn request_behind(response: &Message) -> OutgoingRequest {
+    let mut block = Block::default();
+    let value = |id| response.value_bytes(id).unwrap_or_default();
+    block
+        .header(HeaderId::From, value(HeaderId::From))
+        .header(HeaderId::To, crate::headers::without_tag(&value(HeaderId::To)))
+        .header(HeaderId::CallId, value(HeaderId::CallId))
+        .header(HeaderId::CSeq, value(HeaderId::CSeq));
+    let uri = response.contacts().ok().and_then(|c| c.first().map(|c| c.uri.raw().clone())).unwrap_or_default();
+    OutgoingRequest { method: Method::Invite, uri, headers: block.finish(), content_type: None, body: Bytes::new() }
+}
