@@ -10,8 +10,7 @@ use crate::policy::{HeaderRules, UnknownHeaders};
 /// Carries our hop tokens; a request that comes back with one of ours is a loop.
 pub(crate) const HOP_HEADER: &str = "X-Umbra-Hop";
 /// Methods we take, for Allow.
-pub(crate) const ALLOW: &str =
-    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE, PUBLISH, SERVICE, BENOTIFY";
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE, PUBLISH, SERVICE, BENOTIFY";
 /// Bodies we take, for Accept.
 pub(crate) const ACCEPT: &str = "application/sdp, multipart/alternative, multipart/mixed";
 /// Names that never cross, whatever the configuration says.
@@ -126,14 +125,54 @@ fn is_leg_own(id: HeaderId) -> bool {
     use HeaderId as H;
     matches!(
         id,
-        H::Via | H::From | H::To | H::CallId | H::CSeq | H::MaxForwards | H::Contact | H::Route | H::RecordRoute
-            | H::ContentType | H::ContentLength | H::ContentDisposition | H::ContentEncoding | H::ContentLanguage
-            | H::ContentId | H::MimeVersion | H::Allow | H::AllowEvents | H::Supported | H::Require
-            | H::ProxyRequire | H::Unsupported | H::Accept | H::AcceptEncoding | H::AcceptLanguage | H::Expires
-            | H::MinExpires | H::SessionExpires | H::MinSe | H::RSeq | H::RAck | H::ReferTo | H::Replaces
-            | H::Join | H::Authorization | H::ProxyAuthorization | H::WwwAuthenticate | H::ProxyAuthenticate
-            | H::AuthenticationInfo | H::UserAgent | H::Server | H::Date | H::Timestamp | H::Path
-            | H::ServiceRoute | H::MsUserLogonData | H::MsSubnet | H::MsEndpointLocationData
+        H::Via
+            | H::From
+            | H::To
+            | H::CallId
+            | H::CSeq
+            | H::MaxForwards
+            | H::Contact
+            | H::Route
+            | H::RecordRoute
+            | H::ContentType
+            | H::ContentLength
+            | H::ContentDisposition
+            | H::ContentEncoding
+            | H::ContentLanguage
+            | H::ContentId
+            | H::MimeVersion
+            | H::Allow
+            | H::AllowEvents
+            | H::Supported
+            | H::Require
+            | H::ProxyRequire
+            | H::Unsupported
+            | H::Accept
+            | H::AcceptEncoding
+            | H::AcceptLanguage
+            | H::Expires
+            | H::MinExpires
+            | H::SessionExpires
+            | H::MinSe
+            | H::RSeq
+            | H::RAck
+            | H::ReferTo
+            | H::Replaces
+            | H::Join
+            | H::Authorization
+            | H::ProxyAuthorization
+            | H::WwwAuthenticate
+            | H::ProxyAuthenticate
+            | H::AuthenticationInfo
+            | H::UserAgent
+            | H::Server
+            | H::Date
+            | H::Timestamp
+            | H::Path
+            | H::ServiceRoute
+            | H::MsUserLogonData
+            | H::MsSubnet
+            | H::MsEndpointLocationData
     )
 }
 
@@ -160,9 +199,21 @@ pub(crate) fn relayed_response_lines(response: &Message) -> Bytes {
     for header in response.headers() {
         let travels = matches!(
             header.id,
-            H::Warning | H::RetryAfter | H::Reason | H::MsDiagnostics | H::MsClientDiagnostics
-                | H::MsDiagnosticsPublic | H::Accept | H::AcceptEncoding | H::AcceptLanguage | H::Unsupported
-                | H::ContentDisposition | H::ContentEncoding | H::Expires | H::ReferSub | H::AllowEvents
+            H::Warning
+                | H::RetryAfter
+                | H::Reason
+                | H::MsDiagnostics
+                | H::MsClientDiagnostics
+                | H::MsDiagnosticsPublic
+                | H::Accept
+                | H::AcceptEncoding
+                | H::AcceptLanguage
+                | H::Unsupported
+                | H::ContentDisposition
+                | H::ContentEncoding
+                | H::Expires
+                | H::ReferSub
+                | H::AllowEvents
         );
         if travels || (header.id == H::Other && is_microsoft(header.name)) {
             block.line(header.name, &header.value());

@@ -1,15 +1,22 @@
 //! What a call is. Sans-IO: bytes, facts and `now` go in; bytes, commands and deadlines come out. Owns the engine, the
 //! policy it decides with, routing, security, refusals and records; refuses to know sockets, files, clocks and TOML.
 
+mod call;
 pub mod codes;
 pub mod engine;
+mod headers;
+mod leg;
+mod media_plan;
 pub mod policy;
 pub mod record;
+mod redirect;
 pub mod route;
 pub mod security;
+mod server_choice;
 pub mod verdict;
 
 pub use codes::{Code, CodeEntry};
+pub use engine::{Engine, EngineConfig, Event, Input, Output};
 pub use policy::Policy;
 pub use record::CallRecord;
 pub use route::{RouteAnswer, RouteQuestion, route};

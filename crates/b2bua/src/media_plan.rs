@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use relay::Side;
 use sdp::{
-    AcceptedAudio, Anchor, AnswerError, AnswerMedia, CodecPolicy, CryptoLine, OfferError, OfferMedia, OfferSpec,
-    OriginSeed, PayloadType, Profile, Session, Suite,
+    AcceptedAudio, Anchor, AnswerError, AnswerMedia, CodecPolicy, CryptoLine, OfferError, OfferMedia,
+    OfferSpec, OriginSeed, PayloadType, Profile, Session, Suite,
 };
 
 use crate::engine::MediaPorts;
@@ -89,7 +89,13 @@ pub(crate) struct CallMedia {
 
 impl CallMedia {
     /// Media anchored at `address` on `ports`.
-    pub fn new(address: IpAddr, ports: MediaPorts, codecs: &[String], inactivity: Duration, keys: &mut KeySource) -> Self {
+    pub fn new(
+        address: IpAddr,
+        ports: MediaPorts,
+        codecs: &[String],
+        inactivity: Duration,
+        keys: &mut KeySource,
+    ) -> Self {
         let codecs = CodecPolicy { names: codecs.to_vec() };
         Self { ports, address, codecs, inactivity, a: LegState::new(keys), b: LegState::new(keys) }
     }
@@ -165,7 +171,8 @@ impl CallMedia {
         let accepted = sdp::check_answer(&exchange.relayed, &answer)?;
         let mux = answer.audio().is_some_and(|audio| audio.rtcp_mux);
         let leg = self.leg_mut(!exchange.from);
-        leg.settled = Some(Settled::of_answer(accepted, mux && offers_mux(&exchange.relayed), exchange.key.clone()));
+        leg.settled =
+            Some(Settled::of_answer(accepted, mux && offers_mux(&exchange.relayed), exchange.key.clone()));
         leg.remote = Some(answer);
         Ok(())
     }
@@ -186,11 +193,13 @@ impl CallMedia {
             LegMedia::Rtp => None,
             LegMedia::Srtp => Some(self.answering_keys(side, &audio, keys)?),
         };
-        let media = sealed.as_ref().map_or(AnswerMedia::Clear, |k| AnswerMedia::Sealed { line: k.ours.clone() });
+        let media =
+            sealed.as_ref().map_or(AnswerMedia::Clear, |k| AnswerMedia::Sealed { line: k.ours.clone() });
         let origin = self.leg_mut(side).next_origin();
         let bytes = sdp::relay_answer(&offer, &other, &self.anchor(side), &media, &origin)?;
         let ours = Session::parse(&bytes).map_err(AnswerError::Description)?;
-        let direction = ours.audio().map_or(audio.direction, |own| audio.direction.within(own.direction.mirrored()));
+        let direction =
+            ours.audio().map_or(audio.direction, |own| audio.direction.within(own.direction.mirrored()));
         let formats = ours.audio().map(|own| numbers(&own.formats)).unwrap_or_default();
         let leg = self.leg_mut(side);
         leg.settled = Some(Settled { rtp, rtcp, mux: false, formats, direction, keys: sealed });
@@ -199,10 +208,18 @@ impl CallMedia {
     }
 
     // The same peer key keeps our key (RFC 4568 §7.1.4: a new key would reset the rollover counter).
-    fn answering_keys(&self, side: Side, audio: &sdp::Audio, keys: &mut KeySource) -> Result<Keys, MediaFault> {
-        let theirs = sdp::pick_crypto(audio, &SUITES).ok_or(MediaFault::Answer(AnswerError::CryptoNotOffered))?;
+    fn answering_keys(
+        &self,
+        side: Side,
+        audio: &sdp::Audio,
+        keys: &mut KeySource,
+    ) -> Result<Keys, MediaFault> {
+        let theirs =
+            sdp::pick_crypto(audio, &SUITES).ok_or(MediaFault::Answer(AnswerError::CryptoNotOffered))?;
         let kept = self.leg(side).settled.as_ref().and_then(|s| s.keys.as_ref());
-        let kept = kept.filter(|k| k.theirs.key == theirs.key && k.theirs.suite == theirs.suite).map(|k| k.ours.clone());
+        let kept = kept
+            .filter(|k| k.theirs.key == theirs.key && k.theirs.suite == theirs.suite)
+            .map(|k| k.ours.clone());
         let fresh = || keys.crypto_line(theirs.tag, theirs.suite);
         let mut ours = kept.or_else(fresh).ok_or(MediaFault::Own("no key could be made"))?;
         ours.tag = theirs.tag;
@@ -332,7 +349,8 @@ fn offers_mux(session: &Session) -> bool {
 
 fn own_formats(codecs: &CodecPolicy) -> Vec<PayloadType> {
     let known = [PayloadType::pcmu(), PayloadType::pcma()];
-    let mut formats: Vec<PayloadType> = codecs.names.iter().filter_map(|n| known.iter().find(|k| k.is(n)).cloned()).collect();
+    let mut formats: Vec<PayloadType> =
+        codecs.names.iter().filter_map(|n| known.iter().find(|k| k.is(n)).cloned()).collect();
     if formats.is_empty() {
         formats = known.to_vec();
     }

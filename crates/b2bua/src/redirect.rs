@@ -30,7 +30,9 @@ pub(crate) struct Hop {
 impl Hop {
     /// The same place, whatever the Request-URI.
     pub fn is_same_place(&self, other: &Hop) -> bool {
-        self.server.eq_ignore_ascii_case(&other.server) && self.port == other.port && self.transport == other.transport
+        self.server.eq_ignore_ascii_case(&other.server)
+            && self.port == other.port
+            && self.transport == other.transport
     }
 
     /// For logs and evidence.

@@ -52,7 +52,12 @@ impl ServerTable {
     }
 
     // The position counts over the configured list, so that a failing server does not shift the turn of others.
-    fn next_in_turn<'a>(&mut self, plan: &str, all: &[&Server], pick_from: &[&'a Server]) -> Option<&'a Server> {
+    fn next_in_turn<'a>(
+        &mut self,
+        plan: &str,
+        all: &[&Server],
+        pick_from: &[&'a Server],
+    ) -> Option<&'a Server> {
         let position = self.positions.entry(plan.to_ascii_lowercase()).or_default();
         for step in 0..all.len() {
             let index = (*position + step) % all.len();
@@ -129,7 +134,12 @@ mod tests {
         Instant::now()
     }
 
-    fn turn<'a>(table: &mut ServerTable, now: Instant, of: &[&'a Server], tried: &[String]) -> Option<&'a str> {
+    fn turn<'a>(
+        table: &mut ServerTable,
+        now: Instant,
+        of: &[&'a Server],
+        tried: &[String],
+    ) -> Option<&'a str> {
         table.choose(now, "DP", of, tried, Selection::RoundRobin).map(|s| s.name.as_str())
     }
 

@@ -48,7 +48,9 @@ impl BodyFault {
     pub fn refusal(&self, who: &str) -> Refusal {
         match self {
             Self::Type(why) => Refusal::new(codes::MEDIA_TYPE, who, format!("body of {who}: {why}")),
-            Self::Sdp(why) => Refusal::new(codes::SDP_UNUSABLE, who, format!("session description of {who}: {why}")),
+            Self::Sdp(why) => {
+                Refusal::new(codes::SDP_UNUSABLE, who, format!("session description of {who}: {why}"))
+            }
         }
     }
 }
@@ -57,11 +59,13 @@ impl BodyFault {
 pub(crate) fn media_refusal(fault: &MediaFault, who: &str) -> Refusal {
     let code = match fault {
         MediaFault::Offer(OfferError::FaxOnly) => codes::FAX_REFUSED,
-        MediaFault::Offer(OfferError::NoCodec) | MediaFault::Answer(AnswerError::NoCodec) => codes::NO_COMMON_CODEC,
-        MediaFault::Offer(_) => codes::SDP_UNUSABLE,
-        MediaFault::Answer(AnswerError::Downgrade | AnswerError::CryptoNotOffered | AnswerError::CryptoLine) => {
-            codes::ANSWER_INCOMPATIBLE
+        MediaFault::Offer(OfferError::NoCodec) | MediaFault::Answer(AnswerError::NoCodec) => {
+            codes::NO_COMMON_CODEC
         }
+        MediaFault::Offer(_) => codes::SDP_UNUSABLE,
+        MediaFault::Answer(
+            AnswerError::Downgrade | AnswerError::CryptoNotOffered | AnswerError::CryptoLine,
+        ) => codes::ANSWER_INCOMPATIBLE,
         MediaFault::Answer(_) => codes::ANSWER_UNUSABLE,
         MediaFault::Own(_) => codes::INTERNAL,
     };
@@ -70,7 +74,12 @@ pub(crate) fn media_refusal(fault: &MediaFault, who: &str) -> Refusal {
 
 impl Call {
     /// Decides one description of one side.
-    pub fn decide(&self, side: Side, media: MediaSecurity, phase: Phase) -> Result<security::Decision, Refusal> {
+    pub fn decide(
+        &self,
+        side: Side,
+        media: MediaSecurity,
+        phase: Phase,
+    ) -> Result<security::Decision, Refusal> {
         let is_tls = self.leg(side).flow.is_some_and(|flow| flow.transport.is_secure());
         let said = Said {
             transport: if is_tls { Signalling::MutualTls } else { Signalling::Plain },
@@ -81,15 +90,27 @@ impl Call {
             },
             phase,
         };
-        let Some(mut question) = Question::of(&self.policy, self.route.ip_gateway, self.route.dial_plan, said) else {
-            return Err(Refusal::new(codes::INTERNAL, &self.policy.gateway.fqdn, "the call's dial plan is gone"));
+        let Some(mut question) =
+            Question::of(&self.policy, self.route.ip_gateway, self.route.dial_plan, said)
+        else {
+            return Err(Refusal::new(
+                codes::INTERNAL,
+                &self.policy.gateway.fqdn,
+                "the call's dial plan is gone",
+            ));
         };
         question.parties.server = &self.b.peer.name;
         security::decide(&question)
     }
 
     /// 18x of leg B.
-    pub(super) fn on_ringing(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>, response: &Message) {
+    pub(super) fn on_ringing(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        mut attempt: Box<Attempt>,
+        response: &Message,
+    ) {
         cx.timers.clear(self.key, CallTimer::Progress);
         self.learn_b_dialog(cx, &attempt, response);
         let early = match (&attempt.early, attempt.late, session_of(response)) {
@@ -137,13 +158,23 @@ impl Call {
     }
 
     /// 2xx of leg B: acknowledged at once, then judged.
-    pub(super) fn on_answer(&mut self, cx: &mut Core, now: Instant, attempt: Box<Attempt>, response: &Message) {
+    pub(super) fn on_answer(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        attempt: Box<Attempt>,
+        response: &Message,
+    ) {
         cx.timers.clear(self.key, CallTimer::Setup);
         cx.timers.clear(self.key, CallTimer::Progress);
         self.b.dialog = None;
         self.learn_b_dialog(cx, &attempt, response);
         if self.b.dialog.is_none() {
-            let refusal = Refusal::new(codes::SERVER_FAILED, &attempt.hop.server, "its 200 has no usable Contact or tag");
+            let refusal = Refusal::new(
+                codes::SERVER_FAILED,
+                &attempt.hop.server,
+                "its 200 has no usable Contact or tag",
+            );
             self.state = State::Dialing(attempt);
             return self.refuse(cx, now, &refusal, OfferResult::Failed);
         }
@@ -172,7 +203,13 @@ impl Call {
         }
         let answer = match session_of(response) {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Err(Refusal::new(codes::ANSWER_UNUSABLE, &who, format!("{who} answered without a description"))),
+            Ok(None) => {
+                return Err(Refusal::new(
+                    codes::ANSWER_UNUSABLE,
+                    &who,
+                    format!("{who} answered without a description"),
+                ));
+            }
             Err(fault) => return Err(fault.refusal(&who)),
         };
         if attempt.late == Late::No {
@@ -189,7 +226,13 @@ impl Call {
         Ok((body, Some(Box::new(exchange))))
     }
 
-    fn connect_caller(&mut self, cx: &mut Core, now: Instant, body: Bytes, offer: Option<Box<media_plan::Exchange>>) {
+    fn connect_caller(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        body: Bytes,
+        offer: Option<Box<media_plan::Exchange>>,
+    ) {
         if offer.is_none() {
             self.apply_media(cx);
         }
@@ -206,6 +249,9 @@ impl Call {
             lines.push((HeaderId::Require, "timer"));
         }
         self.answer_caller(cx, now, Answer { lines: &lines, body: Some((SDP, body)), ..Answer::of(200) });
+        if let Some(dialog) = &mut self.a.dialog {
+            dialog.confirm();
+        }
         self.story.answered_at = Some(now);
         if let MediaState::Ready(media) = &self.media {
             self.story.codec = media.codec();
@@ -228,7 +274,11 @@ impl Call {
     /// Leg B is up but its answer cannot stand: the caller is refused, the server hung up on.
     fn refuse_answered(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal) {
         let (status, reason, block) = cx.refusal_parts(refusal);
-        self.answer_caller(cx, now, Answer { reason: Some(reason.as_bytes()), block: &block, ..Answer::of(status) });
+        self.answer_caller(
+            cx,
+            now,
+            Answer { reason: Some(reason.as_bytes()), block: &block, ..Answer::of(status) },
+        );
         let outcome = Outcome {
             verdict: refusal.verdict.clone(),
             offer_result: OfferResult::Failed,
@@ -239,7 +289,14 @@ impl Call {
     }
 
     /// ACK to a 2xx of that side.
-    pub(super) fn send_ack(&mut self, cx: &mut Core, now: Instant, side: Side, cseq: u32, body: Option<Bytes>) {
+    pub(super) fn send_ack(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        side: Side,
+        cseq: u32,
+        body: Option<Bytes>,
+    ) {
         let leg = self.leg(side);
         let (Some(dialog), Some(flow)) = (&leg.dialog, leg.flow) else { return };
         let mut draft = dialog.ack(cseq);
@@ -272,15 +329,28 @@ impl Call {
         }
     }
 
-    fn on_late_answer(&mut self, cx: &mut Core, now: Instant, side: Side, exchange: &media_plan::Exchange, ack: &Message) {
+    fn on_late_answer(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        side: Side,
+        exchange: &media_plan::Exchange,
+        ack: &Message,
+    ) {
         let who = self.leg(side).peer.name.clone();
         let judged = match session_of(ack) {
             Ok(Some(answer)) => self.decide(side, media_plan::said(&answer), Phase::Answer).map(|_| answer),
-            Ok(None) => Err(Refusal::new(codes::ANSWER_UNUSABLE, &who, format!("{who} acknowledged without an answer"))),
+            Ok(None) => Err(Refusal::new(
+                codes::ANSWER_UNUSABLE,
+                &who,
+                format!("{who} acknowledged without an answer"),
+            )),
             Err(fault) => Err(fault.refusal(&who)),
         };
         let settled = judged.and_then(|answer| match &mut self.media {
-            MediaState::Ready(media) => media.settle_answer(exchange, answer).map_err(|fault| media_refusal(&fault, &who)),
+            MediaState::Ready(media) => {
+                media.settle_answer(exchange, answer).map_err(|fault| media_refusal(&fault, &who))
+            }
             _ => Err(Refusal::new(codes::INTERNAL, &who, "media is gone")),
         });
         match settled {
@@ -319,7 +389,11 @@ impl Call {
             }
             Some(_) => {
                 let who = self.leg(side).peer.name.clone();
-                let refusal = Refusal::new(codes::SESSION_EXPIRED, &who, format!("{who} sent no session refresh in time"));
+                let refusal = Refusal::new(
+                    codes::SESSION_EXPIRED,
+                    &who,
+                    format!("{who} sent no session refresh in time"),
+                );
                 self.hang_up_both(cx, now, refusal.verdict, "SessionExpired");
             }
             None => {}
@@ -343,5 +417,7 @@ impl Call {
 
 pub(super) fn supports_timer(request: &Message) -> bool {
     let lists = request.values(HeaderId::Supported).chain(request.values(HeaderId::Require));
-    lists.flat_map(|list| list.split(|b| *b == b',')).any(|tag| tag.trim_ascii().eq_ignore_ascii_case(b"timer"))
+    lists
+        .flat_map(|list| list.split(|b| *b == b','))
+        .any(|tag| tag.trim_ascii().eq_ignore_ascii_case(b"timer"))
 }

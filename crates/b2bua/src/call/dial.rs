@@ -15,7 +15,10 @@ use super::{Attempt, Call, Late, MediaState, State, Step};
 use crate::codes::{self, Code};
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::flows::FlowEntry;
-use crate::engine::{CallTimer, ConnectFailure, ConnectFailureKind, ConnectKey, Event, MediaFailure, MediaPorts, Output, Target};
+use crate::engine::{
+    CallTimer, ConnectFailure, ConnectFailureKind, ConnectKey, Event, MediaFailure, MediaPorts, Output,
+    Target,
+};
 use crate::headers::Block;
 use crate::media_plan::CallMedia;
 use crate::policy::{Allowed, Policy, Server};
@@ -46,7 +49,11 @@ impl Call {
         match result {
             Ok(ports) => self.start_dialing(cx, now, ports),
             Err(why) => {
-                let refusal = Refusal::new(codes::MEDIA_RESOURCES, &self.policy.gateway.fqdn, "no media ports for the call");
+                let refusal = Refusal::new(
+                    codes::MEDIA_RESOURCES,
+                    &self.policy.gateway.fqdn,
+                    "no media ports for the call",
+                );
                 self.refuse(cx, now, &refusal.evidence(format!("{why:?}")), OfferResult::Failed);
             }
         }
@@ -54,10 +61,17 @@ impl Call {
 
     fn start_dialing(&mut self, cx: &mut Core, now: Instant, ports: MediaPorts) {
         let gateway = &self.policy.gateway;
-        let mut media =
-            CallMedia::new(gateway.advertised, ports, &gateway.codecs, gateway.media_inactivity, &mut cx.keys);
+        let mut media = CallMedia::new(
+            gateway.advertised,
+            ports,
+            &gateway.codecs,
+            gateway.media_inactivity,
+            &mut cx.keys,
+        );
         let offered = match super::answer::session_of(&self.invite) {
-            Ok(Some(offer)) => media.relay_offer(Side::A, offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No)),
+            Ok(Some(offer)) => {
+                media.relay_offer(Side::A, offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No))
+            }
             _ => media.own_offer(Side::B, &self.decision, &mut cx.keys).map(|made| (made, Late::Yes)),
         };
         self.media = MediaState::Ready(Box::new(media));
@@ -94,9 +108,12 @@ impl Call {
     }
 
     fn plan_servers(&self) -> (Vec<&Server>, Vec<&Server>) {
-        let Some(plan) = self.policy.dial_plans.get(self.route.dial_plan) else { return (Vec::new(), Vec::new()) };
+        let Some(plan) = self.policy.dial_plans.get(self.route.dial_plan) else {
+            return (Vec::new(), Vec::new());
+        };
         let routers = plan.call_routers.iter().filter_map(|i| self.policy.call_routers.get(*i)).collect();
-        let mailbox = plan.mailbox_servers.iter().filter_map(|i| self.policy.mailbox_servers.get(*i)).collect();
+        let mailbox =
+            plan.mailbox_servers.iter().filter_map(|i| self.policy.mailbox_servers.get(*i)).collect();
         (routers, mailbox)
     }
 
@@ -141,7 +158,13 @@ impl Call {
         self.connect(cx, now, attempt, addresses);
     }
 
-    fn connect(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>, mut addresses: Vec<IpAddr>) {
+    fn connect(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        mut attempt: Box<Attempt>,
+        mut addresses: Vec<IpAddr>,
+    ) {
         addresses.truncate(ADDRESSES_MAX);
         let address = addresses.remove(0);
         let key = cx.connect_key();
@@ -170,19 +193,38 @@ impl Call {
         }
     }
 
-    pub fn on_resolved(&mut self, cx: &mut Core, now: Instant, query: crate::engine::QueryKey, result: Result<Vec<IpAddr>, String>) {
+    pub fn on_resolved(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        query: crate::engine::QueryKey,
+        result: Result<Vec<IpAddr>, String>,
+    ) {
         let attempt = match self.take_state() {
-            State::Dialing(attempt) if matches!(attempt.step, Step::Resolving(asked) if asked == query) => attempt,
+            State::Dialing(attempt) if matches!(attempt.step, Step::Resolving(asked) if asked == query) => {
+                attempt
+            }
             other => return self.state = other,
         };
         match result {
             Ok(addresses) if !addresses.is_empty() => self.connect(cx, now, attempt, addresses),
-            Ok(_) => self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_UNRESOLVED, "the name has no address").down()),
+            Ok(_) => self.fail_hop(
+                cx,
+                now,
+                attempt,
+                Failure::new(codes::SERVER_UNRESOLVED, "the name has no address").down(),
+            ),
             Err(why) => self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_UNRESOLVED, &why).down()),
         }
     }
 
-    pub fn on_connect_failed(&mut self, cx: &mut Core, now: Instant, connect: ConnectKey, why: &ConnectFailure) {
+    pub fn on_connect_failed(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        connect: ConnectKey,
+        why: &ConnectFailure,
+    ) {
         let (attempt, rest) = match self.take_state() {
             State::Dialing(mut attempt) => match std::mem::replace(&mut attempt.step, Step::Start) {
                 Step::Connecting { key, rest } if key == connect => (attempt, rest),
@@ -197,16 +239,25 @@ impl Call {
             return self.connect(cx, now, attempt, rest);
         }
         let code = match why.kind {
-            ConnectFailureKind::TlsName | ConnectFailureKind::TlsChain | ConnectFailureKind::TlsOther => codes::SERVER_TLS,
+            ConnectFailureKind::TlsName | ConnectFailureKind::TlsChain | ConnectFailureKind::TlsOther => {
+                codes::SERVER_TLS
+            }
             _ => codes::SERVER_CONNECT,
         };
-        self.fail_hop(cx, now, attempt, Failure::new(code, &format!("{:?}: {}", why.kind, why.detail)).down());
+        self.fail_hop(
+            cx,
+            now,
+            attempt,
+            Failure::new(code, &format!("{:?}: {}", why.kind, why.detail)).down(),
+        );
     }
 
     /// The flow asked for is there: the INVITE goes out.
     pub fn on_connected(&mut self, cx: &mut Core, now: Instant, connect: ConnectKey, entry: &FlowEntry) {
         let mut attempt = match self.take_state() {
-            State::Dialing(attempt) if matches!(&attempt.step, Step::Connecting { key, .. } if *key == connect) => attempt,
+            State::Dialing(attempt) if matches!(&attempt.step, Step::Connecting { key, .. } if *key == connect) => {
+                attempt
+            }
             other => return self.state = other,
         };
         self.b.peer = entry.leg_peer();
@@ -214,10 +265,15 @@ impl Call {
         self.b_cseq += 1;
         let request = self.b_invite(&attempt);
         let Some(client) = cx.send(now, &entry.flow, request.clone(), ClientUse::Invite(self.key)) else {
-            return self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_CONNECT, "the INVITE could not be sent"));
+            return self.fail_hop(
+                cx,
+                now,
+                attempt,
+                Failure::new(codes::SERVER_CONNECT, "the INVITE could not be sent"),
+            );
         };
         cx.timers.set(self.key, CallTimer::Step, now + self.policy.routing.first_answer_timeout);
-        attempt.step = Step::Inviting { client, flow: entry.flow, request: Box::new(request) };
+        attempt.step = Step::Inviting { client, request: Box::new(request) };
         self.state = State::Dialing(attempt);
     }
 
@@ -295,7 +351,12 @@ impl Call {
             return self.fail_hop(cx, now, attempt, failure);
         }
         if self.trail.targets >= self.policy.routing.redirect_targets_max {
-            return self.fail_hop(cx, now, attempt, Failure::new(codes::REDIRECT_HOPS, "as many targets as one call may try"));
+            return self.fail_hop(
+                cx,
+                now,
+                attempt,
+                Failure::new(codes::REDIRECT_HOPS, "as many targets as one call may try"),
+            );
         }
         attempt.hop = good.remove(0);
         attempt.alternatives = good;
@@ -332,9 +393,7 @@ impl Call {
     /// The transaction of an INVITE on leg B ended without an answer.
     pub fn on_b_failed(&mut self, cx: &mut Core, now: Instant, client: ClientKey, why: &ClientFailure) {
         let attempt = match self.take_state() {
-            State::Dialing(attempt) | State::Ringing(attempt)
-                if matches!(&attempt.step, Step::Inviting { client: own, .. } if *own == client) =>
-            {
+            State::Dialing(attempt) | State::Ringing(attempt) if matches!(&attempt.step, Step::Inviting { client: own, .. } if *own == client) => {
                 attempt
             }
             other => return self.state = other,
@@ -354,9 +413,13 @@ impl Call {
         };
         self.abandon(cx, now, &attempt);
         let failure = match &attempt.step {
-            Step::Resolving(_) => Failure::new(codes::SERVER_UNRESOLVED, "no answer from name resolution in time"),
+            Step::Resolving(_) => {
+                Failure::new(codes::SERVER_UNRESOLVED, "no answer from name resolution in time")
+            }
             Step::Inviting { .. } => Failure::new(codes::SERVER_TIMEOUT, "no answer to INVITE in time"),
-            Step::Connecting { .. } | Step::Start => Failure::new(codes::SERVER_CONNECT, "no connection in time"),
+            Step::Connecting { .. } | Step::Start => {
+                Failure::new(codes::SERVER_CONNECT, "no connection in time")
+            }
         };
         self.fail_hop(cx, now, attempt, failure.down());
     }
@@ -409,7 +472,11 @@ impl Call {
         let server = attempt.hop.server.clone();
         let why = format!("{}: {}", attempt.hop.describe(), failure.what);
         cx.timers.clear(self.key, CallTimer::Step);
-        cx.event(Event::ServerFailed { call: self.key, server: server.clone(), why: crate::verdict::clean(&why) });
+        cx.event(Event::ServerFailed {
+            call: self.key,
+            server: server.clone(),
+            why: crate::verdict::clean(&why),
+        });
         if failure.health == Health::Down && cx.servers.failed(now, &server) {
             cx.event(Event::ServerDown { server: server.clone(), why: failure.what.clone() });
         }
@@ -448,15 +515,20 @@ impl Call {
     /// No server is left. A redirect that was refused is the better reason than "nobody left".
     fn give_up(&mut self, cx: &mut Core, now: Instant) {
         let refusal = match self.trail.failure.take() {
-            None if self.trail.tried.is_empty() && self.has_servers() => {
-                Refusal::new(codes::SERVERS_FULL, self.plan_name(), "no server of the dial plan has free capacity")
+            None if self.trail.tried.is_empty() && self.has_servers() => Refusal::new(
+                codes::SERVERS_FULL,
+                self.plan_name(),
+                "no server of the dial plan has free capacity",
+            ),
+            None => {
+                Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), "the dial plan has no server to call")
             }
-            None => Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), "the dial plan has no server to call"),
             Some(failure) if is_redirect_fault(failure.code()) => failure,
             Some(failure) => {
                 let tried = self.trail.tried.join(", ");
                 let what = format!("every server of the dial plan failed; tried {tried}");
-                Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), what).evidence(format!("last: {failure}"))
+                Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), what)
+                    .evidence(format!("last: {failure}"))
             }
         };
         let refusal = self.with_evidence(refusal).retry_after(10);

@@ -48,12 +48,17 @@ impl Call {
         }
         self.answer_caller(cx, now, Answer::of(487));
         let who = self.a.peer.name.clone();
-        let mut verdict = Verdict::new(codes::CALLER_GAVE_UP, &who, "the caller hung up before the call was answered");
+        let mut verdict =
+            Verdict::new(codes::CALLER_GAVE_UP, &who, "the caller hung up before the call was answered");
         if let Some(reason) = why.header(HeaderId::Reason) {
             verdict = verdict.evidence(format!("Reason: {}", String::from_utf8_lossy(reason)));
         }
-        let outcome =
-            Outcome { verdict, offer_result: OfferResult::None, drop_reason: "CallerHungUp", missed: Missed::Yes };
+        let outcome = Outcome {
+            verdict,
+            offer_result: OfferResult::None,
+            drop_reason: "CallerHungUp",
+            missed: Missed::Yes,
+        };
         self.close(cx, now, outcome);
     }
 
@@ -69,7 +74,8 @@ impl Call {
         let mut verdict = Verdict::new(codes::COMPLETED, &who, format!("{who} hung up"));
         let mut block = Block::default();
         for header in bye.headers() {
-            if matches!(header.id, HeaderId::Reason | HeaderId::MsDiagnostics | HeaderId::MsClientDiagnostics) {
+            if matches!(header.id, HeaderId::Reason | HeaderId::MsDiagnostics | HeaderId::MsClientDiagnostics)
+            {
                 block.line(header.name, &header.value());
                 verdict = verdict.evidence(String::from_utf8_lossy(header.raw));
             }
@@ -94,7 +100,8 @@ impl Call {
             self.abandon(cx, now, attempt);
         }
         let who = self.b.peer.name.clone();
-        let refusal = Refusal::new(codes::SERVER_FAILED, &who, format!("{who} sent BYE instead of answering"));
+        let refusal =
+            Refusal::new(codes::SERVER_FAILED, &who, format!("{who} sent BYE instead of answering"));
         self.refuse(cx, now, &refusal, OfferResult::Failed);
     }
 
@@ -173,7 +180,8 @@ impl Call {
                 // The wait is over, so BYE may go out on this dialog too.
                 self.state = State::Established;
                 let who = self.leg(side).peer.name.clone();
-                let verdict = Verdict::new(codes::ACK_MISSING, &who, format!("{who} never acknowledged the 200"));
+                let verdict =
+                    Verdict::new(codes::ACK_MISSING, &who, format!("{who} never acknowledged the 200"));
                 self.hang_up_both(cx, now, verdict, "AckMissing");
             }
             State::Ending { open, bye_on_ack: Some(side) } => {

@@ -19,7 +19,11 @@ impl Call {
         match timer {
             CallTimer::MediaReady => {
                 if matches!(self.state, State::AwaitingMedia) {
-                    let refusal = Refusal::new(codes::MEDIA_RESOURCES, &self.policy.gateway.fqdn, "media ports did not come in time");
+                    let refusal = Refusal::new(
+                        codes::MEDIA_RESOURCES,
+                        &self.policy.gateway.fqdn,
+                        "media ports did not come in time",
+                    );
                     self.refuse(cx, now, &refusal, OfferResult::Failed);
                 }
             }
@@ -28,7 +32,8 @@ impl Call {
             CallTimer::Progress => self.on_progress_due(cx, now),
             CallTimer::MaxDuration => {
                 let plan = self.plan_name().to_owned();
-                let refusal = Refusal::new(codes::MAX_DURATION, &plan, "the longest call the dial plan allows is over");
+                let refusal =
+                    Refusal::new(codes::MAX_DURATION, &plan, "the longest call the dial plan allows is over");
                 self.terminate(cx, now, &refusal, "MaxCallDuration");
             }
             CallTimer::SessionA => self.on_session_due(cx, now, Side::A),
@@ -72,7 +77,8 @@ impl Call {
                 cx.count("legs_moved_to_another_flow");
             } else if self.is_lost_without(side) {
                 let who = self.leg(side).peer.name.clone();
-                let refusal = Refusal::new(codes::CONNECTION_LOST, &who, format!("the connection to {who} is gone"));
+                let refusal =
+                    Refusal::new(codes::CONNECTION_LOST, &who, format!("the connection to {who} is gone"));
                 self.terminate(cx, now, &refusal, "ConnectionLost");
             }
         }

@@ -16,7 +16,15 @@ use crate::leg::SessionTimer;
 
 impl Call {
     /// A request in the dialog of `side`, from a flow that may speak for it.
-    pub fn on_request(&mut self, cx: &mut Core, now: Instant, side: Side, flow: &FlowEntry, key: ServerKey, request: &Message) {
+    pub fn on_request(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        side: Side,
+        flow: &FlowEntry,
+        key: ServerKey,
+        request: &Message,
+    ) {
         let leg = self.leg_mut(side);
         if leg.flow.is_none() {
             leg.flow = Some(flow.flow);
@@ -66,7 +74,8 @@ impl Call {
             self.arm_session(cx, now, side);
         }
         let contact = self.contact_text(side);
-        let session = self.leg(side).session.filter(|_| SessionTimer::asked(request).is_some()).map(|s| s.answer());
+        let session =
+            self.leg(side).session.filter(|_| SessionTimer::asked(request).is_some()).map(|s| s.answer());
         let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, headers::ALLOW)];
         if let Some(value) = &session {
             lines.push((HeaderId::SessionExpires, value));
@@ -106,7 +115,13 @@ impl Call {
     }
 
     /// The other leg answers a request that was carried to it.
-    pub fn on_relayed_response(&mut self, cx: &mut Core, now: Instant, client: ClientKey, response: &Message) {
+    pub fn on_relayed_response(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        client: ClientKey,
+        response: &Message,
+    ) {
         let Some(status) = response.status().filter(|s| s.is_final()) else { return };
         let Some(pending) = self.take_relayed(client) else { return };
         cx.clients.remove(&client);
@@ -120,7 +135,8 @@ impl Call {
         let reason = response.reason();
         let block = headers::relayed_response_lines(response);
         let content_type = response.value_bytes(HeaderId::ContentType).unwrap_or_default();
-        let body = Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));
+        let body =
+            Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));
         let reason = Some(&reason[..]).filter(|_| code == status.code());
         let answer = Answer { reason, lines: &lines, block: &block, body, ..Answer::of(code) };
         cx.respond(now, pending.server, &pending.request, &answer);

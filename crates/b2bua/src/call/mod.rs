@@ -21,7 +21,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use relay::Side;
 use sip::Message;
-use sip::endpoint::{ClientKey, Flow, OutgoingRequest, ServerKey};
+use sip::endpoint::{ClientKey, OutgoingRequest, ServerKey};
 
 use crate::engine::core::{Answer, Core, DialogId};
 use crate::engine::{CallKey, CallTimer, ConnectKey, MediaCommand, Output, QueryKey};
@@ -70,19 +70,13 @@ pub(crate) enum State {
     /// A server rings (18x).
     Ringing(Box<Attempt>),
     /// Our 2xx is out, its ACK is awaited; `offer` holds what an answer in the ACK belongs to.
-    Answering {
-        side: Side,
-        offer: Option<Box<Exchange>>,
-    },
+    Answering { side: Side, offer: Option<Box<Exchange>> },
     /// Both legs are up.
     Established,
     /// An offer is on its way to the other leg.
     Renegotiating(Box<Renegotiation>),
     /// BYEs are out; `bye_on_ack` waits for an ACK before it gets its own (RFC 3261 §15).
-    Ending {
-        open: usize,
-        bye_on_ack: Option<Side>,
-    },
+    Ending { open: usize, bye_on_ack: Option<Side> },
     /// Nothing is left to do.
     Ended,
 }
@@ -164,7 +158,7 @@ pub(crate) enum Step {
     /// A connection; other addresses of the same server are left.
     Connecting { key: ConnectKey, rest: Vec<std::net::IpAddr> },
     /// An answer.
-    Inviting { client: ClientKey, flow: Flow, request: Box<OutgoingRequest> },
+    Inviting { client: ClientKey, request: Box<OutgoingRequest> },
 }
 
 /// An offer inside the call on its way to the other leg.

@@ -23,7 +23,14 @@ const RETRY_AFTER_SECS_MAX: u32 = 10;
 
 impl Call {
     /// A re-INVITE, or an UPDATE with an offer.
-    pub(super) fn on_reoffer(&mut self, cx: &mut Core, now: Instant, from: Side, key: ServerKey, request: &Message) {
+    pub(super) fn on_reoffer(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        from: Side,
+        key: ServerKey,
+        request: &Message,
+    ) {
         if let Some(busy_with) = self.negotiates_with() {
             return self.answer_glare(cx, now, busy_with == from, key, request);
         }
@@ -74,11 +81,20 @@ impl Call {
         cx.respond_plain(now, key, request, 491, &[]);
     }
 
-    fn relayed_offer(&mut self, cx: &mut Core, from: Side, request: &Message) -> Result<(Bytes, Exchange, Late), Refusal> {
+    fn relayed_offer(
+        &mut self,
+        cx: &mut Core,
+        from: Side,
+        request: &Message,
+    ) -> Result<(Bytes, Exchange, Late), Refusal> {
         let who = self.leg(from).peer.name.clone();
         let offer = session_of(request).map_err(|fault| fault.refusal(&who))?;
         if offer.as_ref().is_some_and(sdp::Session::is_fax_only) {
-            return Err(Refusal::new(codes::FAX_REFUSED, &who, format!("{who} offered fax only; the audio call goes on")));
+            return Err(Refusal::new(
+                codes::FAX_REFUSED,
+                &who,
+                format!("{who} offered fax only; the audio call goes on"),
+            ));
         }
         let said = offer.as_ref().map_or(MediaSecurity::Absent, media_plan::said);
         let decision = self.decide(from, said, Phase::ReOffer)?;
@@ -86,14 +102,22 @@ impl Call {
             return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
         };
         let made = match offer {
-            Some(offer) => media.relay_offer(from, offer, &decision, &mut cx.keys).map(|(b, e)| (b, e, Late::No)),
+            Some(offer) => {
+                media.relay_offer(from, offer, &decision, &mut cx.keys).map(|(b, e)| (b, e, Late::No))
+            }
             None => media.own_offer(!from, &decision, &mut cx.keys).map(|(b, e)| (b, e, Late::Yes)),
         };
         made.map_err(|fault| media_refusal(&fault, &who))
     }
 
     /// The other leg answers the offer.
-    pub fn on_reoffer_response(&mut self, cx: &mut Core, now: Instant, client: ClientKey, response: &Message) {
+    pub fn on_reoffer_response(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        client: ClientKey,
+        response: &Message,
+    ) {
         let Some(status) = response.status().filter(|s| s.is_final()) else { return };
         let open = match self.take_state() {
             State::Renegotiating(open) if open.client == client => open,
@@ -142,7 +166,13 @@ impl Call {
         let who = self.leg(answering).peer.name.clone();
         let answer = match session_of(response) {
             Ok(Some(answer)) => answer,
-            Ok(None) => return Err(Refusal::new(codes::ANSWER_UNUSABLE, &who, format!("{who} answered without a description"))),
+            Ok(None) => {
+                return Err(Refusal::new(
+                    codes::ANSWER_UNUSABLE,
+                    &who,
+                    format!("{who} answered without a description"),
+                ));
+            }
             Err(fault) => return Err(fault.refusal(&who)),
         };
         let decision = self.decide(answering, media_plan::said(&answer), Phase::Answer)?;
@@ -151,7 +181,9 @@ impl Call {
         };
         media.settle_answer(&open.exchange, answer).map_err(|fault| media_refusal(&fault, &who))?;
         let made = match open.late {
-            Late::No => media.answer_offerer(&open.exchange, &decision, &mut cx.keys).map(|body| (body, None)),
+            Late::No => {
+                media.answer_offerer(&open.exchange, &decision, &mut cx.keys).map(|body| (body, None))
+            }
             Late::Yes => media
                 .relay_settled(answering, &decision, &mut cx.keys)
                 .map(|(body, exchange)| (body, Some(Box::new(exchange)))),

@@ -56,10 +56,14 @@ impl Story {
         let gateway = self.ip_gateway.and_then(|index| policy.ip_gateways.get(index));
         let plan = route.and_then(|r| policy.dial_plans.get(r.dial_plan));
         let alias = |of: &str| {
-            let known = policy.mailboxes.iter().find(|m| m.sip.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(of)));
+            let known = policy
+                .mailboxes
+                .iter()
+                .find(|m| m.sip.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(of)));
             known.map(|m| m.alias.clone())
         };
-        let attendant = route.and_then(|r| r.auto_attendant).and_then(|index| policy.auto_attendants.get(index));
+        let attendant =
+            route.and_then(|r| r.auto_attendant).and_then(|index| policy.auto_attendants.get(index));
         let callee = route.and_then(|r| r.mailbox).and_then(|index| policy.mailboxes.get(index));
         CallRecord {
             call_id: self.call_id.clone(),

@@ -41,7 +41,13 @@ impl Engine {
     }
 
     // Answers and records a refusal; gives the story of a call that may begin.
-    fn screened(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, invite: &Message) -> Option<(Story, Route, Decision)> {
+    fn screened(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        entry: &FlowEntry,
+        invite: &Message,
+    ) -> Option<(Story, Route, Decision)> {
         let mut story = story_of(now, entry, invite);
         let calls = self.calls.len();
         match screen(&mut self.core, calls, entry, invite, &mut story) {
@@ -53,7 +59,14 @@ impl Engine {
         }
     }
 
-    fn refuse_call(&mut self, now: Instant, key: ServerKey, invite: &Message, refusal: &Refusal, story: Story) {
+    fn refuse_call(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        invite: &Message,
+        refusal: &Refusal,
+        story: Story,
+    ) {
         let core = &mut self.core;
         let (status, reason, block) = core.refusal_parts(refusal);
         let unsupported = unsupported(invite);
@@ -64,7 +77,8 @@ impl Engine {
             415 => vec![(HeaderId::Accept, headers::ACCEPT)],
             _ => Vec::new(),
         };
-        let answer = Answer { reason: Some(reason.as_bytes()), lines: &lines, block: &block, ..Answer::of(status) };
+        let answer =
+            Answer { reason: Some(reason.as_bytes()), lines: &lines, block: &block, ..Answer::of(status) };
         core.respond(now, key, invite, &answer);
         let outcome = Outcome {
             verdict: refusal.verdict.clone(),
@@ -77,12 +91,20 @@ impl Engine {
         core.event(Event::CallEnded(Box::new(record)));
     }
 
-    fn open_call(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, invite: &Message, screened: (Story, Route, Decision)) {
+    fn open_call(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        entry: &FlowEntry,
+        invite: &Message,
+        screened: (Story, Route, Decision),
+    ) {
         let (mut story, route, decision) = screened;
         let core = &mut self.core;
         let tag = core.endpoint.new_tag();
         let Ok(dialog) = Dialog::uas(invite, tag.clone()) else {
-            let refusal = Refusal::new(codes::MALFORMED, &entry.name, "the INVITE has no usable Contact or tag");
+            let refusal =
+                Refusal::new(codes::MALFORMED, &entry.name, "the INVITE has no usable Contact or tag");
             return self.refuse_call(now, key, invite, &refusal, story);
         };
         let a = Leg {
@@ -213,7 +235,11 @@ fn screen(
     let gateway = match entry.peer {
         Some(Peer::IpGateway(index)) => index,
         Some(Peer::Server(..)) => {
-            return Err(Refusal::new(codes::OUTCALLS_NOT_ALLOWED, who, format!("{who} placed a call through this gateway")));
+            return Err(Refusal::new(
+                codes::OUTCALLS_NOT_ALLOWED,
+                who,
+                format!("{who} placed a call through this gateway"),
+            ));
         }
         None => return Err(Refusal::new(codes::UNKNOWN_GATEWAY, who, "the sender is no UM IP gateway")),
     };
@@ -253,7 +279,12 @@ fn prefix_of(prefix: &str) -> &[u8] {
     prefix.as_bytes().get(..end).unwrap_or_default()
 }
 
-fn first_decision(core: &Core, found: &Route, entry: &FlowEntry, offer: Option<&sdp::Session>) -> Result<Decision, Refusal> {
+fn first_decision(
+    core: &Core,
+    found: &Route,
+    entry: &FlowEntry,
+    offer: Option<&sdp::Session>,
+) -> Result<Decision, Refusal> {
     let said = Said {
         transport: if entry.transport.is_secure() { Signalling::MutualTls } else { Signalling::Plain },
         media: match offer {
@@ -289,6 +320,8 @@ fn check_capacity(core: &mut Core, calls: usize) -> Result<(), Refusal> {
 
 fn unsupported(invite: &Message) -> String {
     let tags = invite.values(HeaderId::Require).flat_map(|list| list.split(|b| *b == b','));
-    let unknown = tags.map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty() && !REQUIRABLE.iter().any(|own| own.eq_ignore_ascii_case(tag)));
+    let unknown = tags
+        .map(<[u8]>::trim_ascii)
+        .filter(|tag| !tag.is_empty() && !REQUIRABLE.iter().any(|own| own.eq_ignore_ascii_case(tag)));
     unknown.map(text).collect::<Vec<_>>().join(", ")
 }

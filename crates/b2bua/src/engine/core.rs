@@ -163,7 +163,13 @@ impl Core {
     }
 
     /// Sends a request of ours and remembers what for.
-    pub fn send(&mut self, now: Instant, flow: &Flow, request: OutgoingRequest, purpose: ClientUse) -> Option<ClientKey> {
+    pub fn send(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        request: OutgoingRequest,
+        purpose: ClientUse,
+    ) -> Option<ClientKey> {
         match self.endpoint.send_request(now, flow, request) {
             Ok(key) => {
                 self.clients.insert(key, purpose);
@@ -177,8 +183,20 @@ impl Core {
     }
 
     /// Answers without anything of our own but the status.
-    pub fn respond_plain(&mut self, now: Instant, key: ServerKey, request: &Message, status: u16, lines: &[(HeaderId, &str)]) {
-        self.respond(now, key, request, &Answer { status, reason: None, tag: None, lines, block: &[], body: None });
+    pub fn respond_plain(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Message,
+        status: u16,
+        lines: &[(HeaderId, &str)],
+    ) {
+        self.respond(
+            now,
+            key,
+            request,
+            &Answer { status, reason: None, tag: None, lines, block: &[], body: None },
+        );
     }
 
     /// Answers a request.
@@ -213,7 +231,14 @@ impl Core {
     }
 
     /// Answers with the mapping of a refusal.
-    pub fn refuse(&mut self, now: Instant, key: ServerKey, request: &Message, refusal: &Refusal, tag: Option<&[u8]>) {
+    pub fn refuse(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Message,
+        refusal: &Refusal,
+        tag: Option<&[u8]>,
+    ) {
         let (status, reason, block) = self.refusal_parts(refusal);
         let answer =
             Answer { status, reason: Some(reason.as_bytes()), tag, lines: &[], block: &block, body: None };
@@ -274,8 +299,7 @@ fn endpoint_config(config: &EngineConfig, policy: &Policy) -> EndpointConfig {
 /// The same FQDN gives the same token in every run, so that a loop over a restart is still seen.
 fn instance_token(fqdn: &str) -> u32 {
     // FNV-1a: any fixed function does; nothing here is secret.
-    fqdn.bytes().map(|b| b.to_ascii_lowercase()).fold(0x811c_9dc5, |hash: u32, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
+    fqdn.bytes()
+        .map(|b| b.to_ascii_lowercase())
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
-

@@ -41,7 +41,8 @@ impl Engine {
         if !message.is_request() || matches!(message.method(), Method::Ack | Method::Benotify) {
             return;
         }
-        let refusal = Refusal::new(codes::UNKNOWN_ADDRESS, "sender", "the sender is no UM IP gateway and no server");
+        let refusal =
+            Refusal::new(codes::UNKNOWN_ADDRESS, "sender", "the sender is no UM IP gateway and no server");
         let (status, reason, block) = self.core.refusal_parts(&refusal);
         let answer = Answer { reason: Some(reason.as_bytes()), block: &block, ..Answer::of(status) };
         if let Some(bytes) = self.core.response_bytes(&message, &answer) {
@@ -53,7 +54,9 @@ impl Engine {
     pub(super) fn dispatch_endpoint(&mut self, now: Instant) {
         while let Some(output) = self.core.endpoint.poll_output() {
             match output {
-                endpoint::Output::Send { flow, bytes } => self.core.outputs.push_back(Output::Send { flow, bytes }),
+                endpoint::Output::Send { flow, bytes } => {
+                    self.core.outputs.push_back(Output::Send { flow, bytes })
+                }
                 endpoint::Output::Event(event) => self.on_event(now, event),
             }
         }
@@ -103,8 +106,20 @@ impl Engine {
         }
     }
 
-    fn on_dialog_request(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, request: &Message, id: &DialogId) {
-        let found = self.core.dialogs.get(id).copied().filter(|(call, side)| self.is_in_dialog(*call, *side, request));
+    fn on_dialog_request(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        entry: &FlowEntry,
+        request: &Message,
+        id: &DialogId,
+    ) {
+        let found = self
+            .core
+            .dialogs
+            .get(id)
+            .copied()
+            .filter(|(call, side)| self.is_in_dialog(*call, *side, request));
         let Some((call, side)) = found else {
             let refusal = Refusal::new(codes::NO_DIALOG, &entry.name, "the request belongs to no call here");
             self.core.count("requests_without_dialog");
@@ -112,7 +127,8 @@ impl Engine {
         };
         if !self.calls.get(call).is_some_and(|call| call.leg(side).peer.owns(entry)) {
             self.core.dropped("requests_of_foreign_peers", entry, request.start_line());
-            let refusal = Refusal::new(codes::FOREIGN_DIALOG, &entry.name, "the sender has no part in this call");
+            let refusal =
+                Refusal::new(codes::FOREIGN_DIALOG, &entry.name, "the sender has no part in this call");
             return self.core.refuse(now, key, request, &refusal, None);
         }
         self.with_call(Some(call), |call, core| call.on_request(core, now, side, entry, key, request));
@@ -185,7 +201,8 @@ impl Engine {
         if matches!(response.status().map(sip::StatusCode::code), Some(408 | 481)) {
             self.with_call(Some(call), |call, core| {
                 let who = call.leg(side).peer.name.clone();
-                let refusal = Refusal::new(codes::SESSION_EXPIRED, &who, format!("{who} no longer knows the call"));
+                let refusal =
+                    Refusal::new(codes::SESSION_EXPIRED, &who, format!("{who} no longer knows the call"));
                 call.terminate(core, now, &refusal, "SessionExpired");
             });
         }
@@ -239,6 +256,13 @@ fn request_behind(response: &Message) -> OutgoingRequest {
         .header(HeaderId::To, crate::headers::without_tag(&value(HeaderId::To)))
         .header(HeaderId::CallId, value(HeaderId::CallId))
         .header(HeaderId::CSeq, value(HeaderId::CSeq));
-    let uri = response.contacts().ok().and_then(|c| c.first().map(|c| c.uri.raw().clone())).unwrap_or_default();
-    OutgoingRequest { method: Method::Invite, uri, headers: block.finish(), content_type: None, body: Bytes::new() }
+    let uri =
+        response.contacts().ok().and_then(|c| c.first().map(|c| c.uri.raw().clone())).unwrap_or_default();
+    OutgoingRequest {
+        method: Method::Invite,
+        uri,
+        headers: block.finish(),
+        content_type: None,
+        body: Bytes::new(),
+    }
 }

@@ -13,8 +13,8 @@ mod timers;
 
 pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
-    ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure, MediaPorts,
-    Origin, Output, PeerIdentity, QueryKey, Reason, ServerStatus, Target,
+    ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure,
+    MediaPorts, Origin, Output, PeerIdentity, QueryKey, Reason, ServerStatus, Target,
 };
 
 use std::collections::BTreeMap;
@@ -23,11 +23,11 @@ use std::time::Instant;
 
 use slotmap::SlotMap;
 
+use self::core::{Announced, Answer, Core, Drain};
 use crate::call::{Call, State};
 use crate::codes;
 use crate::policy::{Policy, UnknownPeer};
 use crate::verdict::Refusal;
-use self::core::{Announced, Answer, Core, Drain};
 
 /// All signalling state of one shard.
 pub struct Engine {
@@ -56,7 +56,9 @@ impl Engine {
                 self.with_call(Some(call), |call, core| call.on_media_ready(core, now, result));
             }
             Input::MediaFact { call, fact, stats } => {
-                self.with_call(Some(call), |call, core| call.on_media_fact(core, now, fact, stats.as_deref()));
+                self.with_call(Some(call), |call, core| {
+                    call.on_media_fact(core, now, fact, stats.as_deref())
+                });
             }
             Input::Policy(policy) => {
                 self.core.flows.identify_again(&policy);
@@ -105,7 +107,11 @@ impl Engine {
     fn server_status(&self) -> Vec<ServerStatus> {
         let entries = self.core.servers.iter();
         entries
-            .map(|(name, state)| ServerStatus { name: name.clone(), calls: state.calls, down_until: state.down_until })
+            .map(|(name, state)| ServerStatus {
+                name: name.clone(),
+                calls: state.calls,
+                down_until: state.down_until,
+            })
             .collect()
     }
 
@@ -169,7 +175,8 @@ impl Engine {
     }
 
     fn hang_up(&mut self, now: Instant, call: CallKey) {
-        let refusal = Refusal::new(codes::HUNG_UP_BY_OPERATOR, &self.core.policy.gateway.fqdn, "ended by the operator");
+        let refusal =
+            Refusal::new(codes::HUNG_UP_BY_OPERATOR, &self.core.policy.gateway.fqdn, "ended by the operator");
         self.with_call(Some(call), |call, core| call.terminate(core, now, &refusal, "Operator"));
     }
 
@@ -193,8 +200,12 @@ impl Engine {
     /// After every input: endpoint drained, ended calls gone, the end of a drain told.
     fn settle(&mut self, now: Instant) {
         self.dispatch_endpoint(now);
-        let ended: Vec<CallKey> =
-            self.calls.iter().filter(|(_, call)| matches!(call.state, State::Ended)).map(|(key, _)| key).collect();
+        let ended: Vec<CallKey> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| matches!(call.state, State::Ended))
+            .map(|(key, _)| key)
+            .collect();
         for key in ended {
             if let Some(mut call) = self.calls.remove(key) {
                 call.forget(&mut self.core);
@@ -216,7 +227,10 @@ impl Engine {
         debug_assert_eq!(self.core.timers.len(), 0, "a timer outlived its call");
         debug_assert!(self.core.dialogs.is_empty(), "a dialog outlived its call");
         debug_assert!(self.core.invites.is_empty(), "an INVITE outlived its call");
-        debug_assert!(self.core.queries.is_empty() && self.core.connects.is_empty(), "a question outlived its call");
+        debug_assert!(
+            self.core.queries.is_empty() && self.core.connects.is_empty(),
+            "a question outlived its call"
+        );
     }
 }
 

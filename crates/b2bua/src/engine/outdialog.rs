@@ -7,10 +7,10 @@ use bytes::Bytes;
 use sip::endpoint::{OutgoingRequest, ServerKey};
 use sip::{HeaderId, Message, Method, Transport};
 
+use super::Engine;
 use super::core::{Answer, ClientUse, Core};
 use super::flows::FlowEntry;
 use super::io::{Output, Target};
-use super::Engine;
 use crate::codes::{self, Code};
 use crate::headers::{self, ACCEPT, ALLOW, Block};
 use crate::policy::{Allowed, IpGateway, Mailbox, Peer, PeerAddress, Policy, ServerRole};
@@ -21,11 +21,18 @@ const FORWARDS_MAX: usize = 1_000;
 
 impl Engine {
     /// A request without a To tag that is no INVITE.
-    pub(super) fn on_outside_request(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, request: &Message) {
+    pub(super) fn on_outside_request(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        entry: &FlowEntry,
+        request: &Message,
+    ) {
         let core = &mut self.core;
         if *request.method() == Method::Options {
             // RFC 3261 §11: for the target itself Max-Forwards 0 is no obstacle.
-            let lines = [(HeaderId::Allow, ALLOW), (HeaderId::Accept, ACCEPT), (HeaderId::Supported, "timer")];
+            let lines =
+                [(HeaderId::Allow, ALLOW), (HeaderId::Accept, ACCEPT), (HeaderId::Supported, "timer")];
             return core.respond_plain(now, key, request, 200, &lines);
         }
         if request.max_forwards() == Some(0) {
@@ -43,7 +50,14 @@ impl Engine {
 }
 
 impl Core {
-    fn refuse_outside(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, request: &Message, code: Code) {
+    fn refuse_outside(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        entry: &FlowEntry,
+        request: &Message,
+        code: Code,
+    ) {
         self.dropped("requests_refused_outside_calls", entry, request.start_line());
         let refusal = Refusal::new(code, &entry.name, code.entry().title);
         let (status, reason, block) = self.refusal_parts(&refusal);
@@ -55,7 +69,8 @@ impl Core {
     /// Message waiting from a Mailbox server goes to the user's pool.
     fn on_notify(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, request: &Message) {
         let event = request.header(HeaderId::Event).unwrap_or_default();
-        let is_mwi = event.split(|b| *b == b';').next().unwrap_or_default().trim_ascii() == b"message-summary";
+        let is_mwi =
+            event.split(|b| *b == b';').next().unwrap_or_default().trim_ascii() == b"message-summary";
         if !is_mwi || !matches!(entry.peer, Some(Peer::Server(ServerRole::Mailbox, _))) {
             return self.refuse_outside(now, key, entry, request, codes::NO_DIALOG);
         }
@@ -133,7 +148,8 @@ fn gateway_for(policy: &Policy, request: &Message) -> Option<usize> {
     let user = String::from_utf8_lossy(to.uri.user_part().unwrap_or_default()).into_owned();
     let address = format!("{user}@{}", to.uri.host_str());
     let is_user = |m: &&Mailbox| {
-        m.sip.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(&address)) || m.extension.as_deref() == Some(&user)
+        m.sip.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(&address))
+            || m.extension.as_deref() == Some(&user)
     };
     let allows = |index: &usize| {
         let gateway = policy.ip_gateways.get(*index);

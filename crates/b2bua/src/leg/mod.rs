@@ -39,7 +39,9 @@ impl LegPeer {
     pub fn owns(&self, flow: &FlowEntry) -> bool {
         match self.is_verified {
             Verified::ByName => flow.verified == Verified::ByName && flow.is_named(&self.name),
-            Verified::ByAddress => flow.remote.ip() == self.address || flow.name.eq_ignore_ascii_case(&self.name),
+            Verified::ByAddress => {
+                flow.remote.ip() == self.address || flow.name.eq_ignore_ascii_case(&self.name)
+            }
         }
     }
 }
