@@ -34,6 +34,11 @@ fn two_hundred_calls_with_media_over_tcp_all_succeed() {
     assert_eq!(records.len(), CALLS);
     for record in &records {
         assert_eq!(record["offer_result"], "Answer", "{record:#}");
+        // 3 s at 20 ms are 150 packets; SIPp's player starts late under load, its echo answers each.
+        for side in ["packets_from_a", "packets_from_b"] {
+            let packets = record["media"][side].as_u64().unwrap_or(0);
+            assert!(packets >= 100, "{side}: {packets} in {record:#}");
+        }
     }
     assert_eq!(umbra.stop(), 0, "{}", umbra.process.output());
 }
