@@ -1,0 +1,139 @@
+//! The command line: words, exit codes, output shapes. Owns what is typed and printed; every command computes
+//! elsewhere. Further commands (`demo`, `lab`, …) come in as [`Extension`]s, so that this module need not know them.
+
+mod check;
+mod exit;
+mod explain;
+mod load;
+mod output;
+mod route;
+mod run;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use exit::Exit;
+pub use output::Format;
+
+/// A command that another module brings along.
+pub trait Extension {
+    /// Its words; the name selects it.
+    fn command(&self) -> clap::Command;
+    /// Runs it.
+    fn run(&self, matches: &ArgMatches) -> Exit;
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  umbra check umbra.toml                            every problem of a configuration, with its fix
+  umbra run -c umbra.toml                           the daemon
+  umbra route explain --to sip:ken@contoso.test -c umbra.toml
+                                                    where a call would go, and why
+  umbra explain UMB-SEC001                          what a code means and how to fix it";
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 fine; 1 a call or check failed; 2 bad usage; 78 bad configuration.
+UMBRA_LOG sets the log filter, NO_COLOR switches colours off, UMBRA__SECTION__KEY overrides a setting.";
+
+/// A SIP B2BUA between Lync or Skype for Business pools and Exchange Unified Messaging.
+#[derive(Debug, Parser)]
+#[command(name = "umbra", version, before_help = EXAMPLES, after_help = EXIT_CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until a signal ends it (TERM drains, INT twice stops, HUP reloads)
+    Run(run::RunArgs),
+    /// Check a configuration: all problems at once, with line, cause and fix
+    #[command(alias = "validate")]
+    Check(check::CheckArgs),
+    /// Explain a UMB code, a SIP status code or an ms-diagnostics number
+    Explain(explain::ExplainArgs),
+    /// Dry-run the routing of one request
+    Route(route::RouteArgs),
+}
+
+/// Parses and runs; the whole of `main`.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, extensions: &[&dyn Extension]) -> ExitCode {
+    let mut command = Cli::command();
+    for extension in extensions {
+        command = command.subcommand(extension.command());
+    }
+    let matches = match command.try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version go to stdout with 0, usage to stderr with 2; a closed pipe is no reason to complain.
+            let _closed = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Fine }.into();
+        }
+    };
+    if let Some((name, inner)) = matches.subcommand()
+        && let Some(extension) = extensions.iter().find(|extension| extension.command().get_name() == name)
+    {
+        return extension.run(inner).into();
+    }
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => dispatch(cli.command).into(),
+        Err(error) => {
+            let _closed = error.print();
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Exit {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Route(arguments) => route::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn validate_is_a_hidden_spelling_of_check() {
+        let cli = Cli::try_parse_from(["umbra", "validate", "x.toml"]).unwrap();
+        assert!(matches!(cli.command, Command::Check(_)));
+        assert!(!Cli::command().render_help().to_string().contains("validate"));
+    }
+
+    #[test]
+    fn help_shows_examples_before_options() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.find("Examples:").unwrap() < help.find("Usage:").unwrap(), "{help}");
+    }
+
+    struct Dance;
+
+    impl Extension for Dance {
+        fn command(&self) -> clap::Command {
+            clap::Command::new("dance")
+        }
+
+        fn run(&self, _: &ArgMatches) -> Exit {
+            Exit::NotPermitted
+        }
+    }
+
+    #[test]
+    fn an_extension_is_found_by_its_name() {
+        let code = main(["umbra", "dance"].map(OsString::from), &[&Dance]);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(77)));
+        let code = main(["umbra", "sing"].map(OsString::from), &[&Dance]);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
+    }
+}

@@ -1,0 +1,81 @@
+//! `umbra run`: the daemon. Reads like a table of contents: configuration, logging, start, announce, wait, drain.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tracing::info;
+
+use super::{Exit, load, output};
+use crate::observe::init_logging;
+use crate::run::{Gateway, Settings, run_until_stopped};
+
+/// The longest call a dial plan allows by default.
+const DRAIN_SECS_DEFAULT: u64 = 30 * 60;
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  umbra run -c umbra.toml
+  umbra run -c umbra.toml --check-config
+  UMBRA__LISTEN__TLS_PORT=6061 umbra run")]
+pub(super) struct RunArgs {
+    /// Configuration; without it ./umbra.toml, then /etc/umbra/umbra.toml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration, start nothing
+    #[arg(long)]
+    check_config: bool,
+    /// Seconds that calls may go on after TERM or the first INT
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECS_DEFAULT)]
+    drain_timeout: u64,
+}
+
+pub(super) fn run(arguments: &RunArgs) -> Exit {
+    let loaded = match load::compiled(arguments.config.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    if arguments.check_config {
+        output::story(&format!("{}: configuration is fine", loaded.path.display()));
+        return Exit::Fine;
+    }
+    init_logging(&load::log_settings(&loaded.compiled));
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(serve(loaded, Duration::from_secs(arguments.drain_timeout))),
+        Err(error) => {
+            output::story(&format!("cannot start: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+async fn serve(loaded: load::Loaded, drain_max: Duration) -> Exit {
+    let gateway = match Gateway::start(Settings::from(&loaded.compiled)).await {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            output::story(&format!("cannot start: {error}"));
+            return Exit::Failed;
+        }
+    };
+    announce(&gateway);
+    let path = loaded.path;
+    match run_until_stopped(gateway, drain_max, || load::again(&path)).await {
+        Ok(_) => Exit::Fine,
+        Err(error) => {
+            output::story(&format!("cannot wait for signals: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// The ready line: one line on stderr, always in this shape, whatever the log format is.
+fn announce(gateway: &Gateway) {
+    let listeners: Vec<String> = gateway
+        .addresses()
+        .iter()
+        .map(|bound| format!("{} {}", bound.transport.as_param(), bound.address))
+        .collect();
+    let admin = gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
+    output::story(&format!("umbra ready: {}{admin}", listeners.join(", ")));
+    info!(event = "started", version = env!("CARGO_PKG_VERSION"), "gateway is taking calls");
+}
