@@ -2,5 +2,8 @@
 //! live here; what a call is lives in `b2bua`.
 
 pub mod media;
+pub mod net;
+pub mod observe;
+pub mod run;
 pub mod tls;
 pub mod trace;
