@@ -179,7 +179,7 @@ impl Dialog {
 
     /// RFC 3261 §12.2.1.1: a first route without `lr` is a strict router and becomes the Request-URI.
     fn draft(&self, method: Method, cseq: u32) -> RequestDraft {
-        let strict = self.route_set.first().and_then(|route| strict_router(route));
+        let strict = self.route_set.first().and_then(strict_router);
         let (uri, routes) = match &strict {
             Some(uri) => (uri.clone(), &self.route_set[1..]),
             None => (self.remote_target.clone(), &self.route_set[..]),
@@ -328,4 +328,157 @@ fn strict_router(route: &Bytes) -> Option<Bytes> {
 
 fn is_sips(uri: &[u8]) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, StatusCode, response_to};
+
+    fn invite(extra: &str) -> Message {
+        parse(&format!(
+            "INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\n{extra}\
+             From: \"A\" <sip:a@h>;tag=at;epid=e1\r\nTo: <sip:b@h>\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\n\
+             Contact: <sip:a@1.2.3.4:5070;transport=tcp?Subject=x>\r\nContent-Length: 0\r\n\r\n"
+        ))
+    }
+
+    fn parse(text: &str) -> Message {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default()).unwrap()
+    }
+
+    fn lines(request: &OutgoingRequest) -> Vec<&str> {
+        std::str::from_utf8(&request.headers).unwrap().lines().collect()
+    }
+
+    fn answer(extra: &str, status: u16, tag: Option<&[u8]>) -> Message {
+        let builder = response_to(&invite(extra), StatusCode::new(status).unwrap(), None, tag);
+        let bytes = builder.header(HeaderId::Contact, "<sip:b@5.6.7.8>").finish(None, b"").unwrap();
+        Message::parse(bytes, &Limits::default()).unwrap()
+    }
+
+    fn sent() -> OutgoingRequest {
+        RequestDraft::new(Method::Invite, Bytes::from_static(b"sip:b@h")).finish().unwrap()
+    }
+
+    const ROUTES: &str = "Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\nRecord-Route: <sip:p3;lr>\r\n";
+
+    #[test]
+    fn the_server_side_keeps_the_route_order_and_mirrors_the_addresses() {
+        let mut dialog = Dialog::uas(&invite(ROUTES), Bytes::from_static(b"bt")).unwrap();
+        let bye = dialog.request(Method::Bye).finish().unwrap();
+        assert_eq!(&bye.uri[..], b"sip:a@1.2.3.4:5070;transport=tcp");
+        assert_eq!(
+            lines(&bye),
+            [
+                "Route: <sip:p1;lr>",
+                "Route: <sip:p2;lr>",
+                "Route: <sip:p3;lr>",
+                "Max-Forwards: 70",
+                "From: <sip:b@h>;tag=bt",
+                "To: \"A\" <sip:a@h>;tag=at;epid=e1",
+                "Call-ID: c",
+                "CSeq: 1 BYE",
+            ]
+        );
+        assert!(dialog.matches(b"c", b"bt", b"at"));
+        for (call_id, local, remote) in [("x", "bt", "at"), ("c", "at", "bt"), ("c", "bt", "")] {
+            assert!(!dialog.matches(call_id.as_bytes(), local.as_bytes(), remote.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn the_client_side_reverses_the_routes_and_counts_on_from_the_invite() {
+        let mut dialog = Dialog::uac(&sent(), &answer(ROUTES, 200, Some(b"bt"))).unwrap();
+        assert_eq!(dialog.state, DialogState::Confirmed);
+        let routes: Vec<_> = dialog.route_set.iter().map(|route| route.to_vec()).collect();
+        assert_eq!(routes, [b"<sip:p3;lr>", b"<sip:p2;lr>", b"<sip:p1;lr>"]);
+        let ack = dialog.ack(7).finish().unwrap();
+        assert_eq!(
+            lines(&ack)[3..],
+            [
+                "Max-Forwards: 70",
+                "From: \"A\" <sip:a@h>;tag=at;epid=e1",
+                "To: <sip:b@h>;tag=bt",
+                "Call-ID: c",
+                "CSeq: 7 ACK"
+            ]
+        );
+        assert_eq!((&ack.uri[..], &ack.method), (&b"sip:b@5.6.7.8"[..], &Method::Ack));
+        assert!(lines(&dialog.request(Method::Info).finish().unwrap()).contains(&"CSeq: 8 INFO"));
+        assert!(lines(&dialog.request(Method::Bye).finish().unwrap()).contains(&"CSeq: 9 BYE"));
+    }
+
+    #[test]
+    fn a_strict_router_becomes_the_request_uri_and_the_target_goes_last() {
+        let routes = "Record-Route: <sip:old>\r\nRecord-Route: <sip:p2;lr>\r\n";
+        let mut dialog = Dialog::uas(&invite(routes), Bytes::from_static(b"bt")).unwrap();
+        let bye = dialog.request(Method::Bye).finish().unwrap();
+        assert_eq!(&bye.uri[..], b"sip:old");
+        let expected = ["Route: <sip:p2;lr>", "Route: <sip:a@1.2.3.4:5070;transport=tcp>"];
+        assert_eq!(lines(&bye)[..2], expected);
+    }
+
+    #[test]
+    fn an_early_dialog_is_confirmed_with_the_routes_of_the_2xx() {
+        let mut dialog = Dialog::uac(&sent(), &answer(ROUTES, 180, Some(b"bt"))).unwrap();
+        assert_eq!(dialog.state, DialogState::Early);
+        dialog.confirm_with(&answer("Record-Route: <sip:q;lr>\r\n", 200, Some(b"bt"))).unwrap();
+        assert_eq!(
+            (dialog.state, dialog.route_set),
+            (DialogState::Confirmed, vec![Bytes::from("<sip:q;lr>")])
+        );
+    }
+
+    #[test]
+    fn sequence_numbers_of_the_peer_may_not_fall() {
+        let mut dialog = Dialog::uas(&invite(""), Bytes::from_static(b"bt")).unwrap();
+        let mut take = |cseq: u32, method: &str| {
+            let text = String::from_utf8(invite("").bytes().to_vec()).unwrap();
+            let text = text.replace("7 INVITE", &format!("{cseq} {method}")).replacen("INVITE", method, 1);
+            dialog.accept_request(&parse(&text))
+        };
+        assert_eq!(take(9, "INFO"), Ok(()));
+        assert_eq!(take(8, "INFO"), Err(CSeqError { last: 9, got: 8 }));
+        assert_eq!(take(7, "ACK"), Ok(()));
+        assert_eq!(take(u32::MAX >> 1, "BYE"), Ok(()));
+    }
+
+    #[test]
+    fn a_target_is_refreshed_only_by_a_usable_contact() {
+        let mut dialog = Dialog::uac(&sent(), &answer("", 200, Some(b"bt"))).unwrap();
+        dialog.refresh_target(&invite(""));
+        assert_eq!(&dialog.remote_target[..], b"sip:a@1.2.3.4:5070;transport=tcp");
+        let text = String::from_utf8(invite("").bytes().to_vec()).unwrap();
+        dialog.refresh_target(&parse(&text.replace("Contact:", "X-Contact:")));
+        assert_eq!(&dialog.remote_target[..], b"sip:a@1.2.3.4:5070;transport=tcp");
+    }
+
+    #[test]
+    fn what_makes_no_dialog_is_said() {
+        assert_eq!(Dialog::uac(&sent(), &answer("", 180, None)).unwrap_err(), DialogError::TagMissing);
+        assert!(Dialog::uac(&sent(), &answer("", 200, None)).is_ok());
+        let text = String::from_utf8(invite("").bytes().to_vec()).unwrap();
+        let headless = parse(&text.replace("Contact:", "X-Contact:"));
+        let tag = || Bytes::from_static(b"bt");
+        assert_eq!(Dialog::uas(&headless, tag()).unwrap_err(), DialogError::ContactMissing);
+        let long = format!("Record-Route: {}\r\n", vec!["<sip:p;lr>"; ROUTE_SET_MAX + 1].join(","));
+        assert_eq!(Dialog::uas(&invite(&long), tag()).unwrap_err(), DialogError::RouteSetTooLong);
+    }
+
+    #[test]
+    fn a_draft_never_ends_a_header_line_early() {
+        let draft = || RequestDraft::new(Method::Info, Bytes::from_static(b"sip:a"));
+        for bad in [&b"a\r\nB: c"[..], b"a\n", b"\r", b"a\0", b"a\r\n"] {
+            assert_eq!(draft().header(HeaderId::Subject, bad).finish(), Err(BuildError::ForbiddenByte));
+            assert!(draft().body(bad, Bytes::new()).finish().is_err());
+        }
+        assert!(draft().raw_header(b"A B", b"c").finish().is_err());
+        assert!(draft().block(b"A: b").finish().is_err());
+        assert!(draft().block(b"A: b\r\n\r\n").finish().is_err());
+        assert_eq!(
+            lines(&draft().block(b"A: b\r\n").raw_header(b"C", b"d\r\n e").finish().unwrap()).len(),
+            3
+        );
+    }
 }

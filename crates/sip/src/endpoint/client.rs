@@ -4,8 +4,8 @@ use super::ids::key_of_branch;
 use super::table::Owner;
 use super::{ClientFailure, ClientKey, Endpoint, Event, Flow, Lanes, OutgoingRequest, SendError, identity};
 use crate::transaction::{
-    Action, Actions, Client, ClientEvent, ClientState, InviteClient, InviteClientEvent, InviteClientState,
-    TimerReason,
+    Action, Actions, Client, ClientEvent, ClientState, Context, InviteClient, InviteClientEvent,
+    InviteClientState, TimerReason,
 };
 use crate::{FlowKey, HeaderId, Message, Method};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -116,8 +116,7 @@ impl Endpoint {
     }
 
     /// Sends the ACK to a 2xx: no transaction, but remembered and repeated for each repeated 2xx.
-    pub fn send_ack(&mut self, now: Instant, flow: &Flow, ack: OutgoingRequest) {
-        let _ = now;
+    pub fn send_ack(&mut self, _now: Instant, flow: &Flow, ack: OutgoingRequest) {
         let branch = self.ids.branch(&self.config.branch_prefix, ClientKey(u32::MAX, u32::MAX));
         let Ok(bytes) = self.print(flow, &branch, &ack) else { return };
         if let Ok(message) = Message::parse(bytes.clone(), &self.config.limits) {
@@ -201,8 +200,7 @@ impl Endpoint {
 
     fn step_client(&mut self, now: Instant, key: ClientKey, cause: Cause<'_>) {
         let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
-        let context =
-            crate::transaction::Context { timers: self.config.timers, transport: entry.flow.transport };
+        let context = Context { timers: self.config.timers, transport: entry.flow.transport };
         let (actions, is_over, wants_cancel) = match &mut entry.machine {
             Machine::Invite(machine, invite) => {
                 let (next, actions) = machine.step(invite_event(cause), &context);

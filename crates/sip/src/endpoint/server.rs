@@ -14,6 +14,9 @@ use std::time::Instant;
 /// Offset of the three digits in `SIP/2.0 200 OK`.
 const STATUS_AT: usize = 8;
 
+/// Which part of a branch key is the host: names compare without case.
+const HOST_PART: usize = 2;
+
 /// One server transaction.
 pub(super) struct ServerEntry {
     machine: Machine,
@@ -382,16 +385,19 @@ fn branch_key(message: &Message, via: &Via, method: &Method) -> Box<[u8]> {
     let port = via.port().unwrap_or_default().to_be_bytes();
     let sequence = message.cseq().number.to_be_bytes();
     let uri = message.request_uri();
-    let host = via.host().to_ascii_lowercase();
     let branch = via.branch().unwrap_or_default();
     let tag = message.from_tag().unwrap_or_default();
     let parts: &[&[u8]] = if via.has_cookie() {
-        &[b"3", branch, &host, &port, method]
+        &[b"3", branch, via.host(), &port, method]
     } else {
-        &[b"2", branch, &host, &port, method, &uri, tag, message.call_id(), &sequence]
+        &[b"2", branch, via.host(), &port, method, &uri, tag, message.call_id(), &sequence]
     };
-    for part in parts {
+    for (at, part) in parts.iter().enumerate() {
+        let start = key.len();
         key.extend_from_slice(part);
+        if at == HOST_PART {
+            key[start..].make_ascii_lowercase();
+        }
         key.push(b'\n');
     }
     key.into_boxed_slice()

@@ -3,7 +3,7 @@
 //! ```text
 //!  Calling ──1xx──▶ Proceeding ──2xx──▶ Accepted ──M──▶ Terminated
 //!     │ A: again        │ 300–699: ACK     │ 2xx: deliver
-//!     │ B: time-out     ▼                  
+//!     │ B: time-out     ▼
 //!     └──300–699──▶ Completed ──D──▶ Terminated
 //! ```
 
