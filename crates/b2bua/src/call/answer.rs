@@ -126,7 +126,7 @@ impl Call {
         let status = match (&early, response.status().map_or(180, |s| s.code())) {
             (Some(_), _) => 183,
             (None, 183) => 183,
-            (None, status @ (180 | 181 | 182)) => status,
+            (None, status @ 180..=182) => status,
             (None, _) => 180,
         };
         let contact = self.contact_text(Side::A);

@@ -86,10 +86,8 @@ impl Call {
 
     // While a server is tried, its transaction tells of the loss and the next one is tried.
     fn is_lost_without(&self, side: Side) -> bool {
-        match (&self.state, side) {
-            (State::Ending { .. } | State::Ended, _) => false,
-            (State::AwaitingMedia | State::Dialing(_) | State::Ringing(_), Side::B) => false,
-            _ => true,
-        }
+        let ended = matches!(self.state, State::Ending { .. } | State::Ended);
+        let being_tried = matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_));
+        !(ended || (side == Side::B && being_tried))
     }
 }

@@ -287,7 +287,7 @@ fn endpoint_config(config: &EngineConfig, policy: &Policy) -> EndpointConfig {
     };
     EndpointConfig {
         timers: config.timers,
-        limits: config.limits.clone(),
+        limits: config.limits,
         via_host: Bytes::from(via_host),
         branch_prefix: Bytes::new(),
         transactions_max: TRANSACTIONS_MAX,

@@ -11,6 +11,9 @@ pub(crate) mod keys;
 mod outdialog;
 mod timers;
 
+#[cfg(test)]
+mod tests;
+
 pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
     ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure,

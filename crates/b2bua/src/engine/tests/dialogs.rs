@@ -1,0 +1,229 @@
+//! What happens inside an answered call.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sip::{HeaderId, Method};
+
+use super::policy::{self, PBX, POOL};
+use super::world::{Place, World, caller, offer};
+use super::{DEPOSIT, DIVERSION, redirecting};
+use crate::codes;
+use crate::engine::{FlowLoss, Input, Origin, PeerIdentity};
+
+fn worker() -> Place {
+    ("mbx01.contoso.com".into(), 5066)
+}
+
+fn answered() -> World {
+    let mut world = World::new(policy::secured());
+    redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    assert_eq!(world.caller().last_status(), 200);
+    world
+}
+
+#[test]
+fn a_re_invite_of_either_side_moves_the_media_and_keeps_our_keys() {
+    let mut world = answered();
+    let before = world.plans.last().cloned().unwrap();
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.6", 3456, Some(9))));
+    assert_eq!(world.caller().last_status(), 200);
+    let after = world.plans.last().cloned().unwrap();
+    assert_eq!(after.a.remote_rtp.to_string(), "10.0.0.6:3456");
+    assert_eq!(after.a.protection, before.a.protection, "the same keys go on");
+    let offered = Bytes::from(offer("10.0.2.9", 4444, Some(0x5b)));
+    world.in_dialog(&worker(), Method::Invite, "", Some(offered));
+    assert_eq!(world.party("mbx01.contoso.com", 5066).last_status(), 200);
+    assert_eq!(world.plans.last().unwrap().b.remote_rtp.to_string(), "10.0.2.9:4444");
+    world.in_dialog(&worker(), Method::Bye, "", None);
+    world.assert_clean();
+    assert_eq!(world.records.len(), 1);
+}
+
+#[test]
+fn a_re_invite_without_an_offer_is_answered_with_one() {
+    let mut world = answered();
+    world.caller().holds_ack = true;
+    world.in_dialog(&caller(), Method::Invite, "", None);
+    let answer = world.caller().responses.last().unwrap().clone();
+    let offered = sdp::Session::parse(&answer.body()).unwrap();
+    assert_eq!(offered.audio().unwrap().security(), sdp::MediaSecurity::Required);
+    let mut spec = sdp::OfferSpec::new("10.0.0.8".parse().unwrap(), 3900);
+    spec.profile = sdp::Profile::RtpSavp;
+    spec.formats.retain(|f| f.is("PCMU"));
+    let line = offered.audio().unwrap().crypto[0].clone();
+    spec.crypto = vec![super::world::line(line.tag, line.suite, 0x33)];
+    let body = sdp::write_answer(&offered, &spec).unwrap();
+    let now = world.now;
+    let party = world.caller();
+    let ack = party
+        .dialog
+        .as_ref()
+        .unwrap()
+        .ack(answer.cseq().number)
+        .body("application/sdp", body)
+        .finish()
+        .unwrap();
+    let flow = party.flow.unwrap();
+    party.endpoint.send_ack(now, &flow, ack);
+    world.pump();
+    assert_eq!(world.plans.last().unwrap().a.remote_rtp.to_string(), "10.0.0.8:3900");
+    world.in_dialog(&worker(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn a_downgrade_or_a_fax_inside_the_call_is_refused_and_the_call_stays() {
+    let mut world = answered();
+    let plans = world.plans.len();
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.6", 3456, None)));
+    assert_eq!(world.caller().last_status(), 488);
+    let fax = Bytes::from_static(
+        b"v=0\r\no=- 1 1 IN IP4 10.0.2.1\r\ns=-\r\nc=IN IP4 10.0.2.1\r\nt=0 0\r\nm=image 4000 udptl t38\r\n",
+    );
+    world.in_dialog(&worker(), Method::Invite, "", Some(fax));
+    assert_eq!(world.party("mbx01.contoso.com", 5066).last_status(), 488);
+    assert_eq!(world.plans.len(), plans);
+    assert_eq!(world.engine.status().by_state, [("established", 1)]);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn other_requests_and_their_answers_cross_in_both_directions() {
+    let mut world = answered();
+    for method in
+        [Method::Info, Method::Notify, Method::Options, Method::Message, Method::Other("FOO".into())]
+    {
+        world.in_dialog(&caller(), method.clone(), "", None);
+        assert_eq!(world.caller().last_status(), 200, "{method:?}");
+        assert_eq!(world.party("mbx01.contoso.com", 5066).requests.last().unwrap().method(), &method);
+    }
+    world.in_dialog(
+        &worker(),
+        Method::Refer,
+        "Refer-To: <sip:bob@contoso.com>\r\nReferred-By: <sip:um@x>\r\n",
+        None,
+    );
+    let refer = world.caller().requests.last().unwrap().clone();
+    assert_eq!(refer.header(HeaderId::ReferTo), Some(&b"<sip:bob@contoso.com>"[..]));
+    assert_eq!(refer.header(HeaderId::ReferredBy), Some(&b"<sip:um@x>"[..]));
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn a_session_refresh_is_answered_with_the_timer() {
+    let mut world = World::new(policy::secured());
+    redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(POOL));
+    let lines = format!("{DIVERSION}Supported: timer\r\nSession-Expires: 1800\r\n");
+    world.invite(DEPOSIT, &lines, Some(offer("10.0.0.5", 3000, Some(9))));
+    let header = |world: &mut World| {
+        world.caller().responses.last().unwrap().header(HeaderId::SessionExpires).map(<[u8]>::to_vec)
+    };
+    assert_eq!(header(&mut world).as_deref(), Some(&b"1800;refresher=uac"[..]));
+    world.in_dialog(
+        &caller(),
+        Method::Update,
+        "Session-Expires: 600;refresher=uac\r\nSupported: timer\r\n",
+        None,
+    );
+    assert_eq!(header(&mut world).as_deref(), Some(&b"600;refresher=uac"[..]));
+    assert_eq!(world.party("mbx01.contoso.com", 5066).methods(), ["INVITE"]);
+    world.advance(Duration::from_secs(590));
+    assert_eq!(world.records[0].verdict.code, codes::SESSION_EXPIRED);
+    world.assert_clean();
+}
+
+#[test]
+fn an_invite_without_an_offer_gets_ours_and_its_answer_comes_in_the_ack() {
+    let mut world = World::new(policy::unsecured());
+    redirecting(&mut world, "tcp");
+    world.connect_caller(PBX, None);
+    world.caller().holds_ack = true;
+    world.invite("sip:88895@10.0.0.1;user=phone", "", None);
+    let answer = world.caller().responses.last().unwrap().clone();
+    assert_eq!(world.caller().last_status(), 200);
+    assert!(world.plans.is_empty());
+    let offered = sdp::Session::parse(&answer.body()).unwrap();
+    let mut spec = sdp::OfferSpec::new(PBX.parse().unwrap(), 3100);
+    spec.formats.retain(|f| f.is("PCMU"));
+    let body = sdp::write_answer(&offered, &spec).unwrap();
+    let now = world.now;
+    let party = world.caller();
+    let ack = party.dialog.as_ref().unwrap().ack(1).body("application/sdp", body).finish().unwrap();
+    let flow = party.flow.unwrap();
+    party.endpoint.send_ack(now, &flow, ack);
+    world.pump();
+    assert_eq!(world.plans[0].a.remote_rtp.to_string(), format!("{PBX}:3100"));
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn without_an_ack_both_legs_are_hung_up() {
+    let mut world = World::new(policy::secured());
+    redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.caller().holds_ack = true;
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    world.advance(Duration::from_secs(40));
+    assert_eq!(world.records[0].verdict.code, codes::ACK_MISSING);
+    assert_eq!(world.caller().methods(), ["BYE"]);
+    world.assert_clean();
+}
+
+#[test]
+fn a_foreign_peer_cannot_touch_the_call() {
+    let mut world = answered();
+    world.script("other", 1, super::world::Script::Silent);
+    let peer = PeerIdentity::Verified { names: vec!["mbx02.contoso.com".into()] };
+    world.flow_up(
+        ("other".into(), 1),
+        sip::Transport::Tls,
+        "10.0.2.2:1".parse().unwrap(),
+        peer,
+        Origin::Inbound,
+    );
+    let dialog = world.caller().dialog.clone();
+    world.party("other", 1).dialog = dialog;
+    world.in_dialog(&("other".into(), 1), Method::Bye, "", None);
+    assert_eq!(world.party("other", 1).last_status(), 481);
+    assert_eq!(world.engine.status().by_state, [("established", 1)]);
+}
+
+#[test]
+fn a_lost_flow_ends_the_call_unless_the_same_peer_has_another() {
+    let mut world = answered();
+    let old = world.caller().flow.unwrap().key;
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.feed(Input::FlowDown { flow: old, why: FlowLoss::ClosedByPeer });
+    world.in_dialog(&worker(), Method::Info, "", None);
+    assert_eq!(world.caller().methods(), ["INFO"]);
+    let flow = world.caller().flow.unwrap().key;
+    world.feed(Input::FlowDown { flow, why: FlowLoss::Error });
+    assert_eq!(world.party("mbx01.contoso.com", 5066).methods().last().map(String::as_str), Some("BYE"));
+    world.assert_clean();
+    assert_eq!(world.records[0].verdict.code, codes::CONNECTION_LOST);
+}
+
+#[test]
+fn a_call_without_media_is_ended_with_its_reason() {
+    let mut world = answered();
+    let call = world.engine.status().call_list[0].call;
+    let fact = relay::Fact::NoMedia { lasted: Duration::from_secs(30) };
+    world.feed(Input::MediaFact { call, fact, stats: None });
+    world.assert_clean();
+    assert_eq!(world.records[0].verdict.code, codes::MEDIA_INACTIVE);
+}
+
+#[test]
+fn the_longest_call_of_the_plan_is_the_longest_call() {
+    let mut world = answered();
+    world.advance(Duration::from_secs(1801));
+    assert_eq!(world.records[0].verdict.code, codes::MAX_DURATION);
+    world.assert_clean();
+}

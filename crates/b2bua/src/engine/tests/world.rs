@@ -1,0 +1,497 @@
+//! A world for one engine: a caller, UM servers that follow a script, flows that are memory, a clock
+//! that is a number. Both ends speak through endpoints of their own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sdp::{CryptoLine, KeySalt, OfferSpec, Profile, Session, Suite};
+use sip::endpoint::{self, ClientKey, Endpoint, EndpointConfig, Flow, OutgoingRequest, ServerKey};
+use sip::{Dialog, FlowKey, HeaderId, Message, Method, StatusCode, Transport};
+
+use crate::engine::*;
+use crate::policy::Policy;
+use crate::record::CallRecord;
+
+/// What a UM server does with an INVITE.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Script {
+    Redirect(String),
+    Answer,
+    AnswerBroken,
+    RingOnly,
+    Refuse(u16, &'static str),
+    Silent,
+    NoListener,
+}
+
+/// One far end: the caller, or one port of a UM server.
+pub struct Party {
+    pub endpoint: Endpoint,
+    pub script: Script,
+    pub flow: Option<Flow>,
+    pub invite: Option<OutgoingRequest>,
+    pub dialog: Option<Dialog>,
+    pub requests: Vec<Message>,
+    pub responses: Vec<Message>,
+    pub acks: Vec<Message>,
+    pub pending: Option<(ServerKey, Message)>,
+    /// Do not acknowledge a 2xx by itself.
+    pub holds_ack: bool,
+    pub security: Option<Suite>,
+    pub answers_reoffer: u16,
+}
+
+impl Party {
+    fn new(seed: u64, script: Script) -> Self {
+        Self {
+            endpoint: Endpoint::new(
+                EndpointConfig { via_host: "far.example".into(), ..EndpointConfig::default() },
+                seed,
+            ),
+            script,
+            flow: None,
+            invite: None,
+            dialog: None,
+            requests: Vec::new(),
+            responses: Vec::new(),
+            acks: Vec::new(),
+            pending: None,
+            holds_ack: false,
+            security: None,
+            answers_reoffer: 200,
+        }
+    }
+
+    pub fn last_status(&self) -> u16 {
+        self.responses.last().and_then(|r| r.status()).map_or(0, |s| s.code())
+    }
+
+    pub fn statuses(&self) -> Vec<u16> {
+        self.responses.iter().filter_map(|r| r.status()).map(|s| s.code()).filter(|s| *s != 100).collect()
+    }
+
+    pub fn methods(&self) -> Vec<String> {
+        self.requests.iter().map(|r| r.method().as_str_lossy().to_owned()).collect()
+    }
+}
+
+pub type Place = (String, u16);
+
+pub struct World {
+    pub engine: Engine,
+    pub now: Instant,
+    pub parties: BTreeMap<Place, Party>,
+    pub flows: BTreeMap<FlowKey, Place>,
+    pub closed: Vec<FlowKey>,
+    pub records: Vec<CallRecord>,
+    pub plans: Vec<relay::Plan>,
+    pub allocated: usize,
+    pub released: usize,
+    pub connects: Vec<Target>,
+    pub events: Vec<String>,
+    next_flow: u64,
+    seed: u64,
+}
+
+pub fn caller() -> Place {
+    ("caller".to_owned(), 0)
+}
+
+#[allow(clippy::disallowed_methods)]
+fn start() -> Instant {
+    Instant::now()
+}
+
+impl World {
+    pub fn new(policy: Arc<Policy>) -> Self {
+        let now = start();
+        let mut world = Self {
+            engine: Engine::new(EngineConfig::new(7, [3; 32], now), policy),
+            now,
+            parties: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            closed: Vec::new(),
+            records: Vec::new(),
+            plans: Vec::new(),
+            allocated: 0,
+            released: 0,
+            connects: Vec::new(),
+            events: Vec::new(),
+            next_flow: 0,
+            seed: 100,
+        };
+        world.script(&caller().0, 0, Script::Silent);
+        world
+    }
+
+    pub fn script(&mut self, name: &str, port: u16, script: Script) {
+        self.seed += 1;
+        self.parties.insert((name.to_owned(), port), Party::new(self.seed, script));
+    }
+
+    pub fn party(&mut self, name: &str, port: u16) -> &mut Party {
+        self.parties.get_mut(&(name.to_owned(), port)).unwrap()
+    }
+
+    pub fn caller(&mut self) -> &mut Party {
+        self.parties.get_mut(&caller()).unwrap()
+    }
+
+    /// A caller connects; `name` is the certificate's, `None` is plain TCP from that address.
+    pub fn connect_caller(&mut self, address: &str, name: Option<&str>) -> FlowKey {
+        let transport = if name.is_some() { Transport::Tls } else { Transport::Tcp };
+        let remote = SocketAddr::new(address.parse().unwrap(), 40000);
+        let peer = match name {
+            Some(name) => PeerIdentity::Verified { names: vec![name.to_owned()] },
+            None => PeerIdentity::Address,
+        };
+        self.flow_up(caller(), transport, remote, peer, Origin::Inbound)
+    }
+
+    pub fn flow_up(
+        &mut self,
+        place: Place,
+        transport: Transport,
+        remote: SocketAddr,
+        peer: PeerIdentity,
+        origin: Origin,
+    ) -> FlowKey {
+        self.next_flow += 1;
+        let key = FlowKey(self.next_flow);
+        let local = SocketAddr::new(IpAddr::from([10, 0, 0, 1]), 5061);
+        if let Some(party) = self.parties.get_mut(&place) {
+            party.flow = Some(Flow { key, transport, remote: local, via_port: remote.port() });
+        }
+        self.flows.insert(key, place);
+        self.feed(Input::FlowUp(FlowUp { key, transport, local, remote, peer, origin }));
+        key
+    }
+
+    pub fn feed(&mut self, input: Input) {
+        self.engine.handle(self.now, input);
+        self.pump();
+    }
+
+    /// Runs until nobody has anything to say at this instant.
+    pub fn pump(&mut self) {
+        for _ in 0..10_000 {
+            let mut idle = true;
+            while let Some(output) = self.engine.poll_output() {
+                idle = false;
+                self.on_output(output);
+            }
+            let places: Vec<Place> = self.parties.keys().cloned().collect();
+            for place in places {
+                idle &= self.pump_party(&place);
+            }
+            if idle {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Lets time pass, waking everybody at their deadlines.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        loop {
+            let engine = self.engine.poll_deadline().map(|(at, _)| at);
+            let parties = self.parties.values().filter_map(|p| p.endpoint.poll_deadline()).map(|(at, _)| at);
+            let next = parties.chain(engine).min().filter(|at| *at <= end);
+            let Some(at) = next else { break };
+            self.now = self.now.max(at);
+            for party in self.parties.values_mut() {
+                party.endpoint.handle_timeout(self.now);
+            }
+            self.feed(Input::Timeout);
+        }
+        self.now = end;
+    }
+
+    fn on_output(&mut self, output: Output) {
+        match output {
+            Output::Send { flow, bytes } => {
+                let Some(place) = self.flows.get(&flow).cloned() else { return };
+                let now = self.now;
+                if let Some(party) = self.parties.get_mut(&place)
+                    && let Some(own) = party.flow.filter(|own| own.key == flow)
+                {
+                    party.endpoint.handle_bytes(now, &own, bytes);
+                }
+            }
+            Output::Close { flow } => {
+                self.flows.remove(&flow);
+                self.closed.push(flow);
+            }
+            Output::Connect { connect, target } => self.on_connect(connect, target),
+            Output::Resolve { query, .. } => {
+                let result = Ok(vec![IpAddr::from([10, 9, 9, 9])]);
+                self.engine.handle(self.now, Input::Resolved { query, result });
+            }
+            Output::Media(MediaCommand::Allocate { call }) => {
+                self.allocated += 1;
+                let ports = MediaPorts { a_rtp: 20000, a_rtcp: 20001, b_rtp: 20002, b_rtcp: 20003 };
+                self.engine.handle(self.now, Input::MediaReady { call, result: Ok(ports) });
+            }
+            Output::Media(MediaCommand::Apply { plan, .. }) => self.plans.push(*plan),
+            Output::Media(MediaCommand::Release { .. }) => self.released += 1,
+            Output::Event(Event::CallEnded(record)) => self.records.push(*record),
+            Output::Event(event) => self.events.push(event_name(&event)),
+        }
+    }
+
+    fn on_connect(&mut self, connect: ConnectKey, target: Target) {
+        let place = (target.name.clone(), target.port);
+        self.connects.push(target.clone());
+        let listens = self.parties.get(&place).is_some_and(|p| p.script != Script::NoListener);
+        if !listens {
+            let why = ConnectFailure { kind: ConnectFailureKind::Refused, detail: "refused".into() };
+            return self.engine.handle(self.now, Input::ConnectFailed { connect, why });
+        }
+        let remote = SocketAddr::new(target.address, target.port);
+        let peer = match target.transport {
+            Transport::Tls => PeerIdentity::Verified { names: vec![target.name] },
+            _ => PeerIdentity::Address,
+        };
+        self.next_flow += 1;
+        let key = FlowKey(self.next_flow);
+        let local = SocketAddr::new(IpAddr::from([10, 0, 0, 1]), 33000);
+        if let Some(party) = self.parties.get_mut(&place) {
+            party.flow =
+                Some(Flow { key, transport: target.transport, remote: local, via_port: target.port });
+        }
+        self.flows.insert(key, place);
+        let up = FlowUp {
+            key,
+            transport: target.transport,
+            local,
+            remote,
+            peer,
+            origin: Origin::Outbound(connect),
+        };
+        self.engine.handle(self.now, Input::FlowUp(up));
+    }
+
+    fn pump_party(&mut self, place: &Place) -> bool {
+        let mut idle = true;
+        let mut to_engine = VecDeque::new();
+        let now = self.now;
+        if let Some(party) = self.parties.get_mut(place) {
+            while let Some(output) = party.endpoint.poll_output() {
+                idle = false;
+                match output {
+                    endpoint::Output::Send { flow, bytes } => to_engine.push_back((flow, bytes)),
+                    endpoint::Output::Event(event) => party.on_event(now, event, &place.0),
+                }
+            }
+        }
+        for (flow, bytes) in to_engine {
+            if self.flows.contains_key(&flow) {
+                self.engine.handle(now, Input::Message { flow, bytes });
+            }
+        }
+        idle
+    }
+
+    /// The caller's INVITE; extra lines end with CRLF.
+    pub fn invite(&mut self, uri: &str, lines: &str, body: Option<Bytes>) -> ClientKey {
+        let headers = format!(
+            "Max-Forwards: 70\r\nFrom: \"Dana Birkby\"<sip:dana@contoso.com>;tag=8612eea1ea;epid=c21eec507a\r\n\
+             To: <sip:ken@contoso.com>\r\nCall-ID: a-leg-1\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:dana@10.0.0.5:5061>\r\n{lines}"
+        );
+        let request = OutgoingRequest {
+            method: Method::Invite,
+            uri: Bytes::from(uri.to_owned()),
+            headers: Bytes::from(headers),
+            content_type: body.is_some().then(|| Bytes::from_static(b"application/sdp")),
+            body: body.unwrap_or_default(),
+        };
+        self.send_as(&caller(), request)
+    }
+
+    pub fn send_as(&mut self, place: &Place, request: OutgoingRequest) -> ClientKey {
+        let now = self.now;
+        let party = self.parties.get_mut(place).unwrap();
+        let flow = party.flow.unwrap();
+        if request.method == Method::Invite {
+            party.invite = Some(request.clone());
+        }
+        let key = party.endpoint.send_request(now, &flow, request).unwrap();
+        self.pump();
+        key
+    }
+
+    /// A request in the party's dialog.
+    pub fn in_dialog(
+        &mut self,
+        place: &Place,
+        method: Method,
+        lines: &str,
+        body: Option<Bytes>,
+    ) -> ClientKey {
+        let party = self.parties.get_mut(place).unwrap();
+        let mut draft = party.dialog.as_mut().unwrap().request(method).block(lines.as_bytes());
+        draft = draft.header(HeaderId::Contact, "<sip:far@10.0.0.77:5061>");
+        if let Some(body) = body {
+            draft = draft.body("application/sdp", body);
+        }
+        let request = draft.finish().unwrap();
+        self.send_as(place, request)
+    }
+
+    /// Nothing is left of any call.
+    pub fn assert_clean(&mut self) {
+        self.advance(Duration::from_secs(80));
+        let status = self.engine.status();
+        assert_eq!(status.calls, 0, "{:?}", status.by_state);
+        assert_eq!(status.timers, 0);
+        assert_eq!(status.transactions, (0, 0));
+        assert_eq!(self.allocated, self.released, "media is given back once per call");
+        assert!(status.servers.iter().all(|s| s.calls == 0));
+    }
+}
+
+fn event_name(event: &Event) -> String {
+    match event {
+        Event::CallStarted(_) => "started".into(),
+        Event::CallAnswered(_) => "answered".into(),
+        Event::Redirected { to, .. } => format!("redirected {to}"),
+        Event::ServerFailed { server, .. } => format!("failed {server}"),
+        Event::ServerDown { server, .. } => format!("down {server}"),
+        Event::ServerUp { server } => format!("up {server}"),
+        Event::PeerRefused { .. } => "peer refused".into(),
+        Event::Dropped { counter, .. } => format!("dropped {counter}"),
+        Event::Drained => "drained".into(),
+        _ => "other".into(),
+    }
+}
+
+impl Party {
+    fn on_event(&mut self, now: Instant, event: endpoint::Event, name: &str) {
+        match event {
+            endpoint::Event::Request { key, message, .. } => self.on_request(now, key, message, name),
+            endpoint::Event::Ack { message, .. } => self.acks.push(message),
+            endpoint::Event::Cancel { message, .. } => {
+                self.requests.push(message);
+                if self.script != Script::Silent
+                    && let Some((key, invite)) = self.pending.take()
+                {
+                    self.respond(now, key, &invite, 487, None, None);
+                }
+            }
+            endpoint::Event::Response { flow, message, .. } => self.on_response(now, &flow, message),
+            _ => {}
+        }
+    }
+
+    fn on_response(&mut self, now: Instant, flow: &Flow, response: Message) {
+        let is_answer =
+            response.status().is_some_and(StatusCode::is_success) && *response.method() == Method::Invite;
+        if is_answer {
+            if let (None, Some(invite)) = (&self.dialog, &self.invite) {
+                self.dialog = Dialog::uac(invite, &response).ok();
+            }
+            if !self.holds_ack {
+                let ack = self.dialog.as_ref().unwrap().ack(response.cseq().number).finish().unwrap();
+                self.endpoint.send_ack(now, flow, ack);
+            }
+        }
+        self.responses.push(response);
+    }
+
+    fn on_request(&mut self, now: Instant, key: ServerKey, request: Message, name: &str) {
+        self.requests.push(request.clone());
+        if *request.method() != Method::Invite {
+            return self.respond(now, key, &request, 200, None, None);
+        }
+        if request.to_tag().is_some() {
+            let status = self.answers_reoffer;
+            let body = (status == 200).then(|| self.answer_to(&request));
+            return self.respond(now, key, &request, status, None, body);
+        }
+        match self.script.clone() {
+            Script::Redirect(contacts) => self.respond(now, key, &request, 302, Some(&contacts), None),
+            Script::Answer => {
+                self.respond(now, key, &request, 180, Some(&format!("<sip:{name}:5066>")), None);
+                let body = self.answer_to(&request);
+                self.respond(now, key, &request, 200, Some(&format!("<sip:{name}:5066>")), Some(body));
+            }
+            Script::AnswerBroken => {
+                let body = Bytes::from_static(b"v=0\r\no=- 1 1 IN IP4 10.0.2.1\r\ns=-\r\nc=IN IP4 10.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n");
+                self.respond(now, key, &request, 200, Some(&format!("<sip:{name}:5066>")), Some(body));
+            }
+            Script::RingOnly => {
+                self.respond(now, key, &request, 180, Some(&format!("<sip:{name}:5066>")), None);
+                self.pending = Some((key, request));
+            }
+            Script::Refuse(status, _) => self.respond(now, key, &request, status, None, None),
+            Script::Silent | Script::NoListener => self.pending = Some((key, request)),
+        }
+    }
+
+    /// Answers the INVITE that waits.
+    pub fn answer_pending(&mut self, now: Instant) {
+        let (key, request) = self.pending.take().unwrap();
+        let body = self.answer_to(&request);
+        self.respond(now, key, &request, 200, Some("<sip:late@10.0.2.1:5066>"), Some(body));
+    }
+
+    fn respond(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Message,
+        status: u16,
+        contact: Option<&str>,
+        body: Option<Bytes>,
+    ) {
+        let reason = match &self.script {
+            Script::Refuse(own, reason) if *own == status => Some(reason.as_bytes()),
+            _ => None,
+        };
+        let tag: &[u8] = b"far-tag";
+        let mut builder = sip::response_to(request, StatusCode::new(status).unwrap(), reason, Some(tag));
+        builder = builder.header(HeaderId::Contact, contact.unwrap_or("<sip:far@10.0.0.77:5061>"));
+        if status == 480 {
+            builder = builder.raw_header(b"ms-diagnostics", b"15030;reason=\"Failed to route\"");
+        }
+        let content_type = body.is_some().then_some(&b"application/sdp"[..]);
+        let bytes = builder.finish(content_type, &body.unwrap_or_default()).unwrap();
+        if status == 200 && *request.method() == Method::Invite && self.dialog.is_none() {
+            self.dialog = Dialog::uas(request, Bytes::from_static(b"far-tag")).ok();
+        }
+        self.endpoint.respond(now, key, bytes).unwrap();
+    }
+
+    /// An honest answer to the offer of an INVITE, or an offer when it has none.
+    fn answer_to(&self, request: &Message) -> Bytes {
+        let Ok(offer) = Session::parse(&request.body()) else { return offer("10.0.2.1", 4000, None) };
+        let audio = offer.audio().unwrap();
+        let mut spec = OfferSpec::new("10.0.2.1".parse().unwrap(), 4000);
+        spec.formats = audio.formats.iter().filter(|f| f.is("PCMU") || f.is_auxiliary()).cloned().collect();
+        spec.direction = audio.direction.mirrored();
+        if let Some(theirs) = audio.crypto.first() {
+            spec.profile = Profile::RtpSavp;
+            spec.crypto = vec![line(theirs.tag, theirs.suite, 0x5b)];
+        }
+        sdp::write_answer(&offer, &spec).unwrap()
+    }
+}
+
+pub fn line(tag: u32, suite: Suite, fill: u8) -> CryptoLine {
+    CryptoLine::new(tag, suite, KeySalt::from_bytes(suite, &[fill; 30]).unwrap())
+}
+
+/// An offer of a far end, sealed with that key byte when given.
+pub fn offer(address: &str, port: u16, key: Option<u8>) -> Bytes {
+    let mut spec = OfferSpec::new(address.parse().unwrap(), port);
+    if let Some(fill) = key {
+        spec.profile = Profile::RtpSavp;
+        spec.crypto = vec![line(2, Suite::AesCm128HmacSha1_80, fill)];
+    }
+    sdp::write_offer(&spec)
+}
