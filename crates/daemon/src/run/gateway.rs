@@ -196,7 +196,7 @@ impl Gateway {
         let settings: Settings = settings.into();
         let policy = Arc::new(with_bound_ports(&settings.policy, &self.bound));
         let tls = match &settings.tls {
-            Some(files) => TlsContext::load(files, known_peers(&policy)).map(Some),
+            Some(tls) => TlsContext::load(&tls.files, tls.versions, known_peers(&policy)).map(Some),
             None => Ok(None),
         };
         let tls = tls.inspect_err(|_| self.context.metrics.reloaded(Up::No))?;
@@ -268,7 +268,10 @@ fn load_tls(
     bound: &[Bound],
 ) -> Result<Option<Arc<TlsContext>>, StartError> {
     match &settings.tls {
-        Some(files) => Ok(Some(Arc::new(TlsContext::load(files, known_peers(policy))?))),
+        Some(tls) => {
+            let context = TlsContext::load(&tls.files, tls.versions, known_peers(policy))?;
+            Ok(Some(Arc::new(context)))
+        }
         None if bound.iter().any(|bound| bound.transport == Transport::Tls) => Err(StartError::TlsMissing),
         None => Ok(None),
     }
@@ -320,3 +323,7 @@ fn engine_config() -> EngineConfig {
     config.product = concat!("Umbra/", env!("CARGO_PKG_VERSION")).to_owned();
     config
 }
+
+#[cfg(test)]
+#[path = "gateway_tests.rs"]
+mod tests;

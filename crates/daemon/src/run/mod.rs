@@ -9,5 +9,5 @@ mod signals;
 
 pub use engine_task::Control;
 pub use gateway::{Gateway, ReloadError, StartError};
-pub use settings::{ListenAt, Settings, known_peers};
+pub use settings::{ListenAt, Settings, TlsSetup, known_peers};
 pub use signals::{Stop, run_until_stopped};

@@ -10,7 +10,7 @@ use sip::Transport;
 use crate::media::MediaConfig;
 use crate::net::NetLimits;
 use crate::observe::RecordSettings;
-use crate::tls::{KnownPeers, TlsFiles};
+use crate::tls::{KnownPeers, TlsFiles, Versions};
 
 /// One listener.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -21,6 +21,15 @@ pub struct ListenAt {
     pub transport: Transport,
 }
 
+/// TLS in both directions.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsSetup {
+    /// Certificate, key, roots.
+    pub files: TlsFiles,
+    /// Protocol versions spoken.
+    pub versions: Versions,
+}
+
 /// Everything a gateway needs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -29,7 +38,7 @@ pub struct Settings {
     /// Listeners.
     pub listen: Vec<ListenAt>,
     /// Certificate, key and roots; required for TLS in either direction.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsSetup>,
     /// RTP ports and media threads.
     pub media: MediaConfig,
     /// Admin endpoint; `None` switches it off.

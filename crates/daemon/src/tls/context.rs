@@ -17,7 +17,27 @@ use super::identity::{Identity, TlsError, load_roots};
 use super::reject::HandshakeFailure;
 use super::verify::{InboundVerifier, KnownPeers, OutboundVerifier, VerifiedPeer};
 
-const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+/// Which protocol versions are spoken.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Versions {
+    /// TLS 1.2 and 1.3.
+    #[default]
+    From12,
+    /// TLS 1.3.
+    Only13,
+}
+
+static FROM_12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
+
+impl Versions {
+    fn list(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::From12 => &FROM_12,
+            Self::Only13 => &ONLY_13,
+        }
+    }
+}
 
 /// Where certificate, key and roots stand.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,22 +61,27 @@ pub struct TlsContext {
 
 impl TlsContext {
     /// Loads the files and builds both sides.
-    pub fn load(files: &TlsFiles, known: KnownPeers) -> Result<Self, TlsError> {
+    pub fn load(files: &TlsFiles, versions: Versions, known: KnownPeers) -> Result<Self, TlsError> {
         let identity = Identity::load(&files.certificate, &files.private_key)?;
         let roots = load_roots(&files.trusted_roots)?;
-        Self::build(&identity, roots, known)
+        Self::build(&identity, roots, versions, known)
             .map_err(|what| TlsError::Unusable { path: files.certificate.clone(), what })
     }
 
     /// Builds both sides from what was loaded before.
-    pub fn build(identity: &Identity, roots: RootCertStore, known: KnownPeers) -> Result<Self, String> {
+    pub fn build(
+        identity: &Identity,
+        roots: RootCertStore,
+        versions: Versions,
+        known: KnownPeers,
+    ) -> Result<Self, String> {
         let provider = super::provider();
         let roots = Arc::new(roots);
         let known = Arc::new(known);
         let resolver = Arc::new(SingleCertAndKey::from(identity.certified.clone()));
         let inbound = InboundVerifier::new(roots.clone(), provider.clone(), known.clone())?;
         let mut server = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(VERSIONS)
+            .with_protocol_versions(versions.list())
             .map_err(|error| error.to_string())?
             .with_client_cert_verifier(Arc::new(inbound))
             .with_cert_resolver(resolver.clone());
@@ -64,7 +89,7 @@ impl TlsContext {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         let mut client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(VERSIONS)
+            .with_protocol_versions(versions.list())
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(OutboundVerifier::new(roots, provider)))

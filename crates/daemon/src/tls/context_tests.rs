@@ -81,7 +81,7 @@ impl Ca {
             ["pool01.contoso.test", "fe01.contoso.test", "umbra.contoso.test"].map(String::from),
             ["127.0.0.9".parse().unwrap()],
         );
-        TlsContext::build(&self.issue(host), self.roots(), known).unwrap()
+        TlsContext::build(&self.issue(host), self.roots(), Versions::From12, known).unwrap()
     }
 }
 
@@ -192,8 +192,13 @@ async fn an_expired_certificate_is_refused_in_both_directions() {
 async fn a_certificate_of_another_authority_is_refused_in_both_directions() {
     let (ours, theirs) = (Ca::new(), Ca::new());
     let known = KnownPeers::new([String::from("umbra.contoso.test")], []);
-    let impostor =
-        TlsContext::build(&theirs.issue(&Host::san("pool01.contoso.test")), ours.roots(), known).unwrap();
+    let impostor = TlsContext::build(
+        &theirs.issue(&Host::san("pool01.contoso.test")),
+        ours.roots(),
+        Versions::From12,
+        known,
+    )
+    .unwrap();
     let (inbound, _) = shake(&gateway(&ours), &impostor, "umbra.contoso.test").await;
     assert!(matches!(rejection(inbound), PeerRejection::UntrustedChain(_)));
     let (_, outbound) = shake(&impostor, &gateway(&ours), "pool01.contoso.test").await;

@@ -7,7 +7,7 @@ mod names;
 mod reject;
 mod verify;
 
-pub use context::{TlsContext, TlsFiles};
+pub use context::{TlsContext, TlsFiles, Versions};
 pub use identity::{Identity, TlsError, load_roots};
 pub use names::{NameSource, PresentedNames};
 pub use reject::{HandshakeFailure, PeerRejection};

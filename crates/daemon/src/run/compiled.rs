@@ -1,0 +1,85 @@
+//! From a compiled configuration to what a gateway is started with. Owns the translation and the few values that are
+//! not configurable; refuses to check anything twice.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use sip::Transport;
+
+use super::settings::{ListenAt, Settings, TlsSetup};
+use crate::config::{Compiled, Switch, TlsVersion};
+use crate::media::MediaConfig;
+use crate::net::NetLimits;
+use crate::observe::{RecordSettings, Written};
+use crate::tls::Versions;
+
+/// How long a released port pair rests: late packets of the old call must not reach a new one.
+const PORT_REST: Duration = Duration::from_secs(5);
+/// Media threads unless configured; more never helped on the machines measured.
+const MEDIA_THREADS_MAX: usize = 8;
+
+impl From<Compiled> for Settings {
+    fn from(compiled: Compiled) -> Self {
+        Self::from(&compiled)
+    }
+}
+
+impl From<&Compiled> for Settings {
+    fn from(compiled: &Compiled) -> Self {
+        let observe = &compiled.observe;
+        let records = RecordSettings {
+            folder: observe.cdr_dir.clone(),
+            jsonl: written(observe.cdr_jsonl),
+            um_csv: written(observe.cdr_um_csv),
+        };
+        let wanted = [records.jsonl, records.um_csv].contains(&Written::Yes);
+        Self {
+            policy: compiled.policy.clone(),
+            listen: listeners(compiled),
+            tls: compiled.tls.as_ref().map(|tls| TlsSetup {
+                files: tls.files.clone(),
+                versions: match tls.min_version {
+                    TlsVersion::V1_2 => Versions::From12,
+                    TlsVersion::V1_3 => Versions::Only13,
+                },
+            }),
+            media: media(compiled),
+            admin: compiled.admin.http,
+            records: wanted.then_some(records),
+            limits: NetLimits::default(),
+        }
+    }
+}
+
+fn written(switch: Switch) -> Written {
+    match switch {
+        Switch::On => Written::Yes,
+        Switch::Off => Written::No,
+    }
+}
+
+fn listeners(compiled: &Compiled) -> Vec<ListenAt> {
+    let listen = &compiled.listen;
+    let ports = [
+        (listen.tcp_port, Transport::Tcp),
+        (listen.tls_port, Transport::Tls),
+        (listen.udp_port, Transport::Udp),
+    ];
+    let on = |address: &IpAddr| {
+        let address = *address;
+        ports.into_iter().filter_map(move |(port, transport)| {
+            Some(ListenAt { address: SocketAddr::new(address, port?), transport })
+        })
+    };
+    listen.addresses.iter().flat_map(on).collect()
+}
+
+fn media(compiled: &Compiled) -> MediaConfig {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MEDIA_THREADS_MAX);
+    MediaConfig {
+        address: compiled.listen.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        ports: compiled.media.rtp_first..=compiled.media.rtp_last,
+        workers: compiled.media.threads.unwrap_or(cores),
+        rest: PORT_REST,
+    }
+}

@@ -1,0 +1,248 @@
+//! A whole gateway on loopback, spoken to over real sockets: a pool on 127.0.0.1, a Mailbox server on 127.0.0.2.
+
+use std::path::Path;
+
+use b2bua::policy::{
+    Allowed, DialPlan, Gateway as Own, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
+    MediaBridge, PeerAddress, RoutingRules, Server, ServerRole, ServerStatus, UnknownPeer, UriType,
+    VoipSecurity,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::*;
+use crate::media::MediaConfig;
+use crate::net::NetLimits;
+use crate::observe::{RecordSettings, Written};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn policy(server_port: u16) -> Policy {
+    Policy {
+        gateway: Own {
+            fqdn: String::from("umbra.contoso.test"),
+            sip_domain: String::from("contoso.test"),
+            addresses: vec![HOME],
+            advertised: HOME,
+            tcp_port: None,
+            tls_port: None,
+            udp_port: None,
+            max_calls_allowed: 10,
+            unknown_peer: UnknownPeer::Drop,
+            codecs: vec![String::from("PCMU")],
+            media_inactivity: Duration::from_secs(60),
+            correlation_header: Some(String::from("X-Call-ID")),
+        },
+        pools: Vec::new(),
+        ip_gateways: vec![IpGateway {
+            name: String::from("pbx"),
+            address: PeerAddress::Ip(HOME),
+            addresses: Vec::new(),
+            port: 5060,
+            status: GatewayStatus::Enabled,
+            outcalls_allowed: Allowed::No,
+            message_waiting_indicator_allowed: Allowed::No,
+            pool: None,
+        }],
+        hunt_groups: vec![HuntGroup {
+            name: String::from("default"),
+            ip_gateway: 0,
+            dial_plan: 0,
+            pilot_identifier: None,
+        }],
+        dial_plans: vec![DialPlan {
+            name: String::from("DP"),
+            uri_type: UriType::SipName,
+            voip_security: VoipSecurity::Unsecured,
+            phone_context: String::from("DP.contoso.test"),
+            equivalent_phone_contexts: Vec::new(),
+            access_telephone_numbers: Vec::new(),
+            extension_digits: 4,
+            max_call_duration: Duration::from_secs(1800),
+            call_routers: Vec::new(),
+            mailbox_servers: vec![0],
+            media_bridge: MediaBridge::Off,
+        }],
+        call_routers: Vec::new(),
+        mailbox_servers: vec![Server {
+            name: String::from("mbx01.contoso.test"),
+            addresses: vec!["127.0.0.2".parse().unwrap()],
+            tcp_port: server_port,
+            tls_port: 5063,
+            worker_ports: Vec::new(),
+            max_calls_allowed: 10,
+            status: ServerStatus::Enabled,
+            role: ServerRole::Mailbox,
+        }],
+        auto_attendants: Vec::new(),
+        mailboxes: Vec::new(),
+        routing: RoutingRules::default(),
+        headers: HeaderRules::default(),
+        health: HealthRules { options_interval: None, ..HealthRules::default() },
+    }
+}
+
+fn settings(server_port: u16, folder: &Path, rtp_first: u16) -> Settings {
+    Settings {
+        policy: Arc::new(policy(server_port)),
+        listen: vec![ListenAt { address: SocketAddr::new(HOME, 0), transport: Transport::Tcp }],
+        tls: None,
+        media: MediaConfig {
+            address: HOME,
+            ports: rtp_first..=rtp_first + 39,
+            workers: 1,
+            rest: Duration::from_millis(1),
+        },
+        admin: None,
+        records: Some(RecordSettings {
+            folder: folder.to_owned(),
+            jsonl: Written::Yes,
+            um_csv: Written::Yes,
+        }),
+        limits: NetLimits::default(),
+    }
+}
+
+const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+m=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
+
+fn with_body(head: &str) -> String {
+    format!("{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}", SDP.len())
+}
+
+fn request(method: &str, cseq: u32, to_tag: &str) -> String {
+    format!(
+        "{method} sip:ken@contoso.test SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:5060;branch=z9hG4bK{method}{cseq}\r\n\
+         From: <sip:101@pbx.contoso.test>;tag=a1\r\nTo: <sip:ken@contoso.test>{to_tag}\r\nCall-ID: shell-1\r\n\
+         CSeq: {cseq} {method}\r\nMax-Forwards: 70\r\nContact: <sip:101@127.0.0.1:5060;transport=tcp>\r\n"
+    )
+}
+
+/// Reads whole messages, head and body.
+struct Wire {
+    stream: TcpStream,
+    framer: sip::Framer,
+}
+
+impl Wire {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, framer: sip::Framer::new(sip::Limits::default()) }
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> String {
+        timeout(PATIENCE, async {
+            loop {
+                if let Some(frame) = self.framer.poll().unwrap() {
+                    if let sip::Frame::Message(bytes) = frame {
+                        return String::from_utf8(bytes.to_vec()).unwrap();
+                    }
+                    continue;
+                }
+                let mut buffer = [0; 4096];
+                let count = self.stream.read(&mut buffer).await.unwrap();
+                assert!(count > 0, "connection closed");
+                self.framer.push(&buffer[..count]);
+            }
+        })
+        .await
+        .expect("a message in time")
+    }
+
+    async fn hear_starting(&mut self, start: &str) -> String {
+        loop {
+            let message = self.hear().await;
+            if message.starts_with(start) {
+                return message;
+            }
+            assert!(message.starts_with("SIP/2.0 1"), "wanted {start}, got {message}");
+        }
+    }
+}
+
+/// A response to `request` that opens the dialog.
+fn answer(request: &str, status: &str, body: bool) -> String {
+    let copied = ["Via:", "From:", "Call-ID:", "CSeq:"];
+    let mut head = format!("SIP/2.0 {status}\r\n");
+    for line in request.split("\r\n") {
+        if copied.iter().any(|name| line.starts_with(name)) {
+            head.push_str(&format!("{line}\r\n"));
+        } else if line.starts_with("To:") {
+            let tag = if line.contains(";tag=") { "" } else { ";tag=b1" };
+            head.push_str(&format!("{line}{tag}\r\n"));
+        }
+    }
+    if body {
+        with_body(&format!("{head}Contact: <sip:um@127.0.0.2:5062;transport=tcp>\r\n"))
+    } else {
+        format!("{head}Content-Length: 0\r\n\r\n")
+    }
+}
+
+fn to_tag(message: &str) -> String {
+    let to = message.split("\r\n").find(|line| line.starts_with("To:")).unwrap();
+    to[to.find(";tag=").unwrap()..].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_call_goes_through_and_leaves_one_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let um = TcpListener::bind("127.0.0.2:0").await.unwrap();
+    let port = um.local_addr().unwrap().port();
+    let gateway = Gateway::start(settings(port, folder.path(), 31_000)).await.unwrap();
+    let mut pbx = Wire::new(TcpStream::connect(gateway.addresses()[0].address).await.unwrap());
+    pbx.say(&with_body(&request("INVITE", 1, ""))).await;
+    let mut um = Wire::new(timeout(PATIENCE, um.accept()).await.unwrap().unwrap().0);
+    let invite = um.hear_starting("INVITE ").await;
+    assert!(invite.contains("X-Call-ID: shell-1"), "{invite}");
+    um.say(&answer(&invite, "200 OK", true)).await;
+    let ok = pbx.hear_starting("SIP/2.0 200").await;
+    let tag = to_tag(&ok);
+    pbx.say(&format!("{}Content-Length: 0\r\n\r\n", request("ACK", 1, &tag))).await;
+    um.hear_starting("ACK ").await;
+    assert_eq!(gateway.stats().await.unwrap().calls, 1);
+    pbx.say(&format!("{}Content-Length: 0\r\n\r\n", request("BYE", 2, &tag))).await;
+    let bye = um.hear_starting("BYE ").await;
+    um.say(&answer(&bye, "200 OK", false)).await;
+    pbx.hear_starting("SIP/2.0 200").await;
+    gateway.drain(None).await;
+    timeout(PATIENCE, gateway.drained()).await.unwrap();
+    assert!(gateway.metrics().contains("umbra_calls_total"), "{}", gateway.metrics());
+    gateway.stop().await;
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let jsonl = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl")).unwrap();
+    let text = std::fs::read_to_string(jsonl).unwrap();
+    let record: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!((&record["call_id"], &record["offer_result"]), (&"shell-1".into(), &"Answer".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_live_side_by_side_and_leave_their_ports() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Gateway::start(settings(5062, folder.path(), 31_100)).await.unwrap();
+    let two = Gateway::start(settings(5062, folder.path(), 31_200)).await.unwrap();
+    let address = one.addresses()[0].address;
+    assert_ne!(address, two.addresses()[0].address);
+    one.stop().await;
+    assert!(TcpStream::connect(address).await.is_err());
+    assert!(TcpStream::connect(two.addresses()[0].address).await.is_ok());
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn a_taken_port_and_a_tls_listener_without_certificate_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut wanted = settings(5062, folder.path(), 31_300);
+    wanted.listen[0].address = taken.local_addr().unwrap();
+    let problem = Gateway::start(wanted).await.err().unwrap().to_string();
+    assert!(problem.contains(&taken.local_addr().unwrap().to_string()), "{problem}");
+    let mut wanted = settings(5062, folder.path(), 31_300);
+    wanted.listen[0].transport = Transport::Tls;
+    assert!(matches!(Gateway::start(wanted).await, Err(StartError::TlsMissing)));
+}
