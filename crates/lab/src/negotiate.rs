@@ -157,6 +157,8 @@ fn accepted_formats(audio: &Audio, law: Law) -> Vec<sdp::PayloadType> {
 pub struct Offer {
     /// For the INVITE (or 200, when it comes late).
     pub body: Body,
+    /// Our ports.
+    pub local: LocalMedia,
     session: Session,
     seed: u64,
 }
@@ -189,7 +191,7 @@ pub fn offer(
         OfferShape::Lync2013Multipart => multipart(&dressed, local.rtp.ip()),
         _ => sdp_body(dressed),
     };
-    Ok(Offer { body, session, seed })
+    Ok(Offer { body, local, session, seed })
 }
 
 /// Judges the answer to our offer.

@@ -1,6 +1,8 @@
 //! A Lync Front End, Mediation Server or IP-PBX that places calls: sends messages of the shapes these products send, talks, listens, and
 //! reports what it saw. Refuses to follow redirects: a gateway must hide them, so one that shows up is counted and reported.
 
+mod invite;
+mod logic;
 mod spec;
 
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use logic::{CallerCommand, CallerLogic, CallerReport};
 pub use spec::{
     CallEnd, CallOutcome, CallSpec, CallerConfig, EndedBy, HeaderLine, Heard, OfferShape, Talk, TalkStart,
     Target, TlsTarget,

@@ -63,13 +63,8 @@ pub struct MediaEndpoint {
 impl MediaEndpoint {
     /// Starts; the first packet is due at once.
     pub fn new(plan: &MediaPlan, now: Instant) -> Result<Self, MediaError> {
-        let relayed = Plan {
-            a: leg(plan.remote_rtp, plan.remote_rtcp, plan.protection.clone()),
-            b: leg(SELF, SELF, Protection::Clear),
-            inactivity: Duration::ZERO,
-        };
         Ok(MediaEndpoint {
-            session: Session::new(relayed, now)?,
+            session: Session::new(relayed(plan), now)?,
             sender: Sender::new(plan.seed),
             law: plan.law,
             queue: VecDeque::new(),
@@ -84,6 +79,14 @@ impl MediaEndpoint {
             facts: VecDeque::new(),
             report: MediaReport::default(),
         })
+    }
+
+    /// Follows a new negotiation: other address, keys or codec. Source, counters and recording go on.
+    pub fn retarget(&mut self, plan: &MediaPlan, now: Instant) -> Result<(), MediaError> {
+        self.session.apply(relayed(plan), now)?;
+        self.law = plan.law;
+        self.reception.set_law(plan.law);
+        Ok(())
     }
 
     /// Queues samples; what exceeds ten minutes is cut off.
@@ -201,6 +204,15 @@ impl MediaEndpoint {
     pub fn finish(mut self) -> MediaReport {
         (self.report.samples, self.report.beep_at) = self.reception.into_parts();
         self.report
+    }
+}
+
+/// The network on side A, ourselves on side B.
+fn relayed(plan: &MediaPlan) -> Plan {
+    Plan {
+        a: leg(plan.remote_rtp, plan.remote_rtcp, plan.protection.clone()),
+        b: leg(SELF, SELF, Protection::Clear),
+        inactivity: Duration::ZERO,
     }
 }
 

@@ -59,6 +59,8 @@ pub enum MediaCommand {
     Allocate,
     /// Start sending and receiving.
     Start(Box<MediaPlan>),
+    /// Follow a new negotiation on the same ports; counters and recording go on.
+    Retarget(Box<MediaPlan>),
     /// Play these samples after what is still playing; [`MediaFact::Played`] when all is out.
     Play(Vec<i16>),
     /// Forget what was heard and record from now.

@@ -54,6 +54,10 @@ impl Reception {
         }
     }
 
+    pub(super) fn set_law(&mut self, law: Law) {
+        self.law = law;
+    }
+
     pub(super) fn record(&mut self, limits: RecordLimits) {
         self.samples.clear();
         self.longest = ((limits.longest.as_secs_f64() * f64::from(RATE)) as usize).max(FRAME);

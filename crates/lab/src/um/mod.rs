@@ -1,8 +1,14 @@
-//! Exchange UM as the lab plays it: Call Router, UM service and worker as values without sockets, clocks or tasks.
+//! Exchange UM as the lab plays it: Call Router, UM service and worker as values without sockets, clocks or tasks. Each keeps the contract of
+//! [`crate::machine::Machine`]. Refuses to know the gateway.
 
+mod call;
+mod classify;
 mod config;
 mod fact;
+mod redirect;
+mod worker;
 
+pub use classify::classify;
 pub use config::{
     AfterRecording, AnswerRules, CallRouterConfig, Fault, MailboxConfig, MailboxServerConfig, PlanSecurity,
     Ports,
@@ -10,3 +16,62 @@ pub use config::{
 pub use fact::{
     CallKind, CallPurpose, EndReason, LabFact, MediaKind, MessageNote, MissedCall, StoredMessage,
 };
+pub use redirect::{RedirectRole, RedirectTarget, Redirector};
+pub use worker::{Worker, WorkerConfig};
+
+use std::time::Duration;
+
+use crate::audio::Law;
+
+/// What UM says it is.
+pub const SERVER_HEADER: &str = "RTCC/4.0.0.0 MSExchangeUM/15.00.1497.000";
+
+/// What the owner of a UM role may command.
+#[derive(Clone, Debug)]
+pub enum UmCommand {
+    /// Something is wrong from now on (or no longer).
+    Fault(Fault),
+    /// A target's state became known (redirecting roles).
+    Live {
+        /// Its host name.
+        host: String,
+        /// Alive.
+        is_live: bool,
+    },
+    /// End all calls with BYE.
+    HangUpAll,
+}
+
+/// What a UM role reports.
+#[derive(Debug)]
+pub enum UmReport {
+    /// A fact to pass on.
+    Fact(LabFact),
+    /// A voice message to store.
+    Message(Box<VoiceMessage>),
+    /// A missed call to note.
+    Missed(Box<MissedCall>),
+}
+
+/// A voice message before it is stored.
+#[derive(Clone, Debug)]
+pub struct VoiceMessage {
+    /// Kind, callee, caller, diversion.
+    pub purpose: CallPurpose,
+    /// Server that took it.
+    pub server: String,
+    /// Call-ID.
+    pub call_id: String,
+    /// Correlation header, when sent.
+    pub x_call_id: Option<String>,
+    /// What the leg really was: `Secured`, `SIPSecured`, `Unsecured`.
+    pub security: &'static str,
+    /// Codec.
+    pub law: Law,
+    /// Recording.
+    pub samples: Vec<i16>,
+    /// Time since the recording began.
+    pub age: Duration,
+    /// Why it ended.
+    pub end: EndReason,
+}

@@ -1,0 +1,79 @@
+//! One call at a worker: what is known in each phase.
+
+use std::time::Instant;
+
+use sip::{ClientKey, Dialog, Flow, Message, ServerKey};
+
+use super::{CallPurpose, EndReason, PlanSecurity};
+use crate::audio::Law;
+use crate::media::{LocalMedia, MediaReport};
+use crate::negotiate::{FreshKey, Offer};
+use crate::um::MediaKind;
+
+/// Where a call stands.
+pub(super) enum Phase {
+    /// Waiting for media ports.
+    Allocating,
+    /// Ports are open; the answer is due at `Call::answer_at`.
+    Ringing,
+    /// 200 sent, no ACK yet.
+    Answered,
+    /// Greeting and beep are playing.
+    Greeting,
+    /// Recording.
+    Recording,
+    /// Nothing more to do until the caller hangs up.
+    Lingering,
+    /// BYE sent.
+    HangingUp(ClientKey),
+    /// Media is closing; then the call is gone.
+    Stopping,
+}
+
+/// A call.
+pub(super) struct Call {
+    pub(super) invite: Message,
+    pub(super) server: ServerKey,
+    pub(super) flow: Flow,
+    pub(super) tag: bytes::Bytes,
+    pub(super) purpose: CallPurpose,
+    pub(super) security: PlanSecurity,
+    pub(super) x_call_id: Option<String>,
+    pub(super) key: FreshKey,
+    pub(super) seed: u64,
+    pub(super) phase: Phase,
+    pub(super) ring_at: Option<Instant>,
+    pub(super) answer_at: Instant,
+    pub(super) local: Option<LocalMedia>,
+    pub(super) late_offer: Option<Offer>,
+    pub(super) dialog: Option<Dialog>,
+    pub(super) media: Option<(MediaKind, Law)>,
+    pub(super) answered_at: Option<Instant>,
+    pub(super) recorded_from: Option<Instant>,
+    pub(super) end: Option<EndReason>,
+}
+
+impl Call {
+    /// What the leg really is, in Exchange's words.
+    pub(super) fn leg_security(&self) -> &'static str {
+        let is_tls = self.flow.transport.is_secure();
+        match self.media {
+            Some((MediaKind::Srtp, _)) if is_tls => PlanSecurity::Secured.name(),
+            _ if is_tls => PlanSecurity::SipSecured.name(),
+            _ => PlanSecurity::Unsecured.name(),
+        }
+    }
+
+    /// A caller who left nothing behind.
+    pub(super) fn is_missed(&self, report: &MediaReport) -> bool {
+        self.recorded_from.is_none() || report.samples.is_empty()
+    }
+
+    /// When it next needs attention.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Ringing => Some(self.ring_at.unwrap_or(self.answer_at).min(self.answer_at)),
+            _ => None,
+        }
+    }
+}
