@@ -5,11 +5,9 @@ mod invite;
 mod logic;
 mod spec;
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use thiserror::Error;
 
+pub use crate::shell::Caller;
 pub use logic::{CallerCommand, CallerLogic, CallerReport};
 pub use spec::{
     CallEnd, CallOutcome, CallSpec, CallerConfig, EndedBy, HeaderLine, Heard, OfferShape, Talk, TalkStart,
@@ -37,45 +35,4 @@ pub enum CallerError {
     /// No media port could be had.
     #[error("media port: {0}")]
     Media(std::io::Error),
-}
-
-/// One connection to a target; any number of calls at once on it (up to [`Caller::CALLS_MAX`]). Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    _private: (),
-}
-
-impl Caller {
-    /// Most calls at once on one caller.
-    pub const CALLS_MAX: usize = 4_096;
-
-    /// Connects (and shakes hands).
-    pub async fn connect(_config: CallerConfig, _target: Target) -> Result<Caller, CallerError> {
-        unfinished()
-    }
-
-    /// Places a call and stays with it to its end.
-    pub async fn place_call(&self, _spec: CallSpec) -> Result<CallOutcome, CallerError> {
-        unfinished()
-    }
-
-    /// Sends bytes as they are and returns the messages that come back within `wait` and belong to no call.
-    pub async fn send_raw(&self, _bytes: Bytes, _wait: Duration) -> Result<Vec<Bytes>, CallerError> {
-        unfinished()
-    }
-
-    /// Sends OPTIONS and returns the status.
-    pub async fn options(&self, _request_uri: &str) -> Result<u16, CallerError> {
-        unfinished()
-    }
-
-    /// Closes the connection; calls on it end as lost. Waits for its task.
-    pub async fn close(self) {
-        unfinished()
-    }
-}
-
-#[allow(clippy::panic)]
-fn unfinished() -> ! {
-    panic!("not written yet")
 }

@@ -1,14 +1,27 @@
 //! The lab on real sockets: listeners, connections, RTP ports, voicemail folder. The only part of this crate that opens, sleeps or spawns.
 
+mod caller;
+mod connection;
+mod driver;
+mod lab_um;
+mod listen;
+mod media_io;
+mod role;
+pub(crate) mod tls;
+mod voicemail;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::sync::broadcast;
+
+pub use caller::Caller;
+pub use lab_um::{LabUm, Liveness};
+pub use voicemail::{StoreError, Voicemail};
 
 use crate::pki::Pki;
-use crate::um::{AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig};
+use crate::um::{AnswerRules, CallRouterConfig, MailboxConfig, MailboxServerConfig};
 
 /// The whole lab UM side.
 #[derive(Clone, Debug)]
@@ -77,42 +90,4 @@ pub enum ListenRole {
     UmService,
     /// Worker, with its number from 0.
     Worker(usize),
-}
-
-/// The running lab. Dropping it aborts its tasks; [`LabUm::stop`] ends calls first.
-#[derive(Debug)]
-pub struct LabUm {
-    _private: (),
-}
-
-impl LabUm {
-    /// Binds everything and starts.
-    pub async fn start(_config: LabUmConfig) -> Result<LabUm, LabError> {
-        unfinished()
-    }
-
-    /// Facts from now on; a reader that lags more than 1,024 facts loses the oldest.
-    pub fn facts(&self) -> broadcast::Receiver<LabFact> {
-        unfinished()
-    }
-
-    /// Where everything listens (real ports).
-    pub fn listening(&self) -> Vec<Listening> {
-        unfinished()
-    }
-
-    /// Changes what is wrong with a server from now on. `Dead` cuts its connections and stops listening; `None` listens again.
-    pub async fn set_fault(&self, _server: &str, _fault: Fault) -> Result<(), LabError> {
-        unfinished()
-    }
-
-    /// Hangs up calls, closes everything, waits for all tasks.
-    pub async fn stop(self) {
-        unfinished()
-    }
-}
-
-#[allow(clippy::panic)]
-fn unfinished() -> ! {
-    panic!("not written yet")
 }

@@ -1,0 +1,285 @@
+//! The whole lab UM side: Call Routers and Mailbox servers from a description, their facts, their faults, their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::role::{BoundPorts, Opened, Role, RoleKind, RolePlan};
+use super::voicemail::Voicemail;
+use super::{LabError, LabUmConfig, ListenRole, Listening, tls};
+use crate::um::{
+    CallRouterConfig, Fault, LabFact, MailboxServerConfig, Ports, RedirectRole, RedirectTarget, Redirector,
+    UmCommand, UmReport, Worker, WorkerConfig,
+};
+
+/// Facts a slow reader may lag behind.
+const FACTS_MAX: usize = 1_024;
+/// Messages waiting to be written.
+const ARCHIVE_QUEUE_MAX: usize = 512;
+/// Time for BYEs and for media to end before everything is closed.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The running lab. Dropping it aborts its tasks; [`LabUm::stop`] ends calls first.
+pub struct LabUm {
+    roles: Vec<Role>,
+    facts: broadcast::Sender<LabFact>,
+    archivist: JoinHandle<()>,
+    archive: Archive,
+}
+
+impl std::fmt::Debug for LabUm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LabUm").field("roles", &self.roles.len()).finish_non_exhaustive()
+    }
+}
+
+impl LabUm {
+    /// Binds everything and starts.
+    pub async fn start(config: LabUmConfig) -> Result<LabUm, LabError> {
+        check(&config)?;
+        let (facts, _) = broadcast::channel(FACTS_MAX);
+        let (archive, archivist) = Archive::open(Voicemail::new(config.voicemail.clone()), facts.clone());
+        let mut lab = LabUm { roles: Vec::new(), facts, archivist, archive };
+        let mut services = Vec::new();
+        for server in &config.mailbox_servers {
+            services.push(lab.start_mailbox_server(&config, server).await?);
+        }
+        for router in &config.call_routers {
+            lab.start_call_router(&config, router, &services).await?;
+        }
+        lab.apply_first_faults(&config).await?;
+        Ok(lab)
+    }
+
+    async fn start_mailbox_server(
+        &mut self,
+        config: &LabUmConfig,
+        server: &MailboxServerConfig,
+    ) -> Result<RedirectTarget, LabError> {
+        let seed = self.seed(config);
+        let worker = |(n, ports): (usize, &Ports)| BoundPorts { role: ListenRole::Worker(n), ports: *ports };
+        let workers = server.workers.iter().enumerate().map(worker).collect();
+        let opened = self.open(config, &server.name, RoleKind::Workers, server.address, workers).await?;
+        let target = |ports| RedirectTarget { host: server.name.clone(), ports, is_live: true };
+        let targets = opened.ports().into_iter().map(target).collect();
+        let machine = Worker::new(WorkerConfig {
+            name: server.name.clone(),
+            max_calls_allowed: server.max_calls_allowed,
+            security: server.security,
+            mailboxes: config.mailboxes.clone(),
+            answer: config.answer.clone(),
+            fault: worst(&server.worker_fault, &server.fault),
+            seed,
+        });
+        self.roles.push(opened.start(machine, &self.archive));
+        let service = vec![BoundPorts { role: ListenRole::UmService, ports: server.service }];
+        let opened = self.open(config, &server.name, RoleKind::UmService, server.address, service).await?;
+        let ports = opened.ports().first().copied().unwrap_or_default();
+        let role = RedirectRole::UmService;
+        let machine = Redirector::new(&server.name, role, targets, server.fault.clone(), seed ^ 1);
+        self.roles.push(opened.start(machine, &self.archive));
+        Ok(target(ports))
+    }
+
+    async fn start_call_router(
+        &mut self,
+        config: &LabUmConfig,
+        router: &CallRouterConfig,
+        services: &[RedirectTarget],
+    ) -> Result<(), LabError> {
+        let seed = self.seed(config);
+        let service = vec![BoundPorts { role: ListenRole::CallRouter, ports: router.ports }];
+        let opened = self.open(config, &router.name, RoleKind::CallRouter, router.address, service).await?;
+        let role = RedirectRole::CallRouter;
+        let machine = Redirector::new(&router.name, role, services.to_vec(), router.fault.clone(), seed);
+        self.roles.push(opened.start(machine, &self.archive));
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        config: &LabUmConfig,
+        name: &str,
+        kind: RoleKind,
+        address: std::net::IpAddr,
+        services: Vec<BoundPorts>,
+    ) -> Result<Opened, LabError> {
+        let needs_tls = services.iter().any(|s| s.ports.tls.is_some());
+        let tls = if needs_tls { Some(acceptor(config, name)?) } else { None };
+        Opened::open(RolePlan { name, kind, address, services, tls, facts: self.facts.clone() }).await
+    }
+
+    fn seed(&self, config: &LabUmConfig) -> u64 {
+        config.seed.wrapping_mul(1_000_003).wrapping_add(self.roles.len() as u64 * 2)
+    }
+
+    async fn apply_first_faults(&mut self, config: &LabUmConfig) -> Result<(), LabError> {
+        for server in &config.mailbox_servers {
+            if server.fault == Fault::Dead {
+                self.set_fault(&server.name, Fault::Dead).await?;
+            } else if server.worker_fault == Fault::Dead {
+                self.set_worker_fault(&server.name, Fault::Dead).await?;
+            }
+        }
+        for router in config.call_routers.iter().filter(|r| r.fault == Fault::Dead) {
+            self.set_fault(&router.name, Fault::Dead).await?;
+        }
+        Ok(())
+    }
+
+    /// Facts from now on; a reader that lags more than 1,024 facts loses the oldest.
+    pub fn facts(&self) -> broadcast::Receiver<LabFact> {
+        self.facts.subscribe()
+    }
+
+    /// Where everything listens (real ports).
+    pub fn listening(&self) -> Vec<Listening> {
+        self.roles.iter().flat_map(Role::listening).collect()
+    }
+
+    /// Changes what is wrong with a server (all its roles) from now on. `Dead` cuts its connections and stops listening; anything else
+    /// listens again.
+    pub async fn set_fault(&mut self, server: &str, fault: Fault) -> Result<(), LabError> {
+        self.apply(server, fault, |_| true).await
+    }
+
+    /// The same for a Mailbox server's workers only.
+    pub async fn set_worker_fault(&mut self, server: &str, fault: Fault) -> Result<(), LabError> {
+        self.apply(server, fault, |kind| kind == RoleKind::Workers).await
+    }
+
+    async fn apply(
+        &mut self,
+        server: &str,
+        fault: Fault,
+        is_meant: impl Fn(RoleKind) -> bool,
+    ) -> Result<(), LabError> {
+        let mut is_known = false;
+        for role in self.roles.iter_mut().filter(|r| r.name == server && is_meant(r.kind)) {
+            is_known = true;
+            if fault == Fault::Dead {
+                role.deafen().await;
+            } else {
+                role.listen().await?;
+            }
+            role.command(UmCommand::Fault(fault.clone())).await;
+        }
+        if is_known { Ok(()) } else { Err(LabError::Config(format!("no server is called {server}"))) }
+    }
+
+    /// Tells the Call Routers that a Mailbox server is (not) to be used. They do not find out by themselves, so that fail-over can be seen.
+    pub async fn announce(&self, server: &str, is_live: Liveness) {
+        let is_live = is_live == Liveness::Up;
+        for role in self.roles.iter().filter(|r| r.kind == RoleKind::CallRouter) {
+            role.command(UmCommand::Live { host: server.to_owned(), is_live }).await;
+        }
+    }
+
+    /// Hangs up calls, closes everything, waits for all tasks. Messages of calls that were under way are stored.
+    pub async fn stop(self) {
+        let LabUm { mut roles, archive, archivist, .. } = self;
+        let mut has_calls = false;
+        for role in roles.iter().filter(|r| r.kind == RoleKind::Workers) {
+            has_calls = true;
+            role.command(UmCommand::HangUpAll).await;
+        }
+        if has_calls {
+            tokio::time::sleep(FAREWELL).await;
+        }
+        for role in &mut roles {
+            role.quit().await;
+        }
+        drop((roles, archive));
+        let _ = archivist.await;
+    }
+}
+
+/// Whether a server is to be used.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Liveness {
+    /// Use it.
+    Up,
+    /// Leave it out.
+    Down,
+}
+
+/// The way to the one writer of the voicemail folder.
+#[derive(Clone)]
+pub(super) struct Archive {
+    queue: mpsc::Sender<UmReport>,
+    facts: broadcast::Sender<LabFact>,
+}
+
+impl Archive {
+    fn open(voicemail: Voicemail, facts: broadcast::Sender<LabFact>) -> (Self, JoinHandle<()>) {
+        let (queue, mut reports) = mpsc::channel(ARCHIVE_QUEUE_MAX);
+        let told = facts.clone();
+        let task = tokio::spawn(async move {
+            while let Some(report) = reports.recv().await {
+                let (voicemail, server) = (voicemail.clone(), server_of(&report));
+                let stored = tokio::task::spawn_blocking(move || store(&voicemail, report)).await;
+                let fact = match stored {
+                    Ok(Ok(fact)) => fact,
+                    Ok(Err(why)) => LabFact::Trouble { server, what: why.to_string() },
+                    Err(why) => LabFact::Trouble { server, what: why.to_string() },
+                };
+                let _ = told.send(fact);
+            }
+        });
+        (Archive { queue, facts }, task)
+    }
+
+    pub(super) fn take(&self, server: &str, report: UmReport) {
+        if self.queue.try_send(report).is_err() {
+            let what = "the voicemail folder cannot keep up; a message is lost".to_owned();
+            let _ = self.facts.send(LabFact::Trouble { server: server.to_owned(), what });
+        }
+    }
+}
+
+fn server_of(report: &UmReport) -> String {
+    match report {
+        UmReport::Message(message) => message.server.clone(),
+        UmReport::Missed(missed) => missed.server.clone(),
+        UmReport::Fact(_) => String::new(),
+    }
+}
+
+fn store(voicemail: &Voicemail, report: UmReport) -> Result<LabFact, super::StoreError> {
+    match report {
+        UmReport::Message(message) => Ok(LabFact::Stored(Box::new(voicemail.store(&message)?))),
+        UmReport::Missed(missed) => {
+            let json = voicemail.note_missed(&missed)?;
+            Ok(LabFact::Missed { missed, json })
+        }
+        UmReport::Fact(fact) => Ok(fact),
+    }
+}
+
+fn acceptor(config: &LabUmConfig, name: &str) -> Result<TlsAcceptor, LabError> {
+    let pki = config.pki.as_ref().ok_or_else(|| {
+        LabError::Config(format!("{name} listens on TLS, but there is no certificate authority"))
+    })?;
+    let identity = pki.identity(name)?;
+    let server = tls::server_config(&identity, &pki.roots(), &config.trusted_peers)
+        .map_err(|why| LabError::Tls(why.to_string()))?;
+    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+/// The workers' own fault counts; without one, the server's.
+fn worst(own: &Fault, servers: &Fault) -> Fault {
+    if *own == Fault::None { servers.clone() } else { own.clone() }
+}
+
+fn check(config: &LabUmConfig) -> Result<(), LabError> {
+    if config.call_routers.is_empty() && config.mailbox_servers.is_empty() {
+        return Err(LabError::Config("neither a Call Router nor a Mailbox server is described".to_owned()));
+    }
+    match config.mailbox_servers.iter().find(|s| s.workers.is_empty()) {
+        Some(server) => Err(LabError::Config(format!("{} has no worker", server.name))),
+        None => Ok(()),
+    }
+}

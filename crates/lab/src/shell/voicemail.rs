@@ -1,0 +1,174 @@
+//! The voicemail folder: `<alias>/NNNN.wav` with `NNNN.json` beside, `<alias>/missed-NNNN.json`. One writer per folder. Owns names and files;
+//! refuses to know calls.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::audio::{RATE, WavError, dominant_hz, level_dbfs, write_wav};
+use crate::um::{MessageNote, MissedCall, StoredMessage, VoiceMessage};
+
+/// Messages per mailbox.
+const NUMBER_MAX: u32 = 9_999;
+
+/// Why something was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder or a file.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The WAV file.
+    #[error(transparent)]
+    Wav(#[from] WavError),
+    /// The mailbox is full.
+    #[error("{0}: mailbox is full")]
+    Full(PathBuf),
+}
+
+/// A folder of mailboxes.
+#[derive(Clone, Debug)]
+pub struct Voicemail {
+    root: PathBuf,
+}
+
+impl Voicemail {
+    /// Mailboxes below `root`; created when first needed.
+    pub fn new(root: PathBuf) -> Self {
+        Voicemail { root }
+    }
+
+    /// Stores a message. Blocks.
+    pub fn store(&self, message: &VoiceMessage) -> Result<StoredMessage, StoreError> {
+        let (folder, number) = self.next(&message.purpose.for_whom, "")?;
+        let wav = folder.join(format!("{number:04}.wav"));
+        let json = folder.join(format!("{number:04}.json"));
+        write_wav(&wav, &message.samples)?;
+        let note = note(message);
+        write_json(&json, &note)?;
+        Ok(StoredMessage { wav, json, note })
+    }
+
+    /// Notes a missed call. Blocks.
+    pub fn note_missed(&self, missed: &MissedCall) -> Result<PathBuf, StoreError> {
+        let (folder, number) = self.next(&missed.mailbox, "missed-")?;
+        let json = folder.join(format!("missed-{number:04}.json"));
+        write_json(&json, missed)?;
+        Ok(json)
+    }
+
+    /// The mailbox's folder and its next free number.
+    fn next(&self, alias: &str, prefix: &str) -> Result<(PathBuf, u32), StoreError> {
+        let folder = self.root.join(alias);
+        let fail = |source| StoreError::File { path: folder.clone(), source };
+        std::fs::create_dir_all(&folder).map_err(fail)?;
+        let mut highest = 0;
+        for entry in std::fs::read_dir(&folder).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            let name = name.to_string_lossy();
+            let digits = name.strip_prefix(prefix).and_then(|n| n.split('.').next());
+            highest = highest.max(digits.and_then(|n| n.parse().ok()).unwrap_or(0));
+        }
+        if highest >= NUMBER_MAX {
+            return Err(StoreError::Full(folder));
+        }
+        Ok((folder, highest + 1))
+    }
+}
+
+fn note(message: &VoiceMessage) -> MessageNote {
+    let started = OffsetDateTime::now_utc() - age(message.age);
+    MessageNote {
+        mailbox: message.purpose.for_whom.clone(),
+        caller: message.purpose.caller.clone(),
+        purpose: message.purpose.clone(),
+        server: message.server.clone(),
+        call_id: message.call_id.clone(),
+        security: message.security.to_owned(),
+        codec: message.law.name().to_owned(),
+        started_utc: started.format(&Rfc3339).unwrap_or_default(),
+        duration_s: message.samples.len() as f64 / f64::from(RATE),
+        level_dbfs: level_dbfs(&message.samples),
+        dominant_hz: dominant_hz(&message.samples),
+        end: message.end,
+        x_call_id: message.x_call_id.clone(),
+    }
+}
+
+fn age(age: Duration) -> time::Duration {
+    time::Duration::try_from(age).unwrap_or(time::Duration::ZERO)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_vec_pretty(value).map_err(io::Error::other);
+    text.and_then(|text| std::fs::write(path, text))
+        .map_err(|source| StoreError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{Law, read_wav, tone};
+    use crate::um::{CallKind, CallPurpose, EndReason};
+
+    fn purpose() -> CallPurpose {
+        CallPurpose {
+            kind: CallKind::CallAnswering,
+            for_whom: "ken".to_owned(),
+            caller: "sip:dana@contoso.test".to_owned(),
+            diversion_reason: Some("no-answer".to_owned()),
+            phone_context: None,
+        }
+    }
+
+    #[test]
+    fn messages_are_numbered_and_come_back_with_their_note() {
+        let folder = tempfile::tempdir().unwrap();
+        let voicemail = Voicemail::new(folder.path().to_owned());
+        let message = VoiceMessage {
+            purpose: purpose(),
+            server: "mbx01.contoso.test".to_owned(),
+            call_id: "c".to_owned(),
+            x_call_id: None,
+            security: "Secured",
+            law: Law::Mu,
+            samples: tone(440.0, -15.0, 16_000),
+            age: Duration::from_secs(2),
+            end: EndReason::CallerHungUp,
+        };
+        let first = voicemail.store(&message).unwrap();
+        let second = voicemail.store(&message).unwrap();
+        assert_eq!(first.wav, folder.path().join("ken/0001.wav"));
+        assert_eq!(second.wav, folder.path().join("ken/0002.wav"));
+        assert_eq!(read_wav(&second.wav).unwrap(), message.samples);
+        let note: MessageNote = serde_json::from_slice(&std::fs::read(&second.json).unwrap()).unwrap();
+        assert_eq!(note.purpose, message.purpose);
+        assert!((note.dominant_hz.unwrap() - 440.0).abs() < 3.0);
+        assert!((note.duration_s - 2.0).abs() < 0.001);
+        assert!(note.started_utc.ends_with('Z'));
+    }
+
+    #[test]
+    fn missed_calls_have_their_own_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let voicemail = Voicemail::new(folder.path().to_owned());
+        let missed = MissedCall {
+            mailbox: "ken".to_owned(),
+            purpose: purpose(),
+            server: "mbx01".to_owned(),
+            call_id: "c".to_owned(),
+            x_call_id: None,
+        };
+        voicemail.note_missed(&missed).unwrap();
+        let path = voicemail.note_missed(&missed).unwrap();
+        assert_eq!(path, folder.path().join("ken/missed-0002.json"));
+    }
+}
