@@ -212,7 +212,11 @@ impl Endpoint {
     /// RFC 3261 §9.2. The answer holds no state: the same CANCEL gets the same answer again.
     fn on_cancel(&mut self, flow: &Flow, via: &Via, message: Message) {
         let found = self.by_branch.get(&branch_key(&message, via, &Method::Invite)).copied();
-        let entry = found.and_then(|key| self.servers.get_mut(key.0, key.1));
+        // A branch may be guessed: only the host that sent the INVITE, on the same transport, may take it back.
+        let from_home = |entry: &&mut ServerEntry| {
+            entry.flow.transport == flow.transport && entry.flow.remote.ip() == flow.remote.ip()
+        };
+        let entry = found.and_then(|key| self.servers.get_mut(key.0, key.1)).filter(from_home);
         let (Some(key), Some(ServerEntry { machine: Machine::Invite(machine, invite), .. })) = (found, entry)
         else {
             return self.answer_stateless(flow, via, &message, Stateless::CancelUnmatched);

@@ -284,3 +284,14 @@ fn a_response_without_a_status_line_is_refused() {
     }
     bench.respond(200).unwrap();
 }
+
+#[test]
+fn a_cancel_from_another_host_with_a_guessed_branch_touches_nothing() {
+    let mut bench = Bench::new(Transport::Tcp);
+    bench.feed(incoming("INVITE", "z9hG4bK1", ""));
+    bench.respond(180).unwrap();
+    bench.flow.remote = "192.0.2.66:5060".parse().unwrap();
+    bench.feed(incoming("CANCEL", "z9hG4bK1", ""));
+    assert_eq!(bench.sent[1].1.status(), StatusCode::new(481));
+    assert_eq!(bench.count(|event| matches!(event, Event::Cancel { .. })), 0);
+}
