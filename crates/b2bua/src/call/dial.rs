@@ -140,6 +140,7 @@ impl Call {
     }
 
     fn begin_hop(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>) {
+        attempt.early = None;
         self.trail.targets += 1;
         self.trail.visited.push(attempt.hop.clone());
         self.hold(cx, &attempt.hop.server);
@@ -457,8 +458,8 @@ impl Call {
     /// The caller has waited long enough for a word.
     pub fn on_progress_due(&mut self, cx: &mut Core, now: Instant) {
         if matches!(self.state, State::AwaitingMedia | State::Dialing(_)) {
-            let lines = [(HeaderId::Contact, self.contact_text(Side::A))];
-            let lines = [(lines[0].0, lines[0].1.as_str())];
+            let contact = self.contact_text(Side::A);
+            let lines = [(HeaderId::Contact, contact.as_str())];
             self.answer_caller(cx, now, Answer { lines: &lines, ..Answer::of(183) });
         }
     }

@@ -69,13 +69,11 @@ impl Call {
         request: &Message,
         body: Option<bytes::Bytes>,
     ) {
-        if let Some(asked) = SessionTimer::asked(request) {
-            self.leg_mut(side).session = Some(asked);
-            self.arm_session(cx, now, side);
-        }
+        // A refresh that no longer speaks of the timer ends it (RFC 4028 §7.3).
+        self.leg_mut(side).session = SessionTimer::asked(request);
+        self.arm_session(cx, now, side);
         let contact = self.contact_text(side);
-        let session =
-            self.leg(side).session.filter(|_| SessionTimer::asked(request).is_some()).map(|s| s.answer());
+        let session = self.leg(side).session.map(|s| s.answer());
         let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, headers::ALLOW)];
         if let Some(value) = &session {
             lines.push((HeaderId::SessionExpires, value));

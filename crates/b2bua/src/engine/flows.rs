@@ -58,7 +58,8 @@ impl Flows {
         }
         if let Some(name) = wanted {
             name.clone_into(&mut entry.name);
-            entry.peer = entry.peer.or_else(|| policy.server_by_name(name));
+            // An address may belong to a gateway too; what we connected to is what was meant.
+            entry.peer = policy.server_by_name(name).or(entry.peer);
         }
         self.0.insert(up.key, entry.clone());
         entry

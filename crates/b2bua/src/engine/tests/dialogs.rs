@@ -33,7 +33,7 @@ fn a_re_invite_of_either_side_moves_the_media_and_keeps_our_keys() {
     let after = world.plans.last().cloned().unwrap();
     assert_eq!(after.a.remote_rtp.to_string(), "10.0.0.6:3456");
     assert_eq!(after.a.protection, before.a.protection, "the same keys go on");
-    let offered = Bytes::from(offer("10.0.2.9", 4444, Some(0x5b)));
+    let offered = offer("10.0.2.9", 4444, Some(0x5b));
     world.in_dialog(&worker(), Method::Invite, "", Some(offered));
     assert_eq!(world.party("mbx01.contoso.com", 5066).last_status(), 200);
     assert_eq!(world.plans.last().unwrap().b.remote_rtp.to_string(), "10.0.2.9:4444");
@@ -226,4 +226,48 @@ fn the_longest_call_of_the_plan_is_the_longest_call() {
     world.advance(Duration::from_secs(1801));
     assert_eq!(world.records[0].verdict.code, codes::MAX_DURATION);
     world.assert_clean();
+}
+
+#[test]
+fn crossing_re_invites_get_491_and_the_first_one_goes_through() {
+    let mut world = answered();
+    world.party("mbx01.contoso.com", 5066).answers_reoffer = 0;
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.6", 3456, Some(9))));
+    world.in_dialog(&worker(), Method::Invite, "", Some(offer("10.0.2.9", 4444, Some(0x5b))));
+    assert_eq!(world.party("mbx01.contoso.com", 5066).last_status(), 491);
+    let now = world.now;
+    world.party("mbx01.contoso.com", 5066).answer_pending(now);
+    world.pump();
+    assert_eq!(world.caller().last_status(), 200);
+    assert_eq!(world.engine.status().by_state, [("established", 1)]);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn a_bye_that_crosses_a_re_invite_ends_everything() {
+    let mut world = answered();
+    world.party("mbx01.contoso.com", 5066).answers_reoffer = 0;
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.6", 3456, Some(9))));
+    world.in_dialog(&worker(), Method::Bye, "", None);
+    assert_eq!(world.caller().last_status(), 487);
+    assert_eq!(world.caller().methods(), ["BYE"]);
+    let now = world.now;
+    world.party("mbx01.contoso.com", 5066).answer_pending(now);
+    world.pump();
+    world.assert_clean();
+    assert_eq!(world.records.len(), 1);
+}
+
+#[test]
+fn bye_from_both_sides_at_once_is_answered_on_both() {
+    let mut world = answered();
+    // The engine's BYE to the caller is out, not yet answered, when the caller's own BYE comes.
+    let flow = world.caller().flow.take();
+    world.in_dialog(&worker(), Method::Bye, "", None);
+    world.caller().flow = flow;
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    assert_eq!(world.caller().last_status(), 200);
+    world.assert_clean();
+    assert_eq!(world.records.len(), 1);
 }

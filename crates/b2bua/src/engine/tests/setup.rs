@@ -264,3 +264,33 @@ fn a_200_that_crosses_the_callers_cancel_gets_ack_and_bye() {
     world.assert_clean();
     assert_eq!(world.records.len(), 1);
 }
+
+#[test]
+fn early_media_is_relayed_in_183_and_the_200_repeats_its_answer() {
+    let mut world = secured();
+    world.script("mbx01.contoso.com", 5066, Script::EarlyMedia);
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    let early = world.caller().responses.last().unwrap().clone();
+    assert_eq!(world.caller().last_status(), 183);
+    assert!(!early.body().is_empty() && world.plans.len() == 1);
+    let now = world.now;
+    world.party("mbx01.contoso.com", 5066).answer_pending(now);
+    world.pump();
+    assert_eq!(world.caller().last_status(), 200);
+    assert_eq!(world.caller().responses.last().unwrap().body(), early.body());
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn a_connection_that_breaks_under_an_invite_moves_the_call_to_the_next_server() {
+    let mut world = secured();
+    world.script("cas01.contoso.com", 5061, Script::Silent);
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    let flow = world.party("cas01.contoso.com", 5061).flow.unwrap().key;
+    world.feed(crate::engine::Input::FlowDown { flow, why: crate::engine::FlowLoss::Error });
+    assert_eq!(world.caller().last_status(), 200);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+    assert_eq!(world.records[0].failovers, 1);
+}

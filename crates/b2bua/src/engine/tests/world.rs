@@ -22,6 +22,7 @@ pub enum Script {
     Answer,
     AnswerBroken,
     RingOnly,
+    EarlyMedia,
     Refuse(u16, &'static str),
     Silent,
     NoListener,
@@ -40,7 +41,7 @@ pub struct Party {
     pub pending: Option<(ServerKey, Message)>,
     /// Do not acknowledge a 2xx by itself.
     pub holds_ack: bool,
-    pub security: Option<Suite>,
+    /// Status for a re-INVITE; 0 lets it wait.
     pub answers_reoffer: u16,
 }
 
@@ -60,7 +61,6 @@ impl Party {
             acks: Vec::new(),
             pending: None,
             holds_ack: false,
-            security: None,
             answers_reoffer: 200,
         }
     }
@@ -349,6 +349,7 @@ impl World {
         let status = self.engine.status();
         assert_eq!(status.calls, 0, "{:?}", status.by_state);
         assert_eq!(status.timers, 0);
+        assert!(self.engine.core.clients.is_empty(), "a request of ours is forgotten");
         assert_eq!(status.transactions, (0, 0));
         assert_eq!(self.allocated, self.released, "media is given back once per call");
         assert!(status.servers.iter().all(|s| s.calls == 0));
@@ -410,6 +411,10 @@ impl Party {
         }
         if request.to_tag().is_some() {
             let status = self.answers_reoffer;
+            if status == 0 {
+                self.pending = Some((key, request));
+                return;
+            }
             let body = (status == 200).then(|| self.answer_to(&request));
             return self.respond(now, key, &request, status, None, body);
         }
@@ -426,6 +431,11 @@ impl Party {
             }
             Script::RingOnly => {
                 self.respond(now, key, &request, 180, Some(&format!("<sip:{name}:5066>")), None);
+                self.pending = Some((key, request));
+            }
+            Script::EarlyMedia => {
+                let body = self.answer_to(&request);
+                self.respond(now, key, &request, 183, Some(&format!("<sip:{name}:5066>")), Some(body));
                 self.pending = Some((key, request));
             }
             Script::Refuse(status, _) => self.respond(now, key, &request, status, None, None),
