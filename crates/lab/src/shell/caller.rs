@@ -9,17 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use sip::{Flow, FlowKey, Transport};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::connection::serve;
+use super::connection::{announce, serve};
 use super::driver::{Driver, EVENT_QUEUE_MAX, Event};
 use super::tls;
 use crate::frontend::{
     CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerError, CallerLogic, CallerReport, Target,
+    TlsTarget,
 };
 
 /// Strays a slow reader may lag behind.
@@ -71,21 +73,18 @@ impl Caller {
         let local = stream.local_addr().map_err(CallerError::Connect)?;
         let (sender, events) = mpsc::channel(EVENT_QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
-        let flow = |transport| Flow { key: KEY, transport, remote: target.address, via_port: local.port() };
+        let transport = if target.tls.is_some() { Transport::Tls } else { Transport::Tcp };
+        let flow = Flow { key: KEY, transport, remote: target.address, via_port: local.port() };
+        let queue = |sender| async move { announce(flow, sender).await.ok_or(CallerError::Closed) };
         let connection = match &target.tls {
-            None => tokio::spawn(serve(stream, flow(Transport::Tcp), sender.clone(), stopped)),
+            None => {
+                let queue = queue(&sender).await?;
+                tokio::spawn(serve(stream, flow, queue, sender.clone(), stopped))
+            }
             Some(wanted) => {
-                let client =
-                    tls::client_config(wanted.identity.as_ref(), &wanted.roots, &wanted.expected_name)
-                        .map_err(|why| CallerError::Tls(why.to_string()))?;
-                let name = ServerName::try_from(wanted.expected_name.clone())
-                    .map_err(|why| CallerError::Tls(why.to_string()))?;
-                let shaking = TlsConnector::from(Arc::new(client)).connect(name, stream);
-                let shaken = timeout(CONNECT_TIMEOUT, shaking).await;
-                let stream = shaken
-                    .map_err(|_| CallerError::Tls("handshake timed out".to_owned()))?
-                    .map_err(|why| CallerError::Tls(why.to_string()))?;
-                tokio::spawn(serve(stream, flow(Transport::Tls), sender.clone(), stopped))
+                let stream = shake_hands(stream, wanted).await?;
+                let queue = queue(&sender).await?;
+                tokio::spawn(serve(stream, flow, queue, sender.clone(), stopped))
             }
         };
         let (strays, _) = broadcast::channel(STRAYS_MAX);
@@ -174,6 +173,18 @@ impl Drop for Inner {
             task.abort();
         }
     }
+}
+
+async fn shake_hands(stream: TcpStream, wanted: &TlsTarget) -> Result<TlsStream<TcpStream>, CallerError> {
+    let failed = |why: String| CallerError::Tls(why);
+    let client = tls::client_config(wanted.identity.as_ref(), &wanted.roots, &wanted.expected_name)
+        .map_err(|why| failed(why.to_string()))?;
+    let name = ServerName::try_from(wanted.expected_name.clone()).map_err(|why| failed(why.to_string()))?;
+    let shaking = TlsConnector::from(Arc::new(client)).connect(name, stream);
+    timeout(CONNECT_TIMEOUT, shaking)
+        .await
+        .map_err(|_| failed("handshake timed out".to_owned()))?
+        .map_err(|why| failed(why.to_string()))
 }
 
 fn reporter(waiting: Arc<Waiting>, strays: broadcast::Sender<Bytes>) -> impl FnMut(CallerReport) + Send {

@@ -16,19 +16,23 @@ const READ_BYTES: usize = 16 * 1_024;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const CRLF: &[u8] = b"\r\n";
 
-/// Serves the stream until either side closes, framing is lost, or `stop` turns true.
+/// Makes the connection known to its role; `None` when the role is gone.
+pub(super) async fn announce<C>(flow: Flow, to: &mpsc::Sender<Event<C>>) -> Option<mpsc::Receiver<Bytes>> {
+    let (writer, queue) = mpsc::channel::<Bytes>(WRITE_QUEUE_MAX);
+    to.send(Event::Up { flow, writer }).await.ok()?;
+    Some(queue)
+}
+
+/// Serves an announced stream until either side closes, framing is lost, or `stop` turns true.
 pub(super) async fn serve<S, C>(
     mut stream: S,
     flow: Flow,
+    mut queue: mpsc::Receiver<Bytes>,
     to: mpsc::Sender<Event<C>>,
     mut stop: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (writer, mut queue) = mpsc::channel::<Bytes>(WRITE_QUEUE_MAX);
-    if to.send(Event::Up { flow, writer }).await.is_err() {
-        return;
-    }
     let mut framer = Framer::new(Limits::default());
     let mut buffer = vec![0; READ_BYTES];
     loop {

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{serve, told};
+use super::connection::{announce, serve, told};
 use super::driver::Event;
 
 /// Connections at once on one port.
@@ -108,11 +108,21 @@ async fn welcome<C: Send + 'static>(
         remote,
         via_port: port,
     };
+    let to = service.to.clone();
     let Some(acceptor) = &service.tls else {
-        return serve(stream, flow(Transport::Tcp), service.to.clone(), stop).await;
+        let flow = flow(Transport::Tcp);
+        if let Some(queue) = announce(flow, &to).await {
+            serve(stream, flow, queue, to, stop).await;
+        }
+        return;
     };
     match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, flow(Transport::Tls), service.to.clone(), stop).await,
+        Ok(Ok(stream)) => {
+            let flow = flow(Transport::Tls);
+            if let Some(queue) = announce(flow, &to).await {
+                serve(stream, flow, queue, to, stop).await;
+            }
+        }
         Ok(Err(why)) => (service.on_failure)(format!("TLS handshake with {remote}: {why}")),
         Err(_) => (service.on_failure)(format!("TLS handshake with {remote}: timed out")),
     }
