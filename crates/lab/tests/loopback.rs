@@ -129,7 +129,12 @@ async fn a_message_left_over_tls_and_srtp_is_stored_with_its_tone() {
         Caller::connect(front_end(), stage.tls(ListenRole::Worker(0), MAILBOX_SERVER)).await.unwrap();
     for shape in [OfferShape::Lync2013Multipart, OfferShape::Lync2015] {
         let outcome = caller.place_call(deposit(shape)).await.unwrap();
-        assert_eq!((outcome.status, outcome.answer_fault.clone()), (200, None));
+        assert_eq!(
+            (outcome.status, outcome.answer_fault.clone()),
+            (200, None),
+            "{shape:?} {:?}",
+            outcome.header("warning")
+        );
         assert_eq!((outcome.media, outcome.ended_by), (Some(MediaKind::Srtp), Some(EndedBy::Us)));
         assert_eq!(outcome.heard.rejected, 0);
         assert!(outcome.heard.beep_at.is_some(), "{:?}", outcome.heard);

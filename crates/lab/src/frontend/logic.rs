@@ -509,8 +509,11 @@ impl Call {
 
     /// Media as the 200 says; with the answer for the ACK when the offer came late.
     fn agree(&mut self, message: &Message) -> Result<(Box<MediaPlan>, Option<negotiate::Body>), String> {
-        let described = negotiate::read_session(message.content_type().unwrap_or_default(), &message.body())
-            .map_err(|why| why.to_string())?;
+        let described = negotiate::read_session(
+            message.header(sip::HeaderId::ContentType).unwrap_or_default(),
+            &message.body(),
+        )
+        .map_err(|why| why.to_string())?;
         let offer = self.offer.as_ref().ok_or("no offer was made")?;
         let (body, agreed) = if self.spec.shape == super::OfferShape::LateOffer {
             let local = offer.local;

@@ -229,9 +229,12 @@ impl Worker {
                 (body, None)
             })
         } else {
-            negotiate::read_session(invite.content_type().unwrap_or_default(), &invite.body())
-                .and_then(|offer| negotiate::answer(&offer, call.security, local, &call.key, call.seed))
-                .map(|(body, agreed)| (body, Some(agreed)))
+            negotiate::read_session(
+                invite.header(sip::HeaderId::ContentType).unwrap_or_default(),
+                &invite.body(),
+            )
+            .and_then(|offer| negotiate::answer(&offer, call.security, local, &call.key, call.seed))
+            .map(|(body, agreed)| (body, Some(agreed)))
         };
         match body {
             Err(why) => self.reject(now, key, 488, "Not Acceptable Here", &why.to_string()),
@@ -269,8 +272,11 @@ impl Worker {
             return;
         }
         if let Some(offer) = call.late_offer.take() {
-            let agreed = negotiate::read_session(ack.content_type().unwrap_or_default(), &ack.body())
-                .and_then(|answer| negotiate::accept(&offer, &answer));
+            let agreed = negotiate::read_session(
+                ack.header(sip::HeaderId::ContentType).unwrap_or_default(),
+                &ack.body(),
+            )
+            .and_then(|answer| negotiate::accept(&offer, &answer));
             match agreed {
                 Ok(agreed) => {
                     call.media = Some((agreed.kind, agreed.law));
@@ -434,8 +440,11 @@ impl Worker {
         let Some(local) = call.local.filter(|_| in_order) else {
             return self.refuse(now, server, message, 500, "Server Internal Error");
         };
-        let agreed = negotiate::read_session(message.content_type().unwrap_or_default(), &message.body())
-            .and_then(|offer| negotiate::answer(&offer, call.security, local, &call.key, call.seed));
+        let agreed = negotiate::read_session(
+            message.header(sip::HeaderId::ContentType).unwrap_or_default(),
+            &message.body(),
+        )
+        .and_then(|offer| negotiate::answer(&offer, call.security, local, &call.key, call.seed));
         let Ok((body, agreed)) = agreed else {
             return self.refuse(now, server, message, 488, "Not Acceptable Here");
         };
