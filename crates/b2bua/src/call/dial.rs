@@ -10,9 +10,10 @@ use relay::Side;
 use sip::endpoint::{ClientFailure, ClientKey, OutgoingRequest};
 use sip::{HeaderId, Message, Method, Transport};
 
+use super::failover::{Failure, fault_counter, redirect_failure};
 use super::story::{Missed, Outcome};
 use super::{Attempt, Call, Late, MediaState, State, Step};
-use crate::codes::{self, Code};
+use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::flows::FlowEntry;
 use crate::engine::{
@@ -21,7 +22,7 @@ use crate::engine::{
 };
 use crate::headers::Block;
 use crate::media_plan::CallMedia;
-use crate::policy::{Allowed, Policy, Server};
+use crate::policy::{Policy, Server};
 use crate::record::OfferResult;
 use crate::redirect::{self, Hop, RedirectFault, Rules};
 use crate::security::Signalling;
@@ -107,7 +108,7 @@ impl Call {
         }
     }
 
-    fn plan_servers(&self) -> (Vec<&Server>, Vec<&Server>) {
+    pub(super) fn plan_servers(&self) -> (Vec<&Server>, Vec<&Server>) {
         let Some(plan) = self.policy.dial_plans.get(self.route.dial_plan) else {
             return (Vec::new(), Vec::new());
         };
@@ -118,7 +119,7 @@ impl Call {
     }
 
     /// Call Routers when the plan has any, else its Mailbox servers.
-    fn next_server(&mut self, cx: &mut Core, now: Instant) -> Option<Hop> {
+    pub(super) fn next_server(&mut self, cx: &mut Core, now: Instant) -> Option<Hop> {
         if self.trail.targets >= self.policy.routing.redirect_targets_max {
             return None;
         }
@@ -139,7 +140,7 @@ impl Call {
         Some(hop)
     }
 
-    fn begin_hop(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>) {
+    pub(super) fn begin_hop(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>) {
         attempt.early = None;
         self.trail.targets += 1;
         self.trail.visited.push(attempt.hop.clone());
@@ -467,145 +468,10 @@ impl Call {
     pub fn contact_text(&self, side: Side) -> String {
         String::from_utf8_lossy(&self.leg(side).contact).into_owned()
     }
-
-    /// This place is no good: the next contact, the next server, or the end.
-    fn fail_hop(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>, failure: Failure) {
-        let server = attempt.hop.server.clone();
-        let why = format!("{}: {}", attempt.hop.describe(), failure.what);
-        cx.timers.clear(self.key, CallTimer::Step);
-        cx.event(Event::ServerFailed {
-            call: self.key,
-            server: server.clone(),
-            why: crate::verdict::clean(&why),
-        });
-        if failure.health == Health::Down && cx.servers.failed(now, &server) {
-            cx.event(Event::ServerDown { server: server.clone(), why: failure.what.clone() });
-        }
-        self.trail.evidence.push(why.clone());
-        self.trail.failure = Some(Refusal::new(failure.code, &server, why));
-        attempt.step = Step::Start;
-        if !self.may_retry(failure.code) {
-            return self.give_up(cx, now);
-        }
-        if !attempt.alternatives.is_empty() && self.trail.targets < self.policy.routing.redirect_targets_max {
-            attempt.hop = attempt.alternatives.remove(0);
-            return self.begin_hop(cx, now, attempt);
-        }
-        match self.next_server(cx, now) {
-            Some(hop) => {
-                self.story.failovers += 1;
-                attempt.hop = hop;
-                attempt.redirects = 0;
-                self.begin_hop(cx, now, attempt);
-            }
-            None => self.give_up(cx, now),
-        }
-    }
-
-    fn may_retry(&self, code: Code) -> bool {
-        let routing = &self.policy.routing;
-        if code == codes::SERVER_TIMEOUT {
-            return routing.retry_on_timeout == Allowed::Yes;
-        }
-        if code == codes::SERVER_CONNECT || code == codes::SERVER_TLS || code == codes::SERVER_UNRESOLVED {
-            return routing.retry_on_connect_failure == Allowed::Yes;
-        }
-        true
-    }
-
-    /// No server is left. A redirect that was refused is the better reason than "nobody left".
-    fn give_up(&mut self, cx: &mut Core, now: Instant) {
-        let refusal = match self.trail.failure.take() {
-            None if self.trail.tried.is_empty() && self.has_servers() => Refusal::new(
-                codes::SERVERS_FULL,
-                self.plan_name(),
-                "no server of the dial plan has free capacity",
-            ),
-            None => {
-                Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), "the dial plan has no server to call")
-            }
-            Some(failure) if is_redirect_fault(failure.code()) => failure,
-            Some(failure) => {
-                let tried = self.trail.tried.join(", ");
-                let what = format!("every server of the dial plan failed; tried {tried}");
-                Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), what)
-                    .evidence(format!("last: {failure}"))
-            }
-        };
-        let refusal = self.with_evidence(refusal).retry_after(10);
-        self.refuse(cx, now, &refusal, OfferResult::Failed);
-    }
-
-    fn has_servers(&self) -> bool {
-        let (routers, mailbox) = self.plan_servers();
-        !routers.is_empty() || !mailbox.is_empty()
-    }
-
-    fn with_evidence(&self, refusal: Refusal) -> Refusal {
-        self.trail.evidence.iter().fold(refusal, |refusal, line| refusal.evidence(line))
-    }
 }
 
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Rings {
     No,
     Yes,
-}
-
-/// Whether a failure says something about the server beyond this call.
-#[derive(Copy, Clone, PartialEq, Eq)]
-enum Health {
-    Unknown,
-    Down,
-}
-
-/// Why a place is no good.
-struct Failure {
-    code: Code,
-    what: String,
-    health: Health,
-}
-
-impl Failure {
-    fn new(code: Code, what: &str) -> Self {
-        Self { code, what: crate::verdict::clean(what), health: Health::Unknown }
-    }
-
-    fn down(mut self) -> Self {
-        self.health = Health::Down;
-        self
-    }
-}
-
-fn redirect_failure(from: &str, fault: &RedirectFault) -> Failure {
-    let code = match fault {
-        RedirectFault::NoContact | RedirectFault::NotSip(_) => codes::REDIRECT_UNUSABLE,
-        RedirectFault::Escape(_) => codes::REDIRECT_ESCAPE,
-        RedirectFault::Maddr(_) => codes::REDIRECT_MADDR,
-        RedirectFault::Transport(_) => codes::REDIRECT_WEAKER,
-        RedirectFault::Loop(_) => codes::REDIRECT_LOOP,
-    };
-    Failure::new(code, &format!("redirect from {from}: {fault}"))
-}
-
-fn is_redirect_fault(code: Code) -> bool {
-    [
-        codes::REDIRECT_UNUSABLE,
-        codes::REDIRECT_ESCAPE,
-        codes::REDIRECT_MADDR,
-        codes::REDIRECT_WEAKER,
-        codes::REDIRECT_LOOP,
-        codes::REDIRECT_HOPS,
-    ]
-    .contains(&code)
-}
-
-fn fault_counter(fault: &RedirectFault) -> &'static str {
-    match fault {
-        RedirectFault::NoContact | RedirectFault::NotSip(_) => "redirect_unusable",
-        RedirectFault::Escape(_) => "redirect_escape",
-        RedirectFault::Maddr(_) => "redirect_maddr",
-        RedirectFault::Transport(_) => "redirect_weaker",
-        RedirectFault::Loop(_) => "redirect_loop",
-    }
 }

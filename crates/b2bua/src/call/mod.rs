@@ -11,6 +11,7 @@ pub(crate) mod answer;
 mod dial;
 mod end;
 mod facts;
+mod failover;
 mod indialog;
 mod renegotiate;
 pub(crate) mod story;

@@ -181,3 +181,18 @@ fn a_hang_up_by_the_operator_ends_both_legs() {
     world.assert_clean();
     assert_eq!(world.records[0].verdict.code, codes::HUNG_UP_BY_OPERATOR);
 }
+
+#[test]
+fn a_call_id_of_our_own_coming_back_is_a_loop() {
+    let mut world = World::new(policy::secured());
+    world.connect_caller("10.0.0.5", Some(POOL));
+    let prefix = world.engine.core.call_id_prefix.clone();
+    let lines = format!("{DIVERSION}Max-Forwards: 70\r\nContact: <sip:d@10.0.0.5>\r\n");
+    let mut invite = request(Method::Invite, DEPOSIT, &lines);
+    let headers =
+        String::from_utf8(invite.headers.to_vec()).unwrap().replace("out-INVITE", &format!("{prefix}77"));
+    invite.headers = Bytes::from(headers);
+    world.send_as(&caller(), invite);
+    assert_eq!(world.caller().last_status(), 482);
+    assert_eq!(world.records[0].verdict.code, codes::LOOP);
+}
