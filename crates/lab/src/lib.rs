@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod frontend;
+pub mod load;
 pub mod machine;
 pub mod media;
 pub mod negotiate;

@@ -1,0 +1,298 @@
+//! Caller, Call Router and worker as values on one virtual clock, joined by a perfect network: no socket, no sleep.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sip::{Flow, FlowKey, Transport};
+use umbra_lab::audio::dominant_hz;
+use umbra_lab::frontend::{
+    CallEnd, CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerLogic, CallerReport, EndedBy,
+};
+use umbra_lab::machine::{Input, Machine, Output};
+use umbra_lab::media::{Channel, LocalMedia, MediaCommand, MediaEndpoint, MediaFact, MediaKey, MediaReport};
+use umbra_lab::um::{
+    AnswerRules, EndReason, Fault, MailboxConfig, PlanSecurity, Ports, RedirectRole, RedirectTarget,
+    Redirector, UmReport, VoiceMessage, Worker, WorkerConfig,
+};
+
+const FLOW: FlowKey = FlowKey(1);
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// One value with its media endpoints.
+struct Node<M: Machine> {
+    machine: M,
+    base_port: u16,
+    media: BTreeMap<MediaKey, Option<MediaEndpoint>>,
+    reports: Vec<M::Report>,
+}
+
+type Messages = Vec<bytes::Bytes>;
+type Packets = Vec<(Channel, SocketAddr, SocketAddr, bytes::Bytes)>;
+
+impl<M: Machine> Node<M> {
+    fn new(machine: M, base_port: u16, now: Instant) -> Self {
+        let mut node = Node { machine, base_port, media: BTreeMap::new(), reports: Vec::new() };
+        let flow = Flow { key: FLOW, transport: Transport::Tls, remote: at(5061), via_port: 5066 };
+        let _ = node.feed(now, Input::FlowUp(flow));
+        node
+    }
+
+    fn local(&self, key: MediaKey) -> LocalMedia {
+        let port = self.base_port + 2 * key.0 as u16;
+        LocalMedia { rtp: at(port), rtcp: at(port + 1) }
+    }
+
+    /// Feeds one input and obeys all outputs; returns what goes to the other side.
+    fn feed(&mut self, now: Instant, input: Input<M::Command>) -> Messages {
+        let (mut sent, mut inputs) = (Vec::new(), vec![input]);
+        while let Some(input) = inputs.pop() {
+            self.machine.handle(now, input);
+            while let Some(output) = self.machine.poll_output() {
+                match output {
+                    Output::Send { bytes, .. } => sent.push(bytes),
+                    Output::Report(report) => self.reports.push(report),
+                    Output::Media { key, command } => {
+                        let fact = self.obey(now, key, command);
+                        inputs.extend(fact.map(|fact| Input::Media { key, fact }));
+                    }
+                }
+            }
+        }
+        sent
+    }
+
+    fn obey(&mut self, now: Instant, key: MediaKey, command: MediaCommand) -> Option<MediaFact> {
+        let endpoint = self.media.entry(key).or_default();
+        match command {
+            MediaCommand::Allocate => return Some(MediaFact::Ready(Ok(self.local(key)))),
+            MediaCommand::Start(plan) => *endpoint = Some(MediaEndpoint::new(&plan, now).unwrap()),
+            MediaCommand::Retarget(plan) => endpoint.as_mut().unwrap().retarget(&plan, now).unwrap(),
+            MediaCommand::Play(samples) => endpoint.as_mut().unwrap().play(&samples),
+            MediaCommand::Record(limits) => endpoint.as_mut().unwrap().record(now, limits),
+            MediaCommand::Stop => {
+                let done = self.media.remove(&key).flatten();
+                let report = done.map_or_else(MediaReport::default, MediaEndpoint::finish);
+                return Some(MediaFact::Stopped(Box::new(report)));
+            }
+        }
+        None
+    }
+
+    fn tick_media(&mut self, now: Instant) -> (Messages, Packets) {
+        let (mut facts, mut packets) = (Vec::new(), Vec::new());
+        let locals: BTreeMap<MediaKey, LocalMedia> =
+            self.media.keys().map(|k| (*k, self.local(*k))).collect();
+        for (key, endpoint) in &mut self.media {
+            let Some(endpoint) = endpoint else { continue };
+            endpoint.handle_timeout(now);
+            while let Some(packet) = endpoint.poll_packet() {
+                let from = if packet.channel == Channel::Rtp { locals[key].rtp } else { locals[key].rtcp };
+                packets.push((packet.channel, from, packet.to, packet.bytes));
+            }
+            facts.extend(std::iter::from_fn(|| endpoint.poll_fact()).map(|fact| (*key, fact)));
+        }
+        let sent =
+            facts.into_iter().flat_map(|(key, fact)| self.feed(now, Input::Media { key, fact })).collect();
+        (sent, packets)
+    }
+
+    fn deliver(&mut self, now: Instant, packets: Packets) {
+        for (channel, from, to, bytes) in packets {
+            let wanted =
+                self.media.keys().copied().find(|k| [self.local(*k).rtp, self.local(*k).rtcp].contains(&to));
+            if let Some(Some(endpoint)) = wanted.and_then(|key| self.media.get_mut(&key)) {
+                endpoint.handle_packet(now, channel, from, &bytes);
+            }
+        }
+    }
+}
+
+/// A caller, a callee and the time.
+struct World<M: Machine> {
+    caller: Node<CallerLogic>,
+    callee: Node<M>,
+    now: Instant,
+}
+
+impl<M: Machine> World<M> {
+    fn new(callee: M) -> Self {
+        let now = Instant::now();
+        let config = CallerConfig {
+            fqdn: "pool01.contoso.test".to_owned(),
+            sip_domain: "contoso.test".to_owned(),
+            address: at(0).ip(),
+            seed: 3,
+        };
+        let caller = Node::new(CallerLogic::new(config, at(5060)), 20_000, now);
+        World { caller, callee: Node::new(callee, 30_000, now), now }
+    }
+
+    /// Carries messages to and fro until both are quiet.
+    fn exchange(&mut self, mut to_callee: Messages, mut to_caller: Messages) {
+        while !(to_callee.is_empty() && to_caller.is_empty()) {
+            for bytes in std::mem::take(&mut to_callee) {
+                to_caller.extend(self.callee.feed(self.now, Input::Bytes { flow: FLOW, bytes }));
+            }
+            for bytes in std::mem::take(&mut to_caller) {
+                to_callee.extend(self.caller.feed(self.now, Input::Bytes { flow: FLOW, bytes }));
+            }
+        }
+    }
+
+    /// Lets time pass in steps of 10 ms.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            let mut to_callee = self.caller.feed(self.now, Input::Timeout);
+            let mut to_caller = self.callee.feed(self.now, Input::Timeout);
+            let (messages, packets) = self.caller.tick_media(self.now);
+            to_callee.extend(messages);
+            self.callee.deliver(self.now, packets);
+            let (messages, packets) = self.callee.tick_media(self.now);
+            to_caller.extend(messages);
+            self.caller.deliver(self.now, packets);
+            self.exchange(to_callee, to_caller);
+            self.now += Duration::from_millis(10);
+        }
+    }
+
+    fn place(&mut self, id: u64, spec: CallSpec) {
+        let command = CallerCommand::Place { id, spec: Box::new(spec) };
+        let sent = self.caller.feed(self.now, Input::Command(command));
+        self.exchange(sent, Vec::new());
+    }
+
+    fn outcome(&mut self) -> CallOutcome {
+        let reports = std::mem::take(&mut self.caller.reports);
+        let outcome = |report| match report {
+            CallerReport::Outcome { outcome, .. } => Some(*outcome.unwrap()),
+            _ => None,
+        };
+        reports.into_iter().find_map(outcome).expect("the call is over")
+    }
+}
+
+fn worker(answer: AnswerRules, fault: Fault) -> Worker {
+    Worker::new(WorkerConfig {
+        name: "mbx01.contoso.test".to_owned(),
+        max_calls_allowed: 1,
+        security: PlanSecurity::Secured,
+        mailboxes: vec![MailboxConfig { alias: "ken".to_owned(), extension: None, security: None }],
+        answer,
+        fault,
+        seed: 5,
+    })
+}
+
+fn deposit(end: CallEnd) -> CallSpec {
+    CallSpec { end, ..CallSpec::call_answering("ken", "dana", "contoso.test") }
+}
+
+fn messages(world: &mut World<Worker>) -> Vec<VoiceMessage> {
+    let reports = std::mem::take(&mut world.callee.reports);
+    let message = |report| match report {
+        UmReport::Message(message) => Some(*message),
+        _ => None,
+    };
+    reports.into_iter().filter_map(message).collect()
+}
+
+#[test]
+fn a_deposit_leaves_the_tone_and_nothing_behind() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::None));
+    world.place(1, deposit(CallEnd::HangUpAfterTalk));
+    world.run(Duration::from_secs(10));
+    let outcome = world.outcome();
+    assert_eq!((outcome.status, outcome.ended_by, outcome.heard.rejected), (200, Some(EndedBy::Us), 0));
+    let messages = messages(&mut world);
+    assert_eq!(messages.len(), 1);
+    assert!((dominant_hz(&messages[0].samples).unwrap() - 440.0).abs() < 3.0);
+    assert_eq!((messages[0].security, messages[0].end), ("Secured", EndReason::CallerHungUp));
+    assert_eq!((world.callee.machine.calls(), world.caller.machine.calls()), (0, 0));
+    assert!(world.callee.media.is_empty() && world.caller.media.is_empty());
+}
+
+#[test]
+fn five_seconds_of_silence_end_the_call_from_the_worker() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::None));
+    world.place(1, deposit(CallEnd::WaitForBye));
+    world.run(Duration::from_secs(12));
+    let outcome = world.outcome();
+    assert_eq!(outcome.ended_by, Some(EndedBy::Them));
+    // greeting and beep 1.6 s, talk 2 s, silence 5 s
+    let lasted = outcome.lasted.unwrap().as_secs_f64();
+    assert!((8.0..10.0).contains(&lasted), "{lasted}");
+    assert_eq!(messages(&mut world)[0].end, EndReason::Silence);
+}
+
+#[test]
+fn a_second_call_beyond_the_limit_is_answered_503() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::None));
+    world.place(1, deposit(CallEnd::WaitForBye));
+    world.place(2, deposit(CallEnd::WaitForBye));
+    assert_eq!(world.outcome().status, 503);
+    assert_eq!(world.callee.machine.calls(), 1);
+}
+
+#[test]
+fn cancel_while_ringing_ends_with_487_and_a_missed_call() {
+    let rules = AnswerRules {
+        ring_after: Some(Duration::from_millis(100)),
+        answer_after: Duration::from_secs(10),
+        ..AnswerRules::default()
+    };
+    let mut world = World::new(worker(rules, Fault::None));
+    world.place(1, deposit(CallEnd::CancelAfter(Duration::from_secs(2))));
+    world.run(Duration::from_secs(4));
+    let outcome = world.outcome();
+    assert_eq!((outcome.status, outcome.ended_by), (487, None));
+    assert!(outcome.provisional.contains(&180));
+    assert!(world.callee.reports.iter().any(|r| matches!(r, UmReport::Missed(m) if m.mailbox == "ken")));
+    assert_eq!(world.callee.machine.calls(), 0);
+}
+
+#[test]
+fn a_silent_worker_is_given_up_at_the_time_limit() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::Silent));
+    let mut spec = deposit(CallEnd::WaitForBye);
+    spec.time_limit = Duration::from_secs(5);
+    world.place(1, spec);
+    world.run(Duration::from_secs(12));
+    assert_eq!(world.outcome().answered(), false);
+    assert_eq!(world.caller.machine.calls(), 0);
+}
+
+#[test]
+fn a_call_router_takes_live_servers_in_turn_and_faults_show() {
+    let target = |host: &str, is_live| RedirectTarget {
+        host: host.to_owned(),
+        ports: Ports { tcp: Some(5062), tls: Some(5063) },
+        is_live,
+    };
+    let targets = vec![target("mbx01", true), target("mbx02", false), target("mbx03", true)];
+    let router = |fault| Redirector::new("cas01", RedirectRole::CallRouter, targets.clone(), fault, 1);
+    let mut world = World::new(router(Fault::None));
+    for (id, expected) in [(1, "@mbx01:5063"), (2, "@mbx03:5063"), (3, "@mbx01:5063")] {
+        world.place(id, deposit(CallEnd::WaitForBye));
+        let outcome = world.outcome();
+        let contact = outcome.header("contact").unwrap().to_owned();
+        assert_eq!(outcome.status, 302);
+        assert!(contact.split(',').next().unwrap().contains(expected), "{contact}");
+        assert!(!contact.contains("mbx02") && contact.ends_with(";q=0.5"), "{contact}");
+    }
+    for (fault, expected) in [
+        (Fault::ForeignRedirect("evil.example".to_owned()), "@evil.example:"),
+        (Fault::LoopingRedirect, "@cas01:5066"),
+    ] {
+        let mut world = World::new(router(fault));
+        world.place(1, deposit(CallEnd::WaitForBye));
+        assert!(world.outcome().header("contact").unwrap().contains(expected));
+    }
+    let mut world = World::new(router(Fault::Unavailable));
+    world.place(1, deposit(CallEnd::WaitForBye));
+    assert_eq!(world.outcome().status, 503);
+}
