@@ -1,5 +1,7 @@
 //! The lab on real loopback sockets, without a gateway: the Front End calls workers, services and Call Routers directly.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, where a panic is a failed test
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Caller, Call Router and worker as values on one virtual clock, joined by a perfect network: no socket, no sleep.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test helpers, where a panic is a failed test
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -262,7 +264,7 @@ fn a_silent_worker_is_given_up_at_the_time_limit() {
     spec.time_limit = Duration::from_secs(5);
     world.place(1, spec);
     world.run(Duration::from_secs(12));
-    assert_eq!(world.outcome().answered(), false);
+    assert!(!world.outcome().answered());
     assert_eq!(world.caller.machine.calls(), 0);
 }
 

@@ -24,7 +24,7 @@ pub(super) fn write_report(sender: &Sender, out: &mut Vec<u8>) {
     out.extend_from_slice(&[CNAME, NAME.len() as u8]);
     out.extend_from_slice(NAME);
     out.push(0);
-    while (out.len() - start) % 4 != 0 {
+    while !(out.len() - start).is_multiple_of(4) {
         out.push(0);
     }
     out[start + 3] = ((out.len() - start) / 4 - 1) as u8;

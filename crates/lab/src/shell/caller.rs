@@ -45,9 +45,12 @@ struct Inner {
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What became of a call; `Err` when it could not even be sent.
+type Placed = Result<Box<CallOutcome>, String>;
+
 #[derive(Default)]
 struct Waiting {
-    calls: Mutex<HashMap<u64, oneshot::Sender<Result<Box<CallOutcome>, String>>>>,
+    calls: Mutex<HashMap<u64, oneshot::Sender<Placed>>>,
     options: Mutex<HashMap<u64, oneshot::Sender<u16>>>,
 }
 

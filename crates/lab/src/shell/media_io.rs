@@ -138,7 +138,7 @@ async fn open(address: IpAddr) -> io::Result<(Ports, LocalMedia)> {
     for _ in 0..PORT_TRIES_MAX {
         let rtp = UdpSocket::bind((address, 0)).await?;
         let local = rtp.local_addr()?;
-        if local.port() % 2 != 0 || local.port() == u16::MAX {
+        if !local.port().is_multiple_of(2) || local.port() == u16::MAX {
             continue;
         }
         match UdpSocket::bind((address, local.port() + 1)).await {
