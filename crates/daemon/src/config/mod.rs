@@ -1,0 +1,248 @@
+//! Configuration is compiled: files and environment are merged, read with every problem collected, checked, and turned
+//! into a different type that cannot be wrong. Owns the words of the file; refuses to know who uses the result.
+
+mod certificate;
+mod checks;
+mod objects;
+mod problem;
+mod reader;
+mod sections;
+mod source;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use b2bua::Policy;
+use b2bua::policy::UnknownPeer;
+
+use crate::tls::TlsFiles;
+pub use problem::{Place, Problem, Problems, Severity};
+use reader::{Findings, Reader};
+use source::Source;
+
+/// Where `run` looks without `-c`.
+pub const DEFAULT_FILES: [&str; 2] = ["umbra.toml", "/etc/umbra/umbra.toml"];
+
+/// A configuration that passed every check.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What the engine decides with.
+    pub policy: Arc<Policy>,
+    /// Sockets.
+    pub listen: Listen,
+    /// Certificate, key, roots; present unless the startup mode is TCP.
+    pub tls: Option<Tls>,
+    /// RTP.
+    pub media: Media,
+    /// Admin socket and page.
+    pub admin: Admin,
+    /// Log, records, capture.
+    pub observe: Observe,
+    /// Folder for what outlives the process.
+    pub state_dir: PathBuf,
+    /// The file it came from, for reload.
+    pub file: PathBuf,
+    /// What is worth a look but does not keep the gateway from running.
+    pub warnings: Vec<Problem>,
+}
+
+/// Which listeners there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartupMode {
+    /// Plain only.
+    Tcp,
+    /// Mutual TLS only.
+    Tls,
+    /// Both at once.
+    Dual,
+}
+
+/// SIP sockets.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Which listeners there are; the ports below already follow it.
+    pub startup_mode: StartupMode,
+    /// Addresses listened on.
+    pub addresses: Vec<IpAddr>,
+    /// Plain port.
+    pub tcp_port: Option<u16>,
+    /// Mutual TLS port.
+    pub tls_port: Option<u16>,
+    /// UDP port (opt-in, load tools).
+    pub udp_port: Option<u16>,
+    /// What goes into Via, Contact and SDP.
+    pub advertised: IpAddr,
+    /// What a stranger gets.
+    pub unknown_peer: UnknownPeer,
+}
+
+/// TLS settings.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate, key, roots; absolute or relative to the working folder, never to the file any more.
+    pub files: TlsFiles,
+    /// Lowest protocol version.
+    pub min_version: TlsVersion,
+    /// When the certificate ends.
+    pub not_after: Option<SystemTime>,
+}
+
+/// TLS protocol versions spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// RTP settings.
+#[derive(Clone, Debug)]
+pub struct Media {
+    /// First port, even.
+    pub rtp_first: u16,
+    /// Last port, inclusive.
+    pub rtp_last: u16,
+    /// Media threads; `None` = as the machine has cores.
+    pub threads: Option<usize>,
+    /// Silence on both sides that ends a call.
+    pub inactivity_timeout: Duration,
+}
+
+/// Admin surface.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Unix socket.
+    pub socket: Option<PathBuf>,
+    /// Page, API and metrics.
+    pub http: Option<SocketAddr>,
+    /// Bearer token for non-loopback addresses.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Log, records, capture.
+#[derive(Clone, Debug)]
+pub struct Observe {
+    /// Filter for `tracing-subscriber`.
+    pub log_level: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Folder of call records.
+    pub cdr_dir: PathBuf,
+    /// Write `YYYY-MM-DD.jsonl`.
+    pub cdr_jsonl: Switch,
+    /// Write `um_cdr_YYYY-MM-DD.csv`.
+    pub cdr_um_csv: Switch,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// The first file of [`DEFAULT_FILES`] that exists.
+pub fn find_file() -> Option<PathBuf> {
+    DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.is_file())
+}
+
+/// Loads a file with the environment of this process on top.
+///
+/// # Errors
+/// Every problem at once, warnings included.
+pub fn load(file: &Path) -> Result<Compiled, Problems> {
+    let text = match source::read(file) {
+        Ok(text) => text,
+        Err(problem) => return Err(Problems::one(*problem)),
+    };
+    compile(file, &text, std::env::vars_os(), SystemTime::now())
+}
+
+/// Compiles a text as if it stood in `file`, with these environment variables on top.
+///
+/// # Errors
+/// Every problem at once, warnings included.
+pub fn compile<K, V>(
+    file: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (K, V)>,
+    now: SystemTime,
+) -> Result<Compiled, Problems>
+where
+    K: AsRef<std::ffi::OsStr>,
+    V: AsRef<std::ffi::OsStr>,
+{
+    let source = Source::merge(file, text, environment)?;
+    let findings = Findings::new(&source);
+    let compiled = read(&source, &findings, now);
+    let problems = findings.into_problems();
+    match compiled {
+        Some(compiled) if !problems.has_errors() => Ok(Compiled { warnings: problems.list, ..compiled }),
+        _ => Err(problems),
+    }
+}
+
+/// Reads everything; `None` only together with an error in `findings`.
+fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Compiled> {
+    let root = Reader::root(source.tree(), findings);
+    let file = source.file().to_owned();
+    let base = file.parent().unwrap_or(Path::new("")).to_owned();
+    let gateway = sections::gateway(&root, &base);
+    let tls = sections::tls(&root, &base);
+    let listen = sections::listen(&root, tls.is_some());
+    let media = sections::media(&root);
+    let admin = sections::admin(&root, &base);
+    let (observe, correlation_header) = sections::observe(&root, &base);
+    let rules = sections::rules(&root);
+    let objects = objects::read(&root);
+    sections::accepted_elsewhere(&root);
+    root.finish();
+    let tls = tls.filter(|_| listen.startup_mode != StartupMode::Tcp);
+    let not_after = tls.as_ref().and_then(|tls| certificate::check(tls, &gateway.fqdn, now, &root));
+    let policy = Policy {
+        gateway: sections::compiled_gateway(&gateway, &listen, &media, correlation_header),
+        pools: objects.pools,
+        ip_gateways: objects.ip_gateways,
+        hunt_groups: objects.hunt_groups,
+        dial_plans: objects.dial_plans,
+        call_routers: objects.call_routers,
+        mailbox_servers: objects.mailbox_servers,
+        auto_attendants: objects.auto_attendants,
+        mailboxes: objects.mailboxes,
+        routing: rules.routing,
+        headers: rules.headers,
+        health: rules.health,
+    };
+    let compiled = Compiled {
+        policy: Arc::new(policy),
+        listen,
+        tls: tls.map(|tls| Tls { not_after, ..tls }),
+        media: media.media,
+        admin,
+        observe,
+        state_dir: gateway.state_dir,
+        file,
+        warnings: Vec::new(),
+    };
+    checks::check(&compiled, &root);
+    Some(compiled)
+}

@@ -1,0 +1,374 @@
+//! The Exchange and Lync objects: pools, UM IP gateways, hunt groups, dial plans, servers, attendants, mailboxes.
+//! Reads each, resolves the names between them. Whether they make sense together is for `checks`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use b2bua::codes;
+use b2bua::policy::{
+    Allowed, AutoAttendant, DialPlan, GatewayStatus, HuntGroup, IpGateway, Mailbox, MediaBridge, PeerAddress,
+    Pool, PoolEncryption, Server, ServerRole, ServerStatus, UriType, VoipSecurity,
+};
+
+use super::reader::Reader;
+use super::sections::{count, fqdn};
+use super::{StartupMode, words};
+
+/// Everything read.
+pub(super) struct Objects {
+    pub(super) pools: Vec<Pool>,
+    pub(super) ip_gateways: Vec<IpGateway>,
+    pub(super) hunt_groups: Vec<HuntGroup>,
+    pub(super) dial_plans: Vec<DialPlan>,
+    pub(super) call_routers: Vec<Server>,
+    pub(super) mailbox_servers: Vec<Server>,
+    pub(super) auto_attendants: Vec<AutoAttendant>,
+    pub(super) mailboxes: Vec<Mailbox>,
+}
+
+/// Objects whose index must stay the one of the file are always pushed, also after a finding: nothing compiled leaves
+/// here while there is an error.
+pub(super) fn read(root: &Reader<'_>) -> Objects {
+    let pools: Vec<Pool> = root.tables("pool").iter().map(pool).collect();
+    let mut dial_plans: Vec<DialPlan> = root.tables("dial_plan").iter().map(dial_plan).collect();
+    if dial_plans.is_empty() {
+        root.error(codes::CFG_MISSING_KEY, "dial_plan", "there is no [[dial_plan]]");
+    }
+    let ip_gateways: Vec<IpGateway> =
+        root.tables("ip_gateway").iter().map(|t| ip_gateway(t, &pools)).collect();
+    if ip_gateways.is_empty() {
+        root.error(codes::CFG_MISSING_KEY, "ip_gateway", "there is no [[ip_gateway]]: nobody could call");
+    }
+    let plans = names(&dial_plans, |plan| &plan.name);
+    let gateways = names(&ip_gateways, |gateway| &gateway.name);
+    let hunt_groups = root.tables("hunt_group").iter().map(|t| hunt_group(t, &gateways, &plans)).collect();
+    let auto_attendants = root.tables("auto_attendant").iter().map(|t| auto_attendant(t, &plans)).collect();
+    let mailboxes = root.tables("mailbox").iter().map(|t| mailbox(t, &plans)).collect();
+    let call_routers = servers(root, "call_router", ServerRole::CallRouter, &mut dial_plans);
+    let mailbox_servers = servers(root, "mailbox_server", ServerRole::Mailbox, &mut dial_plans);
+    hosted(root);
+    Objects {
+        pools,
+        ip_gateways,
+        hunt_groups,
+        dial_plans,
+        call_routers,
+        mailbox_servers,
+        auto_attendants,
+        mailboxes,
+    }
+}
+
+fn names<T>(objects: &[T], name: impl Fn(&T) -> &String) -> Vec<String> {
+    objects.iter().map(|object| name(object).clone()).collect()
+}
+
+/// The index of the object that `key` names; 0 after a finding.
+fn reference(table: &Reader<'_>, key: &'static str, known: &[String]) -> usize {
+    let wanted = table.need_text(key);
+    match resolve(table, key, &wanted, known) {
+        Some(index) => index,
+        None => 0,
+    }
+}
+
+fn resolve(table: &Reader<'_>, key: &'static str, wanted: &str, known: &[String]) -> Option<usize> {
+    let found = known.iter().position(|name| name.eq_ignore_ascii_case(wanted));
+    if found.is_none() && !wanted.is_empty() {
+        let hint = words::suggestion(wanted, known.iter().map(String::as_str)).map_or_else(
+            || format!("configured: {}", known.join(", ")),
+            |name| format!("did you mean `{name}`?"),
+        );
+        table.error(codes::CFG_UNRESOLVED, key, format!("`{wanted}` is not configured; {hint}"));
+    }
+    found
+}
+
+fn pool(table: &Reader<'_>) -> Pool {
+    use PoolEncryption::{DoNotSupportEncryption, RequireEncryption, SupportEncryption};
+    let words = [
+        ("RequireEncryption", RequireEncryption),
+        ("SupportEncryption", SupportEncryption),
+        ("DoNotSupportEncryption", DoNotSupportEncryption),
+        ("Require", RequireEncryption),
+        ("Required", RequireEncryption),
+        ("Support", SupportEncryption),
+        ("Optional", SupportEncryption),
+        ("DoNotSupport", DoNotSupportEncryption),
+        ("None", DoNotSupportEncryption),
+    ];
+    let pool = Pool {
+        name: table.need_text("name"),
+        fqdn: fqdn(table, "fqdn"),
+        members: table.list("members").unwrap_or_default(),
+        address: table.addresses("address").unwrap_or_default(),
+        encryption: table.need_word("encryption", &words).unwrap_or(RequireEncryption),
+    };
+    table.finish();
+    pool
+}
+
+fn dial_plan(table: &Reader<'_>) -> DialPlan {
+    let uri_types = [("TelExtn", UriType::TelExtn), ("E164", UriType::E164), ("SipName", UriType::SipName)];
+    let securities = [
+        ("Unsecured", VoipSecurity::Unsecured),
+        ("SIPSecured", VoipSecurity::SipSecured),
+        ("Secured", VoipSecurity::Secured),
+    ];
+    let bridges = [("off", MediaBridge::Off), ("transcrypt", MediaBridge::Transcrypt)];
+    let minutes = |count: u64| Duration::from_secs(count * 60);
+    let digits = table.whole("extension_digits", 1..=20).and_then(|digits| u8::try_from(digits).ok());
+    let plan = DialPlan {
+        name: table.need_text("name"),
+        uri_type: table.word("uri_type", &uri_types).unwrap_or(UriType::SipName),
+        voip_security: table.need_word("voip_security", &securities).unwrap_or(VoipSecurity::Secured),
+        phone_context: table.need_text("phone_context"),
+        equivalent_phone_contexts: table.list("equivalent_phone_contexts").unwrap_or_default(),
+        access_telephone_numbers: table.list("access_telephone_numbers").unwrap_or_default(),
+        extension_digits: digits.unwrap_or(4),
+        max_call_duration: table
+            .duration("max_call_duration", minutes(10)..=minutes(120))
+            .unwrap_or(minutes(30)),
+        call_routers: Vec::new(),
+        mailbox_servers: Vec::new(),
+        media_bridge: table.word("media_bridge", &bridges).unwrap_or(MediaBridge::Off),
+    };
+    plan_details(table, &plan);
+    table.finish();
+    plan
+}
+
+/// Settings of a plan that Exchange has and that UM, not this gateway, acts on: checked for range only.
+fn plan_details(table: &Reader<'_>, plan: &DialPlan) {
+    let seconds = |count| Duration::from_secs(count);
+    table.duration("max_recording_duration", seconds(60)..=seconds(100 * 60));
+    table.duration("recording_idle_timeout", seconds(2)..=seconds(10));
+    table.whole("logon_failures_before_disconnect", 1..=20);
+    table.whole("input_failures_before_disconnect", 1..=20);
+    table.accept(&["country_or_region_code", "operator_extension"]);
+    if table.flag("fax_enabled") == Some(true) && plan.uri_type == UriType::SipName {
+        table.warn(codes::CFG_FAX, "fax_enabled", format!("dial plan {} is a SIP URI plan", plan.name));
+    }
+    for number in plan.access_telephone_numbers.iter().filter(|number| !words::is_e164(number)) {
+        table.error(
+            codes::CFG_NOT_E164,
+            "access_telephone_numbers",
+            format!("`{number}` is no E.164 number"),
+        );
+    }
+}
+
+fn ip_gateway(table: &Reader<'_>, pools: &[Pool]) -> IpGateway {
+    let states = [
+        ("Enabled", GatewayStatus::Enabled),
+        ("Disabled", GatewayStatus::Disabled),
+        ("NoNewCalls", GatewayStatus::NoNewCalls),
+    ];
+    let (address, addresses) = peer_address(table);
+    let pool = match &address {
+        PeerAddress::Fqdn(name) => pools.iter().position(|pool| pool.fqdn.eq_ignore_ascii_case(name)),
+        PeerAddress::Ip(_) => None,
+    };
+    let gateway = IpGateway {
+        name: table.need_text("name"),
+        address,
+        addresses,
+        port: table.port("port").unwrap_or(5060),
+        status: table.word("status", &states).unwrap_or(GatewayStatus::Enabled),
+        outcalls_allowed: allowed(table, "outcalls_allowed"),
+        message_waiting_indicator_allowed: allowed(table, "message_waiting_indicator_allowed"),
+        pool,
+    };
+    table.finish();
+    gateway
+}
+
+fn allowed(table: &Reader<'_>, key: &'static str) -> Allowed {
+    match table.flag(key) {
+        Some(false) => Allowed::No,
+        _ => Allowed::Yes,
+    }
+}
+
+/// `address` holds the name or the address of the peer, and may list further addresses for labs without DNS.
+fn peer_address(table: &Reader<'_>) -> (PeerAddress, Vec<IpAddr>) {
+    let mut name = None;
+    let mut addresses = Vec::new();
+    for text in table.need_list("address") {
+        match text.parse::<IpAddr>() {
+            Ok(address) => addresses.push(address),
+            Err(_) if !words::is_fqdn(&text) => {
+                table.error(
+                    codes::CFG_NOT_FQDN,
+                    "address",
+                    format!("`{text}` is neither an FQDN nor an IP address"),
+                );
+            }
+            Err(_) if name.is_some() => table.error(codes::CFG_VALUE, "address", "only one FQDN is possible"),
+            Err(_) => name = Some(text.to_ascii_lowercase()),
+        }
+    }
+    let first = addresses.first().copied();
+    match (name, first) {
+        (Some(name), _) => (PeerAddress::Fqdn(name), addresses),
+        (None, Some(first)) => (PeerAddress::Ip(first), addresses),
+        (None, None) => (PeerAddress::Fqdn(String::new()), addresses),
+    }
+}
+
+fn hunt_group(table: &Reader<'_>, gateways: &[String], plans: &[String]) -> HuntGroup {
+    let group = HuntGroup {
+        name: table.need_text("name"),
+        ip_gateway: reference(table, "ip_gateway", gateways),
+        dial_plan: reference(table, "dial_plan", plans),
+        pilot_identifier: table.text("pilot_identifier").filter(|pilot| !pilot.is_empty()),
+    };
+    table.finish();
+    group
+}
+
+fn auto_attendant(table: &Reader<'_>, plans: &[String]) -> AutoAttendant {
+    let attendant = AutoAttendant {
+        name: table.need_text("name"),
+        dial_plan: reference(table, "dial_plan", plans),
+        pilot_identifiers: table.list("pilot_identifiers").unwrap_or_default(),
+    };
+    for number in attendant.pilot_identifiers.iter().filter(|number| !words::is_e164(number)) {
+        table.error(codes::CFG_NOT_E164, "pilot_identifiers", format!("`{number}` is no E.164 number"));
+    }
+    table.flag("speech_enabled");
+    table.accept(&["operator_extension", "business_hours_keys", "info_announcement"]);
+    table.finish();
+    attendant
+}
+
+fn mailbox(table: &Reader<'_>, plans: &[String]) -> Mailbox {
+    let sip = table.text("sip").map(|text| text.strip_prefix("sip:").unwrap_or(&text).to_ascii_lowercase());
+    if sip.as_deref().is_some_and(|address| !address.contains('@')) {
+        table.error(codes::CFG_VALUE, "sip", "must be user@domain");
+    }
+    let mailbox = Mailbox {
+        alias: table.need_text("alias"),
+        sip,
+        extension: table.text("extension"),
+        dial_plan: reference(table, "dial_plan", plans),
+    };
+    if mailbox.sip.is_none() && mailbox.extension.is_none() {
+        table.error(codes::CFG_MISSING_KEY, "sip", "a mailbox needs `sip`, `extension` or both");
+    }
+    table.finish();
+    mailbox
+}
+
+/// Servers of a role; each enters the plans it names, or every plan when it names none.
+fn servers(root: &Reader<'_>, key: &'static str, role: ServerRole, plans: &mut [DialPlan]) -> Vec<Server> {
+    let known: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
+    let tables = root.tables(key);
+    for (index, table) in tables.iter().enumerate() {
+        let members: Vec<usize> = match table.list("dial_plans") {
+            Some(names) => {
+                names.iter().filter_map(|name| resolve(table, "dial_plans", name, &known)).collect()
+            }
+            None => (0..plans.len()).collect(),
+        };
+        for member in members {
+            let Some(plan) = plans.get_mut(member) else { continue };
+            match role {
+                ServerRole::CallRouter => plan.call_routers.push(index),
+                ServerRole::Mailbox => plan.mailbox_servers.push(index),
+            }
+        }
+    }
+    tables.iter().map(|table| server(table, role)).collect()
+}
+
+fn server(table: &Reader<'_>, role: ServerRole) -> Server {
+    let states = [
+        ("Enabled", ServerStatus::Enabled),
+        ("NoNewCalls", ServerStatus::NoNewCalls),
+        ("Disabled", ServerStatus::Disabled),
+    ];
+    let modes = [("TCP", StartupMode::Tcp), ("TLS", StartupMode::Tls), ("Dual", StartupMode::Dual)];
+    table.word("startup_mode", &modes);
+    let (tcp_port, tls_port) = match role {
+        ServerRole::CallRouter => {
+            (table.port("tcp_port").unwrap_or(5060), table.port("tls_port").unwrap_or(5061))
+        }
+        ServerRole::Mailbox => service_ports(table),
+    };
+    let worker_ports = match role {
+        ServerRole::CallRouter => Vec::new(),
+        ServerRole::Mailbox => worker_ports(table),
+    };
+    let server = Server {
+        name: fqdn(table, "name"),
+        addresses: table.addresses("address").unwrap_or_default(),
+        tcp_port,
+        tls_port,
+        worker_ports,
+        max_calls_allowed: count(table.whole("max_calls_allowed", 1..=100_000), 100),
+        status: table.word("status", &states).unwrap_or(ServerStatus::Enabled),
+        role,
+    };
+    table.finish();
+    server
+}
+
+fn service_ports(table: &Reader<'_>) -> (u16, u16) {
+    let ports = table.table("service_ports");
+    let read = (ports.port("tcp").unwrap_or(5062), ports.port("tls").unwrap_or(5063));
+    ports.finish();
+    read
+}
+
+fn worker_ports(table: &Reader<'_>) -> Vec<u16> {
+    let Some(values) = table.mixed_list("worker_ports") else { return vec![5065, 5066, 5067, 5068] };
+    let port = |value: &serde_json::Value| {
+        let port = value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        if port.is_none() {
+            table.error(codes::CFG_RANGE, "worker_ports", format!("{value} is no port"));
+        }
+        port
+    };
+    values.iter().filter_map(port).collect()
+}
+
+/// Hosted voice mail and contact objects: checked as `check` promises, used by a later version.
+fn hosted(root: &Reader<'_>) {
+    for table in root.tables("hosting_provider") {
+        table.need_text("identity");
+        fqdn(&table, "proxy_fqdn");
+        table.accept(&["verification_level"]);
+        let wanted = [
+            ("enabled", true),
+            ("enabled_shared_address_space", true),
+            ("hosts_ocs_users", false),
+            ("is_local", false),
+        ];
+        for (key, wanted) in wanted {
+            if table.flag(key).is_some_and(|flag| flag != wanted) {
+                table.error(
+                    codes::CFG_HOSTING_PROVIDER,
+                    key,
+                    format!("`{key}` must be {wanted} for hosted voice mail"),
+                );
+            }
+        }
+        table.warn(codes::CFG_NOT_YET, "identity", "calls are not yet sent to hosted UM");
+        table.finish();
+    }
+    for table in root.tables("hosted_voicemail_policy") {
+        table.need_text("identity");
+        if table.text("destination").is_none_or(|destination| destination.trim().is_empty()) {
+            table.error(codes::CFG_HOSTED_POLICY, "destination", "the destination is empty");
+        }
+        table.list("organizations");
+        table.finish();
+    }
+    for table in root.tables("contact") {
+        table.need_text("sip_address");
+        table.flag("auto_attendant");
+        table.accept(&["display_number", "policy"]);
+        table.finish();
+    }
+}

@@ -1,0 +1,391 @@
+//! The sections that describe this process: `[gateway]`, `[listen]`, `[tls]`, `[media]`, `[admin]`, `[observe]`,
+//! `[routing]`, `[headers]`, `[health]`, and those whose use belongs to other parts. One function per section.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use b2bua::codes;
+use b2bua::policy::{
+    Allowed, Gateway, HeaderRules, HealthRules, RoutingRules, Selection, UnknownHeaders, UnknownPeer,
+};
+use serde_json::Value;
+
+use super::reader::Reader;
+use super::{Admin, Listen, LogFormat, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
+use crate::tls::TlsFiles;
+
+const CALLS_MAX: u64 = 100_000;
+const MEDIA_THREADS_MAX: u64 = 256;
+const DEFAULT_RTP_PORTS: (u16, u16) = (20_000, 20_599);
+/// Encodings that UM and Lync have in common, in order of preference.
+const DEFAULT_CODECS: [&str; 2] = ["PCMU", "PCMA"];
+
+/// `[gateway]` before the other sections are known.
+pub(super) struct GatewaySection {
+    pub(super) fqdn: String,
+    pub(super) state_dir: PathBuf,
+    sip_domain: String,
+    max_calls_allowed: usize,
+}
+
+/// `[media]` with what the engine wants to know of it.
+pub(super) struct MediaSection {
+    pub(super) media: Media,
+    codecs: Vec<String>,
+}
+
+/// `[routing]`, `[headers]`, `[health]`.
+pub(super) struct Rules {
+    pub(super) routing: RoutingRules,
+    pub(super) headers: HeaderRules,
+    pub(super) health: HealthRules,
+}
+
+pub(super) fn gateway(root: &Reader<'_>, base: &Path) -> GatewaySection {
+    let section = root.table("gateway");
+    let fqdn = fqdn(&section, "fqdn");
+    let domain = fqdn.split_once('.').map_or("", |(_, domain)| domain).to_owned();
+    let read = GatewaySection {
+        sip_domain: section.text("sip_domain").unwrap_or(domain),
+        state_dir: section.file("state_dir", base).unwrap_or_else(|| base.join("state")),
+        max_calls_allowed: count(section.whole("max_calls_allowed", 1..=CALLS_MAX), 100),
+        fqdn,
+    };
+    section.finish();
+    read
+}
+
+/// A required DNS name in lower case; empty after a finding.
+pub(super) fn fqdn(section: &Reader<'_>, key: &'static str) -> String {
+    let name = section.need_text(key).to_ascii_lowercase();
+    if !name.is_empty() && !words::is_fqdn(&name) {
+        section.error(codes::CFG_NOT_FQDN, key, format!("`{name}` is no fully qualified name"));
+    }
+    name
+}
+
+pub(super) fn count(number: Option<u64>, default: usize) -> usize {
+    number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+}
+
+pub(super) fn listen(root: &Reader<'_>, has_tls: bool) -> Listen {
+    let section = root.table("listen");
+    let words = [("TCP", StartupMode::Tcp), ("TLS", StartupMode::Tls), ("Dual", StartupMode::Dual)];
+    let default = if has_tls { StartupMode::Dual } else { StartupMode::Tcp };
+    let startup_mode = section.word("startup_mode", &words).unwrap_or(default);
+    if startup_mode != StartupMode::Tcp && !has_tls {
+        section.error(
+            codes::CFG_NO_LISTENER,
+            "startup_mode",
+            format!("{startup_mode:?} needs a [tls] section"),
+        );
+    }
+    let tcp = section.port("tcp_port").unwrap_or(5060);
+    let tls = section.port("tls_port").unwrap_or(5061);
+    let addresses = section.addresses("addresses").filter(|list| !list.is_empty());
+    let addresses = addresses.unwrap_or_else(|| vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)]);
+    let unknown = [("drop", UnknownPeer::Drop), ("reject", UnknownPeer::Reject)];
+    let listen = Listen {
+        startup_mode,
+        advertised: advertised(&section, &addresses),
+        addresses,
+        tcp_port: (startup_mode != StartupMode::Tls).then_some(tcp),
+        tls_port: (startup_mode != StartupMode::Tcp).then_some(tls),
+        udp_port: section.port("udp_port"),
+        unknown_peer: section.word("unknown_peer", &unknown).unwrap_or(UnknownPeer::Drop),
+    };
+    section.finish();
+    listen
+}
+
+/// The address that goes into Via, Contact and SDP. `auto`: the listening address, or the one this host would use to
+/// reach other networks.
+fn advertised(section: &Reader<'_>, addresses: &[IpAddr]) -> IpAddr {
+    let text = section.text("advertised").unwrap_or_else(|| "auto".to_owned());
+    if text.eq_ignore_ascii_case("auto") {
+        let specific = addresses.iter().find(|address| !address.is_unspecified()).copied();
+        return specific.unwrap_or_else(outward_address);
+    }
+    match text.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() => address,
+        _ => {
+            section.error(
+                codes::CFG_VALUE,
+                "advertised",
+                format!("`{text}` is neither `auto` nor a usable address"),
+            );
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        }
+    }
+}
+
+/// Connecting a datagram socket sends nothing; it only makes the kernel choose a source address.
+fn outward_address() -> IpAddr {
+    let chosen = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    chosen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+pub(super) fn tls(root: &Reader<'_>, base: &Path) -> Option<Tls> {
+    let section = root.table("tls");
+    if !section.is_present() {
+        return None;
+    }
+    let file = |key| {
+        section.need_text(key);
+        section.file(key, base).unwrap_or_default()
+    };
+    let (certificate, private_key) = (file("certificate"), file("private_key"));
+    let roots = section.need_list("trusted_roots");
+    let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+    let min_version = section.word("min_version", &versions).unwrap_or(TlsVersion::V1_2);
+    section.word("client_certificate", &[("require", ())]);
+    if section.word("backend", &[("rustls", false), ("openssl", true)]) == Some(true) {
+        section.error(codes::CFG_BACKEND, "backend", "openssl is not part of this build");
+    }
+    section.finish();
+    let trusted_roots = roots.iter().map(|path| base.join(path)).collect();
+    Some(Tls { files: TlsFiles { certificate, private_key, trusted_roots }, min_version, not_after: None })
+}
+
+pub(super) fn media(root: &Reader<'_>) -> MediaSection {
+    let section = root.table("media");
+    let text = section.text("rtp_ports");
+    let ports = text.as_deref().map_or(Some(DEFAULT_RTP_PORTS), words::port_range);
+    if ports.is_none() {
+        section.error(codes::CFG_VALUE, "rtp_ports", "must be two ports, e.g. \"20000-20599\"");
+    }
+    let (rtp_first, rtp_last) = ports.unwrap_or(DEFAULT_RTP_PORTS);
+    let codecs = section.list("codecs").unwrap_or_else(|| DEFAULT_CODECS.map(str::to_owned).to_vec());
+    if codecs.is_empty() || !codecs.iter().all(|name| words::is_token(name)) {
+        section.error(
+            codes::CFG_VALUE,
+            "codecs",
+            "must name at least one encoding, e.g. [\"PCMU\", \"PCMA\"]",
+        );
+    }
+    section.word("srtp", &[("follow_dial_plan", ())]);
+    let seconds = |secs| Duration::from_secs(secs);
+    let inactivity = section.duration("inactivity_timeout", seconds(1)..=seconds(24 * 3600));
+    let media = Media {
+        rtp_first,
+        rtp_last,
+        threads: section
+            .whole("threads", 1..=MEDIA_THREADS_MAX)
+            .and_then(|count| usize::try_from(count).ok()),
+        inactivity_timeout: inactivity.unwrap_or(seconds(60)),
+    };
+    section.finish();
+    MediaSection { media, codecs }
+}
+
+pub(super) fn admin(root: &Reader<'_>, base: &Path) -> Admin {
+    let section = root.table("admin");
+    let socket = section.file("socket", base);
+    let token_file = section.file("token_file", base);
+    let http = section.text("http").filter(|text| !text.is_empty()).and_then(|text| {
+        let address = text.parse::<SocketAddr>().ok();
+        if address.is_none() {
+            section.error(
+                codes::CFG_VALUE,
+                "http",
+                format!("`{text}` is no address with port, e.g. 127.0.0.1:9065"),
+            );
+        }
+        address
+    });
+    if http.is_some_and(|address| !address.ip().is_loopback()) && token_file.is_none() {
+        section.error(
+            codes::CFG_ADMIN_TOKEN,
+            "http",
+            "the address can be reached from outside, and there is no token",
+        );
+    }
+    section.finish();
+    Admin { socket, http, token_file }
+}
+
+/// `[observe]`, and the header that carries the A-leg Call-ID.
+pub(super) fn observe(root: &Reader<'_>, base: &Path) -> (Observe, Option<String>) {
+    let section = root.table("observe");
+    let log = section.table("log");
+    let formats = [("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+    let log_level = log.text("level").unwrap_or_else(|| "info".to_owned());
+    let log_format = log.word("format", &formats).unwrap_or(LogFormat::Auto);
+    log.finish();
+    let (cdr_dir, cdr_jsonl, cdr_um_csv) = cdr(&section.table("cdr"), base);
+    accept_table(&section.table("capture"), &["ring", "media"]);
+    accept_table(&section.table("hep"), &["to", "capture_id"]);
+    accept_table(&section.table("otlp"), &["endpoint", "sample_ratio"]);
+    let header = section.text("correlation_header").unwrap_or_else(|| "X-Call-ID".to_owned());
+    if !header.is_empty() && !words::is_token(&header) {
+        section.error(codes::CFG_VALUE, "correlation_header", format!("`{header}` is no header name"));
+    }
+    section.finish();
+    let observe = Observe { log_level, log_format, cdr_dir, cdr_jsonl, cdr_um_csv };
+    (observe, Some(header).filter(|header| !header.is_empty()))
+}
+
+fn cdr(section: &Reader<'_>, base: &Path) -> (PathBuf, Switch, Switch) {
+    let dir = section.file("dir", base).unwrap_or_else(|| base.join("cdr"));
+    let formats = section.list("formats").unwrap_or_else(|| vec!["jsonl".to_owned(), "um_csv".to_owned()]);
+    if let Some(unknown) = formats.iter().find(|format| !matches!(format.as_str(), "jsonl" | "um_csv")) {
+        section.error(
+            codes::CFG_VALUE,
+            "formats",
+            format!("`{unknown}` is no record format; use jsonl, um_csv"),
+        );
+    }
+    section.finish();
+    let switch =
+        |name: &str| if formats.iter().any(|format| format == name) { Switch::On } else { Switch::Off };
+    (dir, switch("jsonl"), switch("um_csv"))
+}
+
+fn accept_table(section: &Reader<'_>, keys: &[&'static str]) {
+    section.accept(keys);
+    section.finish();
+}
+
+pub(super) fn rules(root: &Reader<'_>) -> Rules {
+    Rules {
+        routing: routing(&root.table("routing")),
+        headers: headers(&root.table("headers")),
+        health: health(&root.table("health")),
+    }
+}
+
+fn routing(section: &Reader<'_>) -> RoutingRules {
+    let default = RoutingRules::default();
+    let seconds = |secs| Duration::from_secs(secs);
+    let redirects = section.table("follow_redirects");
+    let words = [
+        ("round_robin", Selection::RoundRobin),
+        ("least_calls", Selection::LeastCalls),
+        ("priority", Selection::Priority),
+    ];
+    let budget =
+        |key, default| section.duration(key, Duration::from_millis(100)..=seconds(60)).unwrap_or(default);
+    let rules = RoutingRules {
+        redirect_hops_max: count(redirects.whole("hops", 1..=10), default.redirect_hops_max),
+        redirect_targets_max: count(redirects.whole("targets", 1..=20), default.redirect_targets_max),
+        redirect_total: redirects
+            .duration("total", seconds(1)..=seconds(180))
+            .unwrap_or(default.redirect_total),
+        selection: section.word("selection", &words).unwrap_or(default.selection),
+        connect_timeout: budget("connect_timeout", default.connect_timeout),
+        tls_timeout: budget("tls_timeout", default.tls_timeout),
+        first_answer_timeout: budget("first_answer_timeout", default.first_answer_timeout),
+        a_leg_answer_max: budget("a_leg_answer_max", default.a_leg_answer_max),
+        ..default
+    };
+    redirects.finish();
+    // The lookup order is settled; the key of the documented shape is taken when it repeats documented words.
+    check_order(section);
+    let rules = retry_on(section, rules);
+    section.finish();
+    rules
+}
+
+fn check_order(section: &Reader<'_>) {
+    const WORDS: [&str; 4] = ["hosted_policy", "contact", "hunt_group", "access_number"];
+    let unknown =
+        section.list("order").unwrap_or_default().into_iter().find(|word| !WORDS.contains(&word.as_str()));
+    if let Some(unknown) = unknown {
+        section.error(
+            codes::CFG_VALUE,
+            "order",
+            format!("`{unknown}` is no rule; known: {}", WORDS.join(", ")),
+        );
+    }
+}
+
+fn retry_on(section: &Reader<'_>, mut rules: RoutingRules) -> RoutingRules {
+    let Some(values) = section.mixed_list("retry_on") else { return rules };
+    rules.retry_on.clear();
+    (rules.retry_on_connect_failure, rules.retry_on_timeout) = (Allowed::No, Allowed::No);
+    for value in values {
+        let status = value.as_u64().filter(|status| (400..=699).contains(status));
+        match (value, status.and_then(|status| u16::try_from(status).ok())) {
+            (_, Some(status)) => rules.retry_on.push(status),
+            (Value::String(word), _) if word == "timeout" => rules.retry_on_timeout = Allowed::Yes,
+            (Value::String(word), _) if word == "connect" => rules.retry_on_connect_failure = Allowed::Yes,
+            (other, _) => {
+                let what =
+                    format!("{other} is neither a status from 400 to 699 nor \"timeout\" or \"connect\"");
+                section.error(codes::CFG_VALUE, "retry_on", what);
+            }
+        }
+    }
+    rules
+}
+
+fn headers(section: &Reader<'_>) -> HeaderRules {
+    let default = HeaderRules::default();
+    let words = [("pass", UnknownHeaders::Pass), ("drop", UnknownHeaders::Drop)];
+    let names = |key: &'static str| {
+        let list = section.list(key).unwrap_or_default();
+        if let Some(bad) = list.iter().find(|name| !words::is_token(name)) {
+            section.error(codes::CFG_VALUE, key, format!("`{bad}` is no header name"));
+        }
+        list
+    };
+    let rules = HeaderRules {
+        unknown: section.word("unknown", &words).unwrap_or(default.unknown),
+        pass: names("pass"),
+        // What must stop at the border stays stopped, whatever the file adds.
+        stop: default.stop.into_iter().chain(names("stop")).collect(),
+    };
+    section.finish();
+    rules
+}
+
+fn health(section: &Reader<'_>) -> HealthRules {
+    let default = HealthRules::default();
+    let off = section.text("options_interval").is_some_and(|text| text == "off");
+    let seconds = |secs| Duration::from_secs(secs);
+    let interval = match off {
+        true => None,
+        false => {
+            section.duration("options_interval", seconds(1)..=seconds(3600)).or(default.options_interval)
+        }
+    };
+    let down_after = section.whole("down_after", 1..=100).and_then(|count| u32::try_from(count).ok());
+    section.finish();
+    HealthRules { options_interval: interval, down_after: down_after.unwrap_or(default.down_after) }
+}
+
+/// Sections whose values other parts read (`[lab]`), or that this version only checks for shape.
+pub(super) fn accepted_elsewhere(root: &Reader<'_>) {
+    let lab = root.table("lab");
+    lab.flag("enabled");
+    for mailbox in lab.tables("mailboxes") {
+        accept_table(&mailbox, &["alias", "sip", "extension", "pin"]);
+    }
+    lab.finish();
+}
+
+pub(super) fn compiled_gateway(
+    section: &GatewaySection,
+    listen: &Listen,
+    media: &MediaSection,
+    correlation_header: Option<String>,
+) -> Gateway {
+    Gateway {
+        fqdn: section.fqdn.clone(),
+        sip_domain: section.sip_domain.clone(),
+        addresses: listen.addresses.iter().copied().filter(|address| !address.is_unspecified()).collect(),
+        advertised: listen.advertised,
+        tcp_port: listen.tcp_port,
+        tls_port: listen.tls_port,
+        udp_port: listen.udp_port,
+        max_calls_allowed: section.max_calls_allowed,
+        unknown_peer: listen.unknown_peer,
+        codecs: media.codecs.clone(),
+        media_inactivity: media.media.inactivity_timeout,
+        correlation_header,
+    }
+}
