@@ -57,11 +57,6 @@ impl<'a> Reader<'a> {
         Self { values: tree.as_object(), path: String::new(), findings, known: RefCell::default() }
     }
 
-    /// Path of the table itself, e.g. `dial_plan[0]`.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Whether the file has the table at all.
     pub(super) fn is_present(&self) -> bool {
         self.values.is_some()
