@@ -87,7 +87,7 @@ where
 
 async fn read_loop(context: &NetContext, key: FlowKey, reader: &mut (impl AsyncRead + Unpin)) -> ReadEnd {
     let limits = &context.limits;
-    let mut framer = Framer::new(limits.message.clone());
+    let mut framer = Framer::new(limits.message);
     let mut buffer = vec![0; READ_BYTES];
     // Since when a message is incomplete.
     let mut begun: Option<Instant> = None;

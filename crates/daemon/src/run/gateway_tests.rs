@@ -15,6 +15,8 @@ use super::*;
 use crate::media::MediaConfig;
 use crate::net::NetLimits;
 use crate::observe::{RecordSettings, Written};
+use crate::run::TlsSetup;
+use crate::tls::{TlsFiles, Versions};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -245,4 +247,86 @@ async fn a_taken_port_and_a_tls_listener_without_certificate_are_named() {
     let mut wanted = settings(5062, folder.path(), 31_300);
     wanted.listen[0].transport = Transport::Tls;
     assert!(matches!(Gateway::start(wanted).await, Err(StartError::TlsMissing)));
+}
+
+fn tls_setup(pki: &lab::pki::Pki, name: &str) -> TlsSetup {
+    let files = pki.identity_files(name).unwrap();
+    let files = TlsFiles {
+        certificate: files.certificate,
+        private_key: files.key,
+        trusted_roots: vec![pki.root_file()],
+    };
+    TlsSetup { files, versions: Versions::From12 }
+}
+
+fn tls_settings(pki: &lab::pki::Pki, folder: &Path, rtp_first: u16) -> Settings {
+    let mut settings = settings(5062, folder, rtp_first);
+    settings.tls = Some(tls_setup(pki, "umbra.contoso.test"));
+    settings.listen[0].transport = Transport::Tls;
+    let mut policy = policy(5062);
+    policy.ip_gateways[0].address = PeerAddress::Fqdn(String::from("pool01.contoso.test"));
+    policy.dial_plans[0].voip_security = VoipSecurity::SipSecured;
+    settings.policy = Arc::new(policy);
+    settings
+}
+
+/// Says OPTIONS as `name` and returns what comes back; `None` when the connection is refused.
+async fn options_as(pki: &lab::pki::Pki, name: &str, address: SocketAddr) -> Option<String> {
+    let setup = tls_setup(pki, name);
+    let client = TlsContext::load(&setup.files, setup.versions, crate::tls::KnownPeers::default()).unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut stream, _) = client.connect("umbra.contoso.test", stream).await.ok()?;
+    let text = request("OPTIONS", 1, "").replace("SIP/2.0/TCP", "SIP/2.0/TLS");
+    let text = text.replace("sip:ken@contoso.test SIP", "sip:umbra.contoso.test SIP");
+    stream.write_all(format!("{text}Content-Length: 0\r\n\r\n").as_bytes()).await.ok()?;
+    let mut buffer = vec![0; 4096];
+    let count = timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().ok()?;
+    (count > 0).then(|| String::from_utf8_lossy(&buffer[..count]).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_refused_in_the_handshake_each_with_its_own_counter() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = lab::pki::Pki::open(&folder.path().join("ours")).unwrap();
+    let theirs = lab::pki::Pki::open(&folder.path().join("theirs")).unwrap();
+    let gateway = Gateway::start(tls_settings(&ours, folder.path(), 31_400)).await.unwrap();
+    let address = gateway.addresses()[0].address;
+    assert_eq!(options_as(&ours, "evil.contoso.test", address).await, None);
+    let setup = tls_setup(&theirs, "pool01.contoso.test");
+    let files = TlsFiles { trusted_roots: vec![ours.root_file()], ..setup.files };
+    let impostor = TlsContext::load(&files, setup.versions, crate::tls::KnownPeers::default()).unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    if let Ok((mut stream, _)) = impostor.connect("umbra.contoso.test", stream).await {
+        assert!(matches!(stream.read(&mut [0; 16]).await, Err(_) | Ok(0)));
+    }
+    let answer = options_as(&ours, "pool01.contoso.test", address).await.unwrap();
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+    let text = gateway.metrics();
+    for (peer, result) in [("", "unknown_peer"), ("", "untrusted_chain"), ("pool01.contoso.test", "ok")] {
+        let line = format!("umbra_tls_handshakes_total{{peer=\"{peer}\",result=\"{result}\"}} 1");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_reload_keeps_the_old_certificate_and_a_good_one_takes_new_peers() {
+    let folder = tempfile::tempdir().unwrap();
+    let pki = lab::pki::Pki::open(&folder.path().join("pki")).unwrap();
+    let gateway = Gateway::start(tls_settings(&pki, folder.path(), 31_500)).await.unwrap();
+    let address = gateway.addresses()[0].address;
+    let mut bad = tls_settings(&pki, folder.path(), 31_500);
+    bad.tls.as_mut().unwrap().files.private_key = tls_setup(&pki, "other.test").files.private_key;
+    assert!(gateway.reload(bad).await.is_err());
+    assert!(gateway.metrics().contains("umbra_config_last_reload_successful 0"));
+    assert!(options_as(&pki, "pool01.contoso.test", address).await.is_some());
+    assert_eq!(options_as(&pki, "pool02.contoso.test", address).await, None);
+    let mut good = tls_settings(&pki, folder.path(), 31_500);
+    let mut policy = (*good.policy).clone();
+    policy.ip_gateways[0].address = PeerAddress::Fqdn(String::from("pool02.contoso.test"));
+    good.policy = Arc::new(policy);
+    gateway.reload(good).await.unwrap();
+    assert!(gateway.metrics().contains("umbra_config_last_reload_successful 1"));
+    assert!(options_as(&pki, "pool02.contoso.test", address).await.is_some());
+    gateway.stop().await;
 }
