@@ -1,6 +1,7 @@
 //! The shell of Umbra: everything that touches the world. Sockets, TLS, files, clocks, threads and the command line
 //! live here; what a call is lives in `b2bua`.
 
+pub mod cli;
 pub mod config;
 pub mod media;
 pub mod net;

@@ -1,3 +1,7 @@
 //! The `umbra` binary: nothing but the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    umbra::cli::main(std::env::args_os(), &[])
+}

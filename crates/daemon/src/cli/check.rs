@@ -40,7 +40,9 @@ pub(super) fn run(arguments: &CheckArgs) -> Exit {
     };
     match arguments.output {
         Format::Json => output::json(&list),
-        Format::Table if list.is_empty() => output::data(&format!("{}: configuration is fine", path.display())),
+        Format::Table if list.is_empty() => {
+            output::data(&format!("{}: configuration is fine", path.display()))
+        }
         Format::Table => output::data(config::render(&list).trim_end()),
     }
     exit

@@ -25,7 +25,8 @@ pub(super) fn locate(named: Option<&Path>) -> Result<PathBuf, Exit> {
     output::story(&format!(
         "no configuration: looked for {}\n\
          Name one with -c FILE, or try `umbra demo`, which needs none.",
-        config::DEFAULT_FILES.map(|file| if file.starts_with('/') { file.to_owned() } else { format!("./{file}") })
+        config::DEFAULT_FILES
+            .map(|file| if file.starts_with('/') { file.to_owned() } else { format!("./{file}") })
             .join(", then ")
     ));
     Err(Exit::BadConfiguration)

@@ -89,13 +89,15 @@ pub(super) fn run(arguments: &RouteArgs) -> Exit {
 fn gateway(policy: &Policy, wanted: Option<&str>) -> Result<usize, String> {
     let names: Vec<&str> = policy.ip_gateways.iter().map(|gateway| gateway.name.as_str()).collect();
     match wanted {
-        Some(wanted) => policy
-            .ip_gateways
-            .iter()
-            .position(|gateway| is_called(policy, gateway, wanted))
-            .ok_or_else(|| format!("no UM IP gateway or pool {}; there are: {}", clean(wanted), names.join(", "))),
+        Some(wanted) => {
+            policy.ip_gateways.iter().position(|gateway| is_called(policy, gateway, wanted)).ok_or_else(
+                || format!("no UM IP gateway or pool {}; there are: {}", clean(wanted), names.join(", ")),
+            )
+        }
         None if names.len() == 1 => Ok(0),
-        None => Err(format!("which UM IP gateway does it come from? --pool with one of: {}", names.join(", "))),
+        None => {
+            Err(format!("which UM IP gateway does it come from? --pool with one of: {}", names.join(", ")))
+        }
     }
 }
 

@@ -75,7 +75,8 @@ fn announce(gateway: &Gateway) {
         .iter()
         .map(|bound| format!("{} {}", bound.transport.as_param(), bound.address))
         .collect();
-    let admin = gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
+    let admin =
+        gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
     output::story(&format!("umbra ready: {}{admin}", listeners.join(", ")));
     info!(event = "started", version = env!("CARGO_PKG_VERSION"), "gateway is taking calls");
 }

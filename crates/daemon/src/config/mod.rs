@@ -21,7 +21,7 @@ use b2bua::Policy;
 use b2bua::policy::UnknownPeer;
 
 use crate::tls::TlsFiles;
-pub use problem::{Place, Problem, Problems, Severity};
+pub use problem::{Place, Problem, Problems, Severity, render};
 use reader::{Findings, Reader};
 use source::Source;
 

@@ -1,6 +1,7 @@
 //! The running gateway: listeners, engine task, media threads, records and admin endpoint put together, and taken
 //! apart again in order. Owns every task and joins it; refuses to know configuration files and the command line.
 
+mod compiled;
 mod engine_task;
 mod gateway;
 mod reuse;
