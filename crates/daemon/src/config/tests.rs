@@ -1,1 +1,363 @@
+//! Good files compile to what they say; each bad one is reported with its code, line and column, all at once.
 
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use b2bua::policy::{Allowed, PeerAddress, PoolEncryption, ServerRole, VoipSecurity};
+use lab::pki::{CertSpec, Life, Naming, Pki, Purpose};
+use tempfile::TempDir;
+
+use super::*;
+
+const NOBODY: [(&str, &str); 0] = [];
+
+const PLAIN: &str = include_str!("../../../../config/minimal-plain.toml");
+const SECURED: &str = include_str!("../../../../config/minimal-secured.toml");
+const ANNOTATED: &str = include_str!("../../../../config/umbra.toml");
+
+/// A folder with `umbra.pem`, `umbra.key` and `lab-root.pem`, the names that the examples use.
+fn folder(spec: &CertSpec) -> TempDir {
+    let folder = TempDir::new().expect("folder");
+    let pki = Pki::open(folder.path()).expect("authority");
+    pki.issue_files("umbra", spec).expect("certificate");
+    folder
+}
+
+fn plain(text: &str) -> Result<Compiled, Problems> {
+    compile(Path::new("umbra.toml"), text, NOBODY, SystemTime::now())
+}
+
+fn within(folder: &TempDir, text: &str) -> Result<Compiled, Problems> {
+    compile(&folder.path().join("umbra.toml"), text, NOBODY, SystemTime::now())
+}
+
+/// Code, line and column of every problem.
+fn marks(problems: &[Problem]) -> Vec<(&'static str, usize, usize)> {
+    problems.iter().map(|p| (p.code.as_str(), p.place.line, p.place.column)).collect()
+}
+
+fn codes_of(problems: &[Problem]) -> Vec<&'static str> {
+    problems.iter().map(|p| p.code.as_str()).collect()
+}
+
+fn refused(text: &str) -> Vec<Problem> {
+    plain(text).expect_err("must be refused").list
+}
+
+/// The plain example with one piece of text replaced; the piece must be there.
+fn plain_with(old: &str, new: &str) -> String {
+    assert!(PLAIN.contains(old), "{old}");
+    PLAIN.replace(old, new)
+}
+
+fn assert_has(problems: &[Problem], code: &str, setting: &str) {
+    let hit = problems.iter().any(|p| p.code.as_str() == code && p.setting == setting);
+    assert!(hit, "{code} at {setting} is missing:\n{}", render(problems));
+}
+
+#[test]
+fn the_minimal_plain_example_compiles_with_the_documented_defaults() {
+    let compiled = plain(PLAIN).expect("compiles");
+    let policy = &compiled.policy;
+    assert_eq!(compiled.listen.startup_mode, StartupMode::Tcp);
+    assert_eq!((compiled.listen.tcp_port, compiled.listen.tls_port), (Some(5060), None));
+    assert_eq!(compiled.listen.advertised.to_string(), "127.0.0.1");
+    assert_eq!(policy.gateway.sip_domain, "contoso.test");
+    assert_eq!(policy.gateway.max_calls_allowed, 100);
+    assert_eq!(policy.gateway.correlation_header.as_deref(), Some("X-Call-ID"));
+    assert_eq!(policy.ip_gateways[0].address, PeerAddress::Ip("127.0.0.2".parse().expect("address")));
+    assert_eq!((policy.mailbox_servers[0].tcp_port, policy.mailbox_servers[0].tls_port), (5062, 5063));
+    assert_eq!(policy.dial_plans[0].call_routers, [0]);
+    assert_eq!(policy.dial_plans[0].max_call_duration, Duration::from_secs(1800));
+    assert_eq!(compiled.observe.cdr_dir, PathBuf::from("cdr"));
+    let warnings = codes_of(&compiled.warnings);
+    assert_eq!(
+        warnings.iter().filter(|code| **code == "UMB-SRV008").count(),
+        2,
+        "no fail-over is worth a warning"
+    );
+}
+
+#[test]
+fn the_minimal_secured_example_compiles() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let compiled = within(&folder, SECURED).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(compiled.listen.startup_mode, StartupMode::Dual);
+    let tls = compiled.tls.expect("tls");
+    assert_eq!(tls.files.certificate, folder.path().join("umbra.pem"));
+    assert!(tls.not_after.is_some_and(|end| end > SystemTime::now()));
+    assert_eq!(compiled.policy.ip_gateways[0].pool, Some(0));
+    assert_eq!(compiled.policy.pools[0].encryption, PoolEncryption::RequireEncryption);
+}
+
+#[test]
+fn the_annotated_example_compiles_and_means_what_its_comments_say() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let compiled = within(&folder, ANNOTATED).unwrap_or_else(|problems| panic!("{problems}"));
+    let policy = &compiled.policy;
+    assert_eq!(policy.dial_plans[0].voip_security, VoipSecurity::Secured);
+    assert_eq!(policy.dial_plans[0].mailbox_servers, [0, 1]);
+    assert_eq!(policy.servers(ServerRole::CallRouter).len(), 2);
+    assert_eq!(policy.ip_gateways[1].outcalls_allowed, Allowed::No);
+    assert_eq!(policy.hunt_groups[1].dial_plan, 1);
+    assert_eq!(policy.auto_attendants[0].dial_plan, 0);
+    assert_eq!(policy.mailboxes[0].sip.as_deref(), Some("ken@contoso.test"));
+    assert_eq!(compiled.admin.http.map(|a| a.port()), Some(9065));
+    // Lab certificates are short-lived, and the kernel's port range is the machine's.
+    let of_the_place = |code: &&str| matches!(*code, "UMB-TLS015" | "UMB-CFG020");
+    let other: Vec<_> = codes_of(&compiled.warnings).into_iter().filter(|code| !of_the_place(code)).collect();
+    assert!(other.is_empty(), "{}", render(&compiled.warnings));
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_line_and_column() {
+    let text = "\
+[gateway]
+fqdn = \"umbra\"
+max_call_allowed = 7
+
+[listen]
+tcp_port = 70000
+startup_mode = \"Duel\"
+
+[[ip_gateway]]
+name = \"pbx\"
+address = \"127.0.0.2\"
+
+[[hunt_group]]
+name = \"one\"
+ip_gateway = \"pbc\"
+dial_plan = \"DP\"
+
+[[dial_plan]]
+name = \"DP\"
+voip_security = 3
+  phone_context = \"dp.contoso.test\"
+  access_telephone_numbers = [\"4711\"]
+
+[[mailbox_server]]
+name = \"mbx01.contoso.test\"
+";
+    let problems = refused(text);
+    let errors: Vec<_> = problems.iter().filter(|p| p.severity == Severity::Error).cloned().collect();
+    let expected = [
+        ("UMB-CFG019", 2, 1),
+        ("UMB-CFG002", 3, 1),
+        ("UMB-CFG013", 6, 1),
+        ("UMB-CFG005", 7, 1),
+        ("UMB-CFG006", 15, 1),
+        ("UMB-CFG004", 20, 1),
+        ("UMB-CFG009", 22, 3),
+    ];
+    for mark in expected {
+        assert!(marks(&errors).contains(&mark), "{mark:?} is missing:\n{}", render(&errors));
+    }
+    assert!(problems[1].fix.contains("`max_calls_allowed`"), "{}", problems[1].fix);
+    assert!(problems.iter().any(|p| p.what.contains("did you mean `pbx`")));
+}
+
+#[test]
+fn broken_toml_is_reported_where_it_breaks() {
+    let problems = refused("[gateway]\nfqdn = \"umbra.contoso.test\n");
+    assert_eq!(codes_of(&problems), ["UMB-CFG001"]);
+    assert_eq!(problems[0].place.line, 2);
+}
+
+#[test]
+fn an_empty_file_says_what_is_needed() {
+    let problems = refused("");
+    for setting in ["gateway.fqdn", "dial_plan", "ip_gateway"] {
+        assert_has(&problems, "UMB-CFG003", setting);
+    }
+}
+
+#[test]
+fn security_words_have_no_default() {
+    let problems = refused(&plain_with("voip_security = \"Unsecured\"\n", ""));
+    assert_has(&problems, "UMB-CFG003", "dial_plan[0].voip_security");
+    let problems = refused(&format!("{PLAIN}\n[[pool]]\nname = \"p\"\nfqdn = \"p.contoso.test\"\n"));
+    assert_has(&problems, "UMB-CFG003", "pool[0].encryption");
+}
+
+#[test]
+fn short_forms_of_pool_levels_are_understood() {
+    let levels = [
+        ("Required", PoolEncryption::RequireEncryption),
+        ("supportencryption", PoolEncryption::SupportEncryption),
+        ("None", PoolEncryption::DoNotSupportEncryption),
+    ];
+    for (word, level) in levels {
+        let text =
+            format!("{PLAIN}\n[[pool]]\nname = \"p\"\nfqdn = \"p.contoso.test\"\nencryption = \"{word}\"\n");
+        let compiled = plain(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(compiled.policy.pools[0].encryption, level);
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_its_faults_name_the_variable() {
+    let with = |name: &str, value: &str| {
+        compile(Path::new("umbra.toml"), PLAIN, [(name, value), ("HOME", "/")], SystemTime::now())
+    };
+    assert_eq!(with("UMBRA__LISTEN__TCP_PORT", "5070").expect("good").listen.tcp_port, Some(5070));
+    let domain = with("UMBRA__GATEWAY__SIP_DOMAIN", "fabrikam.test").expect("good");
+    assert_eq!(domain.policy.gateway.sip_domain, "fabrikam.test");
+    let both = with("UMBRA__MEDIA__CODECS", "PCMA, G722").expect("good");
+    assert_eq!(both.policy.gateway.codecs, ["PCMA", "G722"]);
+    let problems = with("UMBRA__LISTEN__TCP_POTR", "5070").expect_err("unknown");
+    assert_eq!(problems.list[0].code.as_str(), "UMB-CFG015");
+    assert_eq!(problems.list[0].place.file, "environment UMBRA__LISTEN__TCP_POTR");
+    assert!(problems.list[0].fix.contains("`tcp_port`"));
+    let problems = with("UMBRA__LISTEN__TCP_PORT", "many").expect_err("no number");
+    assert_eq!(problems.list[0].place.file, "environment UMBRA__LISTEN__TCP_PORT");
+}
+
+#[test]
+fn a_pool_that_does_not_fit_its_plan_is_warned_about_and_still_runs() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let text = SECURED.replace("\"Secured\"", "\"SIPSecured\"");
+    let compiled = within(&folder, &text).expect("runs");
+    assert_has(&compiled.warnings, "UMB-SEC001", "hunt_group[0].dial_plan");
+    let text = text.replace("voip_security =", "media_bridge = \"transcrypt\"\nvoip_security =");
+    assert_has(&within(&folder, &text).expect("runs").warnings, "UMB-SEC012", "hunt_group[0].dial_plan");
+}
+
+#[test]
+fn a_secured_plan_needs_the_tls_listener_and_should_know_its_peer_by_name() {
+    let problems = refused(&plain_with("\"Unsecured\"", "\"Secured\""));
+    assert_has(&problems, "UMB-SEC010", "dial_plan[0].voip_security");
+    assert_has(&problems, "UMB-SEC009", "hunt_group[0].dial_plan");
+    let problems = refused(&plain_with("[listen]", "[listen]\nstartup_mode = \"TLS\""));
+    assert_has(&problems, "UMB-CFG024", "listen.startup_mode");
+}
+
+#[test]
+fn certificates_that_lync_or_exchange_would_refuse_are_refused_here() {
+    let host = || CertSpec::host("umbra.contoso.test");
+    let cases = [
+        (CertSpec { naming: Naming::WildcardSubject, ..host() }, "UMB-TLS004"),
+        (CertSpec { fqdn: "other.contoso.test".into(), ..host() }, "UMB-TLS011"),
+        (host().life(Life::Expired), "UMB-TLS005"),
+        (host().life(Life::NotYet), "UMB-TLS005"),
+        (host().purpose(Purpose::ClientOnly), "UMB-TLS007"),
+    ];
+    for (spec, code) in cases {
+        let folder = folder(&spec);
+        let problems = within(&folder, SECURED).expect_err(code);
+        assert_has(&problems.list, code, "tls.certificate");
+    }
+    let wildcard_san = folder(&CertSpec { naming: Naming::WildcardSan, ..host() });
+    within(&wildcard_san, SECURED).expect("a wildcard among the SANs is tolerated");
+    let server_only = folder(&host().purpose(Purpose::ServerOnly));
+    within(&server_only, SECURED).expect("serverAuth alone is what Windows issues");
+}
+
+#[test]
+fn missing_files_foreign_keys_and_coming_ends_are_told_apart() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let problems = within(&folder, &SECURED.replace("umbra.pem", "absent.pem")).expect_err("absent");
+    assert_has(&problems.list, "UMB-TLS009", "tls.certificate");
+    let problems = within(&folder, &SECURED.replace("lab-root.pem", "umbra.key")).expect_err("no root");
+    assert_has(&problems.list, "UMB-TLS009", "tls.trusted_roots");
+    let problems = within(&folder, &SECURED.replace("umbra.key", "lab-root.key")).expect_err("other key");
+    assert_has(&problems.list, "UMB-TLS008", "tls.private_key");
+    let end = within(&folder, SECURED).expect("good").tls.and_then(|tls| tls.not_after).expect("end");
+    let soon = end - Duration::from_secs(3600);
+    let compiled = compile(&folder.path().join("umbra.toml"), SECURED, NOBODY, soon).expect("still good");
+    assert_has(&compiled.warnings, "UMB-TLS015", "tls.certificate");
+}
+
+#[test]
+fn rtp_ports_must_suffice_start_even_and_keep_clear_of_listeners() {
+    let media = |ports: &str| refused(&format!("{PLAIN}\n[media]\nrtp_ports = \"{ports}\"\n"));
+    assert_has(&media("20000-20398"), "UMB-CFG010", "media.rtp_ports");
+    assert_has(&media("20001-20599"), "UMB-CFG012", "media.rtp_ports");
+    assert_has(&media("5000-5999"), "UMB-CFG011", "media.rtp_ports");
+    assert_has(&media("20599-20000"), "UMB-CFG005", "media.rtp_ports");
+    assert_has(&media("0-999"), "UMB-CFG005", "media.rtp_ports");
+    plain(&format!("{PLAIN}\n[media]\nrtp_ports = \"20000-20399\"\n"))
+        .expect("four ports per call are enough to start");
+}
+
+#[test]
+fn objects_that_contradict_each_other_are_found() {
+    let twice =
+        format!("{PLAIN}\n[[hunt_group]]\nname = \"again\"\nip_gateway = \"PBX\"\ndial_plan = \"dp-tel\"\n");
+    assert_has(&refused(&twice), "UMB-CFG008", "hunt_group[1].pilot_identifier");
+    let same = format!("{PLAIN}\n[[ip_gateway]]\nname = \"Pbx\"\naddress = \"127.0.0.2\"\n");
+    assert_has(&refused(&same), "UMB-CFG007", "ip_gateway[1].name");
+    assert_has(&refused(&same), "UMB-CFG007", "ip_gateway[1].address");
+    let other = format!("{PLAIN}\n[[ip_gateway]]\nname = \"b\"\naddress = \"127.0.0.9\"\n");
+    let warnings = plain(&other).expect("runs").warnings;
+    assert_has(&warnings, "UMB-GW002", "ip_gateway");
+    assert_has(&warnings, "UMB-GW007", "ip_gateway[1].name");
+}
+
+#[test]
+fn servers_missing_from_a_sip_uri_plan_are_found() {
+    let text = plain_with("\"TelExtn\"", "\"SipName\"")
+        + "\n[[mailbox_server]]\nname = \"mbx02.contoso.test\"\ndial_plans = []\n";
+    assert_has(&plain(&text).expect("runs").warnings, "UMB-SRV007", "mailbox_server[1].dial_plans");
+    let text = plain_with("[[call_router]]\n", "[[call_router]]\ndial_plans = []\n")
+        .replace("[[mailbox_server]]\n", "[[mailbox_server]]\ndial_plans = [\"DP-Tell\"]\n");
+    let problems = refused(&text);
+    assert_has(&problems, "UMB-SRV009", "dial_plan[0].name");
+    assert_has(&problems, "UMB-CFG006", "mailbox_server[0].dial_plans");
+}
+
+#[test]
+fn an_admin_address_that_others_reach_needs_a_token() {
+    let admin = |more: &str| format!("{PLAIN}\n[admin]\nhttp = \"0.0.0.0:9065\"\n{more}");
+    assert_has(&refused(&admin("")), "UMB-CFG016", "admin.http");
+    plain(&admin("token_file = \"t\"\n")).expect("with a token it may");
+    let clash = format!("{PLAIN}\n[admin]\nhttp = \"127.0.0.1:5060\"\n");
+    assert_has(&refused(&clash), "UMB-CFG023", "admin.http");
+}
+
+#[test]
+fn hosted_voice_mail_settings_are_checked() {
+    let text = format!(
+        "{PLAIN}\n[[hosting_provider]]\nidentity = \"H\"\nproxy_fqdn = \"exap.hosted.test\"\nis_local = true\n\
+         [[hosted_voicemail_policy]]\nidentity = \"global\"\ndestination = \"\"\n"
+    );
+    let problems = refused(&text);
+    assert_has(&problems, "UMB-CFG017", "hosting_provider[0].is_local");
+    assert_has(&problems, "UMB-CFG018", "hosted_voicemail_policy[0].destination");
+}
+
+#[test]
+fn problems_read_well_for_people_and_machines() {
+    let problems = plain(&plain_with("fqdn =", "fqnd =")).expect_err("typo");
+    let text = problems.to_text();
+    assert!(text.contains("error UMB-CFG002  umbra.toml:4:1\n"), "{text}");
+    assert!(text.contains("Fix: did you mean `fqdn`?"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&problems.to_json()).expect("json");
+    assert_eq!(json[0]["code"], "UMB-CFG003");
+    assert_eq!(json[0]["severity"], "error");
+    assert!(json[0]["place"]["line"].is_u64() && json[0]["fix"].is_string());
+}
+
+#[test]
+fn words_follow_their_grammars() {
+    assert_eq!(words::duration("500ms"), Some(Duration::from_millis(500)));
+    assert_eq!(words::duration("2h"), Some(Duration::from_secs(7200)));
+    for bad in ["", "5", "s", "-5s", "5 years", "99999999999999999999s", "99999999999999999h"] {
+        assert_eq!(words::duration(bad), None, "{bad}");
+    }
+    for good in ["umbra.contoso.test", "a-b.c"] {
+        assert!(words::is_fqdn(good), "{good}");
+    }
+    for bad in ["umbra", "*.contoso.test", "10.0.0.1", "a..b", "-a.b", "a b.c", ""] {
+        assert!(!words::is_fqdn(bad), "{bad}");
+    }
+    assert!(words::is_e164("+14255550100"));
+    for bad in ["14255550100", "+1", "+1234567890123456", "+1 425", "+"] {
+        assert!(!words::is_e164(bad), "{bad}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_clear_problem() {
+    let problems = load(Path::new("/nonexistent/umbra.toml")).expect_err("missing");
+    assert_eq!(codes_of(&problems.list), ["UMB-CFG014"]);
+}
