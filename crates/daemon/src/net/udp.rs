@@ -88,7 +88,8 @@ enum Age {
 impl UdpPort {
     fn flow(&self, context: &NetContext, remote: SocketAddr) -> Option<(FlowKey, Age)> {
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = flows.get_mut(&remote) {
+        // The engine may have closed a flow that the peer still uses; its next datagram opens another.
+        if let Some(known) = flows.get_mut(&remote).filter(|known| context.flows.contains(known.key)) {
             known.seen = Instant::now();
             return Some((known.key, Age::Old));
         }

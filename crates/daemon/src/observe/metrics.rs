@@ -3,7 +3,6 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use b2bua::CallRecord;
 use b2bua::engine::EngineStatus;
@@ -207,11 +206,6 @@ impl Metrics {
         // Writing to a string fails only when a metric cannot print itself; the rest is still of use.
         let _partial = encode(&mut text, &registry);
         text
-    }
-
-    /// Call set-up time spent so far, for tests and the status line.
-    pub fn observe_setup(&self, setup: Duration) {
-        self.setup.observe(setup.as_secs_f64());
     }
 }
 

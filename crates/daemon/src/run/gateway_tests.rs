@@ -330,3 +330,26 @@ async fn a_bad_reload_keeps_the_old_certificate_and_a_good_one_takes_new_peers()
     assert!(options_as(&pki, "pool02.contoso.test", address).await.is_some());
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_opt_in_udp_listener_answers_a_peer_and_ignores_a_stranger() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wanted = settings(5062, folder.path(), 31_600);
+    wanted.listen[0].transport = Transport::Udp;
+    let gateway = Gateway::start(wanted).await.unwrap();
+    let address = gateway.addresses()[0].address;
+    let stranger = UdpSocket::bind("127.0.0.77:0").await.unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let text = request("OPTIONS", 1, "").replace("SIP/2.0/TCP", "SIP/2.0/UDP");
+    let text = text.replace("sip:ken@contoso.test SIP", "sip:umbra.contoso.test SIP");
+    let text = format!("{text}Content-Length: 0\r\n\r\n").replace("5060;branch", "5060;rport;branch");
+    stranger.send_to(text.as_bytes(), address).await.unwrap();
+    peer.send_to(text.as_bytes(), address).await.unwrap();
+    let mut buffer = [0; 4096];
+    let count = timeout(PATIENCE, peer.recv(&mut buffer)).await.unwrap().unwrap();
+    assert!(buffer[..count].starts_with(b"SIP/2.0 200 "), "{}", String::from_utf8_lossy(&buffer[..count]));
+    // The socket is read in order, so the stranger's datagram has been judged by now.
+    assert!(gateway.metrics().contains("umbra_unknown_peer_requests_total 1"));
+    assert!(stranger.try_recv(&mut buffer).is_err());
+    gateway.stop().await;
+}
