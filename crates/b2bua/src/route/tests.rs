@@ -367,3 +367,22 @@ fn peers_are_known_by_certificate_name_member_name_and_address() {
     assert_eq!(policy.peer_by_address("127.0.0.5".parse().expect("address")), Some(Peer::IpGateway(POOL)));
     assert_eq!(policy.peer_by_address("127.0.0.6".parse().expect("address")), None);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_address_makes_routing_panic(uri in "\\PC{0,80}", user in "[^\\s<>]{0,40}", diversion in "\\PC{0,80}") {
+        for request_uri in [uri.clone(), format!("sip:{user}@contoso.com"), format!("sip:ken@contoso.com;opaque={user}")] {
+            let words = Spoken {
+                request_uri: &request_uri,
+                from: &uri,
+                diversions: std::slice::from_ref(&diversion),
+                history: std::slice::from_ref(&uri),
+                asserted: &diversion,
+            };
+            let Ok(question) = RouteQuestion::spoken(PBX, &words) else { continue };
+            let route = route(&policy(), &question).result.expect("its only hunt group takes everything");
+            let shown = [route.callee, route.caller, route.dialed, route.diverted_from.unwrap_or_default()].concat();
+            proptest::prop_assert!(!shown.chars().any(char::is_control));
+        }
+    }
+}

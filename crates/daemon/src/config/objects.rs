@@ -66,10 +66,7 @@ fn names<T>(objects: &[T], name: impl Fn(&T) -> &String) -> Vec<String> {
 /// The index of the object that `key` names; 0 after a finding.
 fn reference(table: &Reader<'_>, key: &'static str, known: &[String]) -> usize {
     let wanted = table.need_text(key);
-    match resolve(table, key, &wanted, known) {
-        Some(index) => index,
-        None => 0,
-    }
+    resolve(table, key, &wanted, known).unwrap_or_default()
 }
 
 fn resolve(table: &Reader<'_>, key: &'static str, wanted: &str, known: &[String]) -> Option<usize> {
