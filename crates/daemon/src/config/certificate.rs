@@ -33,6 +33,16 @@ pub(super) fn check(tls: &Tls, fqdn: &str, now: SystemTime, root: &Reader<'_>) -
     if let Err(error) = Identity::load(&files.certificate, &files.private_key) {
         let (code, key) = blame(&error, &files.private_key);
         root.error(code, key, error.to_string());
+        // Loading stops at the first file; the other one may be missing as well.
+        if key == "tls.certificate"
+            && let Err(error) = std::fs::File::open(&files.private_key)
+        {
+            root.error(
+                codes::FILE_UNUSABLE,
+                "tls.private_key",
+                format!("{}: {error}", files.private_key.display()),
+            );
+        }
     }
     let der = CertificateDer::pem_file_iter(&files.certificate).ok()?.next()?.ok()?;
     let Ok((_, certificate)) = X509Certificate::from_der(&der) else {

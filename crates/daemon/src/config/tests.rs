@@ -257,6 +257,10 @@ fn missing_files_foreign_keys_and_coming_ends_are_told_apart() {
     let folder = folder(&CertSpec::host("umbra.contoso.test"));
     let problems = within(&folder, &SECURED.replace("umbra.pem", "absent.pem")).expect_err("absent");
     assert_has(&problems.list, "UMB-TLS009", "tls.certificate");
+    let problems = plain(SECURED).expect_err("nothing there");
+    for setting in ["tls.certificate", "tls.private_key", "tls.trusted_roots"] {
+        assert_has(&problems.list, "UMB-TLS009", setting);
+    }
     let problems = within(&folder, &SECURED.replace("lab-root.pem", "umbra.key")).expect_err("no root");
     assert_has(&problems.list, "UMB-TLS009", "tls.trusted_roots");
     let problems = within(&folder, &SECURED.replace("umbra.key", "lab-root.key")).expect_err("other key");
