@@ -99,7 +99,7 @@ fn is_correlation(name: &[u8], correlation: Option<&str>) -> bool {
 }
 
 /// Whether a header of the caller's INVITE reaches leg B.
-pub(crate) fn crosses(id: HeaderId, name: &[u8], rules: &HeaderRules) -> bool {
+pub fn crosses(id: HeaderId, name: &[u8], rules: &HeaderRules) -> bool {
     let named = |list: &[String]| list.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
     let fixed = |list: &[&str]| list.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
     if fixed(&BORDER) || fixed(&HOP_BY_HOP) || is_leg_own(id) || named(&rules.stop) {

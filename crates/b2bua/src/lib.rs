@@ -17,6 +17,7 @@ pub mod verdict;
 
 pub use codes::{Code, CodeEntry};
 pub use engine::{Engine, EngineConfig, Event, Input, Output};
+pub use headers::crosses;
 pub use policy::Policy;
 pub use record::CallRecord;
 pub use route::{RouteAnswer, RouteQuestion, route};

@@ -1,133 +1,265 @@
-//! `umbra explain`: the registry of codes for people, offline. Owns the lay-out and the suggestion; the words are
-//! `b2bua::codes`'.
+//! `umbra explain`: what a code means, from the registry that is built in. Works without network, daemon and file.
+//! Owns the look-up by code, SIP status and ms-diagnostics number, and the suggestion for a slip.
+
+use std::fmt::Write as _;
 
 use b2bua::codes::{self, CodeEntry};
 use clap::Args;
+use serde::Serialize;
 use sip::StatusCode;
 
 use super::Exit;
-use super::output::{self, Format};
+use super::screen::{Format, Screen, Style, Tone, escaped};
 
-/// Likeness from which a spelling is taken for a slip.
-const SIMILARITY_MIN: f64 = 0.7;
-
-/// Ranges of ms-diagnostics numbers and who uses them.
-const MS_RANGES: &[(u32, u32, &str)] = &[
-    (1_000, 1_999, "SIP stack of Lync or Skype for Business"),
-    (10_000, 10_999, "Mediation Server"),
-    (12_000, 12_999, "outbound routing of the Front End"),
-    (13_000, 13_999, "inbound routing of the Front End"),
-    (15_000, 15_999, "Exchange UM routing (ExUM) of the Front End"),
-    (24_000, 24_999, "UCMA applications"),
-    (52_017, 52_017, "Lync client: encryption levels do not match"),
-    (60_000, 60_999, "application: expected success"),
-    (61_000, 61_999, "application: expected failure (policy, capacity)"),
-    (62_000, 62_999, "application: unexpected failure"),
-];
+/// Suggestions for an unknown code.
+const SUGGESTIONS_MAX: usize = 3;
+/// A suggestion differs in at most this many letters.
+const SLIPS_MAX: usize = 3;
 
 #[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  umbra explain UMB-SEC001
+  umbra explain 488
+  umbra explain 61001 -o json")]
 pub(super) struct ExplainArgs {
     /// UMB-SEC001, SEC001, 488 or 61001
+    #[arg(value_name = "CODE")]
     code: String,
-    /// Shape of the output
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
 }
 
-pub(super) fn run(arguments: &ExplainArgs) -> Exit {
-    let entries = find(&arguments.code);
-    let preamble = preamble(&arguments.code);
-    match arguments.output {
-        Format::Json if !entries.is_empty() => output::json(&entries),
-        Format::Table if !entries.is_empty() || preamble.is_some() => {
-            let texts = preamble.into_iter().chain(entries.iter().map(|entry| describe(entry)));
-            output::data(&texts.collect::<Vec<_>>().join("\n\n"));
+/// Runs the command.
+pub(super) fn run(screen: &Screen, args: &ExplainArgs) -> Exit {
+    let answer = look_up(&args.code);
+    match (&answer, screen.form) {
+        (Answer::Unknown { suggestions }, _) => screen.story(&unknown_text(&args.code, suggestions)),
+        (answer, Format::Json) => screen.json(answer),
+        (answer, Format::Table) => screen.data(&text(answer, screen.data)),
+    }
+    match answer {
+        Answer::Unknown { .. } => Exit::Failed,
+        _ => Exit::Fine,
+    }
+}
+
+/// What is known about a code.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Answer {
+    /// One entry of the registry.
+    Code { entry: &'static CodeEntry },
+    /// A SIP status and the entries that answer with it.
+    SipStatus { status: u16, reason: &'static str, entries: Vec<&'static CodeEntry> },
+    /// An `ms-diagnostics` number and the entries that carry it.
+    MsDiagnostics { id: u32, range: &'static str, entries: Vec<&'static CodeEntry> },
+    /// Nothing; the nearest codes.
+    Unknown { suggestions: Vec<&'static str> },
+}
+
+fn look_up(code: &str) -> Answer {
+    if let Some(entry) = codes::lookup(code) {
+        return Answer::Code { entry };
+    }
+    match code.trim().parse::<u32>() {
+        Ok(number) => by_number(number),
+        Err(_) => Answer::Unknown { suggestions: nearest(code) },
+    }
+}
+
+fn by_number(number: u32) -> Answer {
+    let status = u16::try_from(number).ok().and_then(StatusCode::new).filter(|status| status.is_registered());
+    if let Some(status) = status {
+        return Answer::SipStatus {
+            status: status.code(),
+            reason: status.default_reason(),
+            entries: codes::by_sip_status(status.code()).collect(),
+        };
+    }
+    let entries: Vec<_> = codes::by_ms_diagnostics(number).collect();
+    match range_of(number) {
+        Some(range) => Answer::MsDiagnostics { id: number, range, entries },
+        None => Answer::Unknown { suggestions: nearest_numbers(number) },
+    }
+}
+
+/// Who uses a range of `ms-diagnostics` numbers.
+fn range_of(id: u32) -> Option<&'static str> {
+    Some(match id {
+        1000..=1999 => "the SIP stack of the Lync Front End",
+        10000..=10999 => "the Mediation Server",
+        12000..=12999 => "outbound routing of Lync",
+        13000..=13999 => "inbound routing of Lync",
+        15030 => "Exchange UM routing of Lync: it failed to route to the Exchange server",
+        15000..=15999 => "Exchange UM routing of Lync",
+        24000..=24999 => "a UCMA application",
+        52017 => "the Lync client: media encryption of both sides does not match",
+        61000..=61999 => "an application: a failure that policy or capacity asks for",
+        62000..=62999 => "an application: an unexpected failure",
+        _ => return None,
+    })
+}
+
+fn nearest(code: &str) -> Vec<&'static str> {
+    let wanted = code.trim().to_ascii_uppercase();
+    let wanted = wanted.strip_prefix("UMB-").unwrap_or(&wanted);
+    let distance = |entry: &CodeEntry| {
+        strsim::damerau_levenshtein(wanted, entry.code.strip_prefix("UMB-").unwrap_or(entry.code))
+    };
+    let mut near: Vec<_> = codes::all()
+        .map(|entry| (distance(entry), entry.code))
+        .filter(|(slips, code)| *slips <= SLIPS_MAX && *slips + 4 < code.len())
+        .collect();
+    near.sort_unstable();
+    near.into_iter().take(SUGGESTIONS_MAX).map(|(_, code)| code).collect()
+}
+
+/// The codes whose SIP status or diagnostics number is closest.
+fn nearest_numbers(number: u32) -> Vec<&'static str> {
+    let distance = |entry: &CodeEntry| {
+        let numbers = [entry.sip.map(|(status, _)| u32::from(status)), entry.ms_diagnostics];
+        numbers.into_iter().flatten().map(|own| own.abs_diff(number)).min()
+    };
+    let mut near: Vec<_> = codes::all().filter_map(|entry| Some((distance(entry)?, entry.code))).collect();
+    near.sort_unstable();
+    near.into_iter().take(SUGGESTIONS_MAX).map(|(_, code)| code).collect()
+}
+
+fn unknown_text(code: &str, suggestions: &[&str]) -> String {
+    let shown: String = escaped(code).chars().take(60).collect();
+    match suggestions {
+        [] => format!("umbra knows no code {shown}; codes look like UMB-SEC001, 488 or 61001"),
+        near => format!("umbra knows no code {shown}; did you mean {}?", near.join(", ")),
+    }
+}
+
+fn text(answer: &Answer, style: Style) -> String {
+    match answer {
+        Answer::Code { entry } => entry_text(entry, style),
+        Answer::SipStatus { status, reason, entries } => {
+            let heading = style.paint(Tone::Strong, &format!("SIP {status} {reason}"));
+            list_text(&heading, "Umbra answers with it for", entries, FOREIGN_STATUS)
         }
-        Format::Json | Format::Table => {
-            output::story(&unknown(&arguments.code));
-            return Exit::Failed;
+        Answer::MsDiagnostics { id, range, entries } => {
+            let heading = format!("{}  {range}", style.paint(Tone::Strong, &format!("ms-diagnostics {id}")));
+            list_text(&heading, "Umbra sends it for", entries, FOREIGN_DIAGNOSTICS)
         }
-    }
-    Exit::Fine
-}
-
-fn find(wanted: &str) -> Vec<&'static CodeEntry> {
-    match wanted.trim().parse::<u32>() {
-        Ok(number) => match u16::try_from(number).ok().and_then(StatusCode::new) {
-            Some(status) => codes::by_sip_status(status.code()).collect(),
-            None => codes::by_ms_diagnostics(number).collect(),
-        },
-        Err(_) => codes::lookup(wanted).into_iter().collect(),
+        Answer::Unknown { suggestions } => unknown_text("", suggestions),
     }
 }
 
-/// What a bare number is, beside the codes that carry it.
-fn preamble(wanted: &str) -> Option<String> {
-    let number: u32 = wanted.trim().parse().ok()?;
-    if let Some(status) = u16::try_from(number).ok().and_then(StatusCode::new) {
-        return Some(format!("SIP {number} {}", status.default_reason()));
+const FOREIGN_STATUS: &str = "No refusal of Umbra uses it: a pool, a PBX or a UM server said so and it was passed on.";
+const FOREIGN_DIAGNOSTICS: &str = "Umbra never sends it: it comes from Lync or Exchange; look at its source=\"…\".";
+
+fn list_text(heading: &str, uses: &str, entries: &[&CodeEntry], foreign: &str) -> String {
+    if entries.is_empty() {
+        return format!("{heading}\n\n  {foreign}\n");
     }
-    let (_, _, owner) = MS_RANGES.iter().find(|(first, last, _)| (*first..=*last).contains(&number))?;
-    Some(format!("ms-diagnostics {number}: {owner}"))
+    let mut out = format!("{heading}\n\n  {uses}\n");
+    for entry in entries {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "    {:<13} {}", entry.code, entry.title);
+        let _ = match entry.ms_diagnostics {
+            Some(id) => writeln!(out, "  (ms-diagnostics {id})"),
+            None => writeln!(out),
+        };
+    }
+    out.push_str("\n  umbra explain <code> tells cause and fix\n");
+    out
 }
 
-fn describe(entry: &CodeEntry) -> String {
-    let mut text = format!("{}  {}\n\n  {}", entry.code, entry.title, entry.cause);
+fn entry_text(entry: &CodeEntry, style: Style) -> String {
+    let mut out = format!("{}  {}\n", style.paint(Tone::Strong, entry.code), entry.title);
     if let Some((status, reason)) = entry.sip {
-        text.push_str(&format!("\n\n  The peer sees   {status} {reason}"));
-        if let Some(number) = entry.ms_diagnostics {
-            text.push_str(&format!(" (ms-diagnostics {number})"));
+        let _ = write!(out, "\n  The caller sees   {status} {reason}");
+        if let Some(id) = entry.ms_diagnostics {
+            let _ = write!(out, ", ms-diagnostics {id}");
         }
+        out.push('\n');
     }
-    let fixes = [("Exchange", entry.fix_exchange), ("Lync", entry.fix_lync), ("Umbra", entry.fix_umbra)];
-    for (side, fix) in fixes.into_iter().filter(|(_, fix)| !fix.is_empty()) {
-        text.push_str(&format!("\n\n  Fix on the {side} side\n    {fix}"));
+    let parts = [
+        ("Cause", entry.cause),
+        ("Fix on Exchange", entry.fix_exchange),
+        ("Fix on Lync", entry.fix_lync),
+        ("Fix here", entry.fix_umbra),
+    ];
+    for (name, words) in parts.into_iter().filter(|(_, words)| !words.is_empty()) {
+        let _ = write!(out, "\n  {}\n{}", style.paint(Tone::Strong, name), wrapped(words, 4, 96));
     }
-    text
+    out
 }
 
-fn unknown(wanted: &str) -> String {
-    let spelled = wanted.trim().to_ascii_uppercase();
-    let spelled = if spelled.starts_with("UMB-") { spelled } else { format!("UMB-{spelled}") };
-    let similar = codes::all()
-        .map(|entry| (strsim::jaro_winkler(&spelled, entry.code), entry))
-        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let shown = b2bua::verdict::clean(wanted);
-    match similar {
-        Some((_, entry)) => format!("no code {shown}; did you mean {} ({})?", entry.code, entry.title),
-        None => format!("no code {shown}; codes look like UMB-SEC001"),
+/// Words in lines of at most `width` characters, each indented.
+fn wrapped(words: &str, indent: usize, width: usize) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            out.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
     }
+    out.push('\n');
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn explain(code: &str) -> Exit {
-        run(&ExplainArgs { code: code.to_owned(), output: Format::Table })
-    }
-
-    #[test]
-    fn a_code_a_status_and_a_diagnostics_number_are_all_explained() {
-        for code in ["UMB-SEC001", "sec001", "488", "61001", "15030", "404"] {
-            assert_eq!(explain(code), Exit::Fine, "{code}");
+    fn suggestions(code: &str) -> Vec<&'static str> {
+        match look_up(code) {
+            Answer::Unknown { suggestions } => suggestions,
+            other => panic!("{code} is known: {other:?}"),
         }
     }
 
     #[test]
-    fn every_fix_is_shown_with_its_side() {
-        let entry = codes::lookup("UMB-SEC001").unwrap();
-        let text = describe(entry);
-        assert!(text.contains(entry.cause) && text.contains("Fix on the Exchange side"), "{text}");
-        assert!(text.contains("488 "), "{text}");
+    fn every_code_of_the_registry_is_explained_with_cause_and_answer() {
+        for entry in codes::all() {
+            let out = text(&look_up(entry.code), Style::Plain);
+            assert!(out.contains(entry.title) && out.contains("Cause"), "{out}");
+            assert_eq!(out.contains("The caller sees"), entry.sip.is_some(), "{out}");
+            assert!(out.lines().all(|line| line.chars().count() <= 130), "{out}");
+        }
     }
 
     #[test]
-    fn an_unknown_code_fails_with_the_nearest_one() {
-        assert_eq!(explain("UMB-SEC999"), Exit::Failed);
-        assert!(unknown("UMB-SEX001").contains("UMB-SEC001"), "{}", unknown("UMB-SEX001"));
-        assert!(!unknown("\u{1b}[31m").contains('\u{1b}'));
-        assert_eq!(explain("99999"), Exit::Failed);
+    fn a_slip_leads_to_the_code_that_was_meant() {
+        for slip in ["UMB-SEC01", "umb-sce001", "SEC0001", "UMB-SEX001"] {
+            assert_eq!(suggestions(slip).first(), Some(&"UMB-SEC001"), "{slip}");
+        }
+        assert!(suggestions("banana").is_empty() && suggestions("").is_empty());
+    }
+
+    #[test]
+    fn a_sip_status_lists_the_refusals_that_use_it() {
+        let out = text(&look_up("488"), Style::Plain);
+        assert!(out.starts_with("SIP 488") && out.contains("UMB-SEC001"), "{out}");
+        let foreign = text(&look_up("486"), Style::Plain);
+        assert!(foreign.contains("486 Busy Here") && foreign.contains("passed on"), "{foreign}");
+    }
+
+    #[test]
+    fn diagnostics_numbers_of_ours_and_of_lync_are_told_apart() {
+        assert!(text(&look_up("61001"), Style::Plain).contains("UMB-SEC001"));
+        let foreign = text(&look_up("15030"), Style::Plain);
+        assert!(foreign.contains("Exchange") && foreign.contains("never sends it"), "{foreign}");
+        assert!(!suggestions("99999").is_empty());
+        assert!(matches!(look_up("4294967296"), Answer::Unknown { .. }));
+    }
+
+    #[test]
+    fn the_unknown_word_is_shown_without_its_control_characters() {
+        let out = unknown_text(&format!("\u{1b}[2J{}", "x".repeat(1000)), &[]);
+        assert!(!out.contains('\u{1b}') && out.len() < 200, "{out}");
     }
 }

@@ -2,12 +2,10 @@
 //! none; refuses to know what a setting means.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use b2bua::Policy;
-
-use super::{Exit, output};
-use crate::config::{self, Compiled};
+use super::Exit;
+use super::screen::{Screen, Style, Tone, Volume, escaped_lines};
+use crate::config::{self, Compiled, Problem};
 use crate::observe::LogSettings;
 use crate::run::Settings;
 
@@ -18,11 +16,11 @@ pub(super) struct Loaded {
 }
 
 /// The file that is meant: the one named, or the first of the usual ones that exists.
-pub(super) fn locate(named: Option<&Path>) -> Result<PathBuf, Exit> {
+pub(super) fn locate(screen: &Screen, named: Option<&Path>) -> Result<PathBuf, Exit> {
     if let Some(path) = named.map(Path::to_owned).or_else(config::find_file) {
         return Ok(path);
     }
-    output::story(&format!(
+    screen.story(&format!(
         "no configuration: looked for {}\n\
          Name one with -c FILE, or try `umbra demo`, which needs none.",
         config::DEFAULT_FILES
@@ -33,40 +31,54 @@ pub(super) fn locate(named: Option<&Path>) -> Result<PathBuf, Exit> {
 }
 
 /// Compiles it; problems go to stderr.
-pub(super) fn compiled(named: Option<&Path>) -> Result<Loaded, Exit> {
-    let path = locate(named)?;
+pub(super) fn compiled(screen: &Screen, named: Option<&Path>) -> Result<Loaded, Exit> {
+    let path = locate(screen, named)?;
     match config::load(&path) {
         Ok(compiled) => {
             if !compiled.warnings.is_empty() {
-                output::story(config::render(&compiled.warnings).trim_end());
+                screen.story(&rendered(&compiled.warnings, screen.story));
             }
             Ok(Loaded { path, compiled })
         }
         Err(problems) => {
-            output::story(problems.to_text().trim_end());
+            screen.story(&rendered(&problems.list, screen.story));
             Err(Exit::BadConfiguration)
         }
     }
+}
+
+/// Problems for people.
+pub(super) fn rendered(list: &[Problem], style: Style) -> String {
+    let plain = escaped_lines(config::render(list).trim_end());
+    let painted = plain.lines().map(|line| match line.split_once(' ') {
+        Some((mark @ "error", rest)) => format!("{} {rest}", style.paint(Tone::Bad, mark)),
+        Some((mark @ "warn", rest)) => format!("{} {rest}", style.paint(Tone::Odd, mark)),
+        _ => line.to_owned(),
+    });
+    painted.collect::<Vec<_>>().join("\n")
 }
 
 /// Compiles the same file anew, for a reload.
 pub(super) fn again(path: &Path) -> Result<Settings, String> {
     match config::load(path) {
         Ok(compiled) => Ok(Settings::from(&compiled)),
-        Err(problems) => Err(problems.to_text()),
+        Err(problems) => Err(escaped_lines(&problems.to_text())),
     }
 }
 
-pub(super) fn policy(compiled: &Compiled) -> Arc<Policy> {
-    compiled.policy.clone()
-}
-
-pub(super) fn log_settings(compiled: &Compiled) -> LogSettings {
+/// The configured log, unless the words asked for more or less.
+pub(super) fn log_settings(compiled: &Compiled, volume: Volume) -> LogSettings {
     use crate::observe::LogFormat;
     let format = match compiled.observe.log_format {
         config::LogFormat::Auto => LogFormat::Auto,
         config::LogFormat::Pretty => LogFormat::Pretty,
         config::LogFormat::Json => LogFormat::Json,
     };
-    LogSettings { filter: compiled.observe.log_level.clone(), format }
+    let filter = match volume {
+        Volume::Quiet => "warn",
+        Volume::Configured => compiled.observe.log_level.as_str(),
+        Volume::Verbose => "umbra=debug,info",
+        Volume::Everything => "umbra=trace,debug",
+    };
+    LogSettings { filter: filter.to_owned(), format }
 }

@@ -5,9 +5,9 @@ mod check;
 mod exit;
 mod explain;
 mod load;
-mod output;
 mod route;
 mod run;
+mod screen;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
-pub use output::Format;
+pub use screen::{ColorChoice, Format, Global, Screen, Style, Tone, Volume, escaped, escaped_lines};
 
 /// A command that another module brings along.
 pub trait Extension {
@@ -41,6 +41,8 @@ UMBRA_LOG sets the log filter, NO_COLOR switches colours off, UMBRA__SECTION__KE
 #[derive(Debug, Parser)]
 #[command(name = "umbra", version, before_help = EXAMPLES, after_help = EXIT_CODES, arg_required_else_help = true)]
 struct Cli {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -78,7 +80,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, extensions: &[&dyn Ex
         return extension.run(inner).into();
     }
     match Cli::from_arg_matches(&matches) {
-        Ok(cli) => dispatch(cli.command).into(),
+        Ok(cli) => dispatch(&Screen::of(&cli.global), cli.command).into(),
         Err(error) => {
             let _closed = error.print();
             Exit::Usage.into()
@@ -86,12 +88,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, extensions: &[&dyn Ex
     }
 }
 
-fn dispatch(command: Command) -> Exit {
+fn dispatch(screen: &Screen, command: Command) -> Exit {
     match command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Route(arguments) => route::run(&arguments),
+        Command::Run(arguments) => run::run(screen, &arguments),
+        Command::Check(arguments) => check::run(screen, &arguments),
+        Command::Explain(arguments) => explain::run(screen, &arguments),
+        Command::Route(arguments) => route::run(screen, &arguments),
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use tracing::info;
 
-use super::{Exit, load, output};
+use super::check::{self, Deny};
+use super::screen::Screen;
+use super::{Exit, load};
 use crate::observe::init_logging;
 use crate::run::{Gateway, Settings, run_until_stopped};
 
@@ -30,53 +32,60 @@ pub(super) struct RunArgs {
     drain_timeout: u64,
 }
 
-pub(super) fn run(arguments: &RunArgs) -> Exit {
-    let loaded = match load::compiled(arguments.config.as_deref()) {
+pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
+    if arguments.check_config {
+        return match load::locate(screen, arguments.config.as_deref()) {
+            Ok(path) => check::check(screen, &path, Deny::Errors),
+            Err(exit) => exit,
+        };
+    }
+    let loaded = match load::compiled(screen, arguments.config.as_deref()) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    if arguments.check_config {
-        output::story(&format!("{}: configuration is fine", loaded.path.display()));
-        return Exit::Fine;
-    }
-    init_logging(&load::log_settings(&loaded.compiled));
+    init_logging(&load::log_settings(&loaded.compiled, screen.volume));
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(loaded, Duration::from_secs(arguments.drain_timeout))),
+        Ok(runtime) => runtime.block_on(serve(screen, loaded, Duration::from_secs(arguments.drain_timeout))),
         Err(error) => {
-            output::story(&format!("cannot start: {error}"));
+            screen.story(&format!("cannot start: {error}"));
             Exit::Failed
         }
     }
 }
 
-async fn serve(loaded: load::Loaded, drain_max: Duration) -> Exit {
+async fn serve(screen: &Screen, loaded: load::Loaded, drain_max: Duration) -> Exit {
     let gateway = match Gateway::start(Settings::from(&loaded.compiled)).await {
         Ok(gateway) => gateway,
         Err(error) => {
-            output::story(&format!("cannot start: {error}"));
+            screen.story(&format!("cannot start: {error}"));
             return Exit::Failed;
         }
     };
-    announce(&gateway);
+    announce(screen, &gateway);
     let path = loaded.path;
     match run_until_stopped(gateway, drain_max, || load::again(&path)).await {
         Ok(_) => Exit::Fine,
         Err(error) => {
-            output::story(&format!("cannot wait for signals: {error}"));
+            screen.story(&format!("cannot wait for signals: {error}"));
             Exit::Failed
         }
     }
 }
 
 /// The ready line: one line on stderr, always in this shape, whatever the log format is.
-fn announce(gateway: &Gateway) {
+fn announce(screen: &Screen, gateway: &Gateway) {
     let listeners: Vec<String> = gateway
         .addresses()
         .iter()
         .map(|bound| format!("{} {}", bound.transport.as_param(), bound.address))
         .collect();
+<<<<<<< HEAD
     let admin =
         gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
     output::story(&format!("umbra ready: {}{admin}", listeners.join(", ")));
+=======
+    let admin = gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
+    screen.story(&format!("umbra ready: {}{admin}", listeners.join(", ")));
+>>>>>>> 154d9ef (Command line: global options, security and servers in route explain)
     info!(event = "started", version = env!("CARGO_PKG_VERSION"), "gateway is taking calls");
 }

@@ -1,0 +1,295 @@
+//! The answer of a dry run: steps, route, servers in order, security, headers. Computed by the functions that serve
+//! calls; the shape is what `-o json` prints, so its keys are stable.
+
+use b2bua::policy::{DialPlan, PoolEncryption, Selection, Server, ServerRole, ServerStatus, VoipSecurity};
+use b2bua::route::{Route, Step};
+use b2bua::security::{
+    Decision, Direction, LegMedia, MediaSecurity, Phase, Question, Said, Signalling, decide, plan_signalling,
+};
+use b2bua::verdict::Refusal;
+use b2bua::{Policy, crosses, route};
+use serde::Serialize;
+use sip::Message;
+
+use super::Carrier;
+use super::asked::Asked;
+
+/// Everything a dry run found out.
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    /// `routed` or `refused`.
+    pub(super) outcome: &'static str,
+    pub(super) request_uri: String,
+    pub(super) ip_gateway: Sender,
+    /// What was tried, in order.
+    pub(super) steps: Vec<Step>,
+    pub(super) route: Option<Routed>,
+    /// In the order in which they are asked when the first turn is the first server's.
+    pub(super) servers: Vec<Candidate>,
+    pub(super) security: Option<Security>,
+    pub(super) headers: Option<Headers>,
+    pub(super) refusal: Option<Refused>,
+}
+
+/// Who sends it.
+#[derive(Debug, Serialize)]
+pub(super) struct Sender {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) pool: Option<String>,
+    /// How the dry run came to this gateway.
+    pub(super) chosen_by: &'static str,
+}
+
+/// Where it goes, in names.
+#[derive(Debug, Serialize)]
+pub(super) struct Routed {
+    pub(super) dial_plan: String,
+    pub(super) hunt_group: Option<String>,
+    pub(super) call_type: &'static str,
+    pub(super) voice_memo: bool,
+    pub(super) caller: String,
+    pub(super) callee: String,
+    pub(super) diverted_from: Option<String>,
+    pub(super) reason_for_call: &'static str,
+    pub(super) dialed: String,
+    pub(super) auto_attendant: Option<String>,
+    pub(super) mailbox: Option<String>,
+    /// `round_robin`, `least_calls` or `priority`.
+    pub(super) selection: &'static str,
+}
+
+/// A server that may get the call.
+#[derive(Debug, Serialize)]
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) role: &'static str,
+    pub(super) status: &'static str,
+    pub(super) transport: &'static str,
+    pub(super) port: u16,
+    /// Empty = DNS.
+    pub(super) addresses: Vec<String>,
+    pub(super) max_calls_allowed: usize,
+}
+
+/// The security question and its answer.
+#[derive(Debug, Serialize)]
+pub(super) struct Security {
+    pub(super) pool_encryption: Option<PoolEncryption>,
+    pub(super) voip_security: VoipSecurity,
+    pub(super) transport: Signalling,
+    /// What the offer says.
+    pub(super) offer: Option<MediaSecurity>,
+    /// Protection of both legs; `null` when refused.
+    pub(super) decision: Option<Decided>,
+}
+
+/// Protection of both legs.
+#[derive(Debug, Serialize)]
+pub(super) struct Decided {
+    pub(super) words: String,
+    pub(super) a_media: LegMedia,
+    pub(super) b_media: LegMedia,
+    pub(super) signalling: Signalling,
+}
+
+/// Names of the caller's headers.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Headers {
+    /// Sent on byte for byte (a Diversion with broken quoting is mended).
+    pub(super) sent_on: Vec<String>,
+    /// Replaced by this leg's own, or stopped.
+    pub(super) not_sent_on: Vec<String>,
+}
+
+/// The answer the caller would get instead.
+#[derive(Debug, Serialize)]
+pub(super) struct Refused {
+    pub(super) code: &'static str,
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+    pub(super) ms_diagnostics: Option<u32>,
+    pub(super) who: String,
+    pub(super) what: String,
+    pub(super) evidence: Vec<String>,
+    pub(super) remedy: String,
+}
+
+impl Answer {
+    /// Routes and decides, as for a call that arrives now at a gateway with all servers healthy.
+    pub(super) fn of(policy: &Policy, asked: &Asked) -> Self {
+        let mut answer = Self::empty(policy, asked);
+        match answer.search(policy, asked) {
+            Ok(()) => answer.outcome = "routed",
+            Err(refusal) => answer.refusal = Some(Refused::of(&refusal)),
+        }
+        answer
+    }
+
+    fn empty(policy: &Policy, asked: &Asked) -> Self {
+        let gateway = policy.ip_gateways.get(asked.sender.index);
+        let ip_gateway = Sender {
+            name: gateway.map_or_else(String::new, |gateway| gateway.name.clone()),
+            address: gateway.map_or_else(String::new, |gateway| gateway.address.to_string()),
+            pool: policy.pool_of(asked.sender.index).map(|pool| pool.name.clone()),
+            chosen_by: asked.sender.by,
+        };
+        Self {
+            outcome: "refused",
+            request_uri: asked.request_uri.clone(),
+            ip_gateway,
+            steps: Vec::new(),
+            route: None,
+            servers: Vec::new(),
+            security: None,
+            headers: asked.request.as_ref().map(|request| headers(policy, request)),
+            refusal: None,
+        }
+    }
+
+    fn search(&mut self, policy: &Policy, asked: &Asked) -> Result<(), Refusal> {
+        let question = asked.question.as_ref().map_err(Clone::clone)?;
+        let found = route(policy, question);
+        self.steps = found.steps;
+        let route = found.result?;
+        self.route = Some(routed(policy, &route));
+        let Some(plan) = policy.dial_plans.get(route.dial_plan) else { return Ok(()) };
+        self.servers = candidates(policy, plan);
+        let security = self.security.insert(Security {
+            pool_encryption: asked.level,
+            voip_security: plan.voip_security,
+            transport: asked.signalling(),
+            offer: asked.offer.as_ref().ok().copied(),
+            decision: None,
+        });
+        let media = asked.offer.clone()?;
+        security.decision = security_of(policy, asked, &route, media)?.map(Decided::of);
+        Ok(())
+    }
+}
+
+fn security_of(
+    policy: &Policy,
+    asked: &Asked,
+    route: &Route,
+    media: MediaSecurity,
+) -> Result<Option<Decision>, Refusal> {
+    let said = Said {
+        transport: asked.signalling(),
+        media,
+        direction: Direction::FromGateway,
+        phase: Phase::Offer,
+    };
+    let Some(question) = Question::of(policy, route.ip_gateway, route.dial_plan, said) else { return Ok(None) };
+    decide(&Question { pool: asked.level, ..question }).map(Some)
+}
+
+impl Decided {
+    fn of(decision: Decision) -> Self {
+        Self {
+            words: decision.describe(),
+            a_media: decision.a_media(),
+            b_media: decision.b_media(),
+            signalling: decision.b_transport(),
+        }
+    }
+}
+
+impl Refused {
+    fn of(refusal: &Refusal) -> Self {
+        let verdict = refusal.verdict.clone();
+        let reply = refusal.reply("");
+        Self {
+            code: refusal.code().as_str(),
+            status: reply.status,
+            reason: reply.reason,
+            ms_diagnostics: refusal.code().entry().ms_diagnostics,
+            who: verdict.who,
+            what: verdict.what,
+            evidence: verdict.evidence,
+            remedy: verdict.remedy,
+        }
+    }
+}
+
+fn routed(policy: &Policy, route: &Route) -> Routed {
+    let plan = policy.dial_plans.get(route.dial_plan);
+    let group = route.hunt_group.and_then(|at| policy.hunt_groups.get(at));
+    let attendant = route.auto_attendant.and_then(|at| policy.auto_attendants.get(at));
+    let mailbox = route.mailbox.and_then(|at| policy.mailboxes.get(at));
+    Routed {
+        dial_plan: plan.map_or_else(String::new, |plan| plan.name.clone()),
+        hunt_group: group.map(|group| group.name.clone()),
+        call_type: route.call_type.as_str(),
+        voice_memo: route.voice_memo,
+        caller: route.caller.clone(),
+        callee: route.callee.clone(),
+        diverted_from: route.diverted_from.clone(),
+        reason_for_call: route.reason.as_str(),
+        dialed: route.dialed.clone(),
+        auto_attendant: attendant.map(|attendant| attendant.name.clone()),
+        mailbox: mailbox.map(|mailbox| mailbox.alias.clone()),
+        selection: match policy.routing.selection {
+            Selection::RoundRobin => "round_robin",
+            Selection::LeastCalls => "least_calls",
+            Selection::Priority => "priority",
+        },
+    }
+}
+
+/// The Call Routers of the plan; a plan without any goes to its Mailbox servers.
+fn candidates(policy: &Policy, plan: &DialPlan) -> Vec<Candidate> {
+    let pick = |from: &[Server], indexes: &[usize]| -> Vec<Candidate> {
+        indexes.iter().filter_map(|index| from.get(*index)).map(|server| candidate(server, plan)).collect()
+    };
+    let routers = pick(&policy.call_routers, &plan.call_routers);
+    if routers.is_empty() { pick(&policy.mailbox_servers, &plan.mailbox_servers) } else { routers }
+}
+
+fn candidate(server: &Server, plan: &DialPlan) -> Candidate {
+    let (transport, port) = match plan_signalling(plan.voip_security) {
+        Signalling::MutualTls => ("tls", server.tls_port),
+        Signalling::Plain => ("tcp", server.tcp_port),
+    };
+    Candidate {
+        name: server.name.clone(),
+        role: match server.role {
+            ServerRole::CallRouter => "call router",
+            ServerRole::Mailbox => "mailbox server",
+        },
+        status: match server.status {
+            ServerStatus::Enabled => "Enabled",
+            ServerStatus::NoNewCalls => "NoNewCalls",
+            ServerStatus::Disabled => "Disabled",
+        },
+        transport,
+        port,
+        addresses: server.addresses.iter().map(ToString::to_string).collect(),
+        max_calls_allowed: server.max_calls_allowed,
+    }
+}
+
+fn headers(policy: &Policy, request: &Message) -> Headers {
+    let mut out = Headers::default();
+    for header in request.headers() {
+        let list = match crosses(header.id, header.name, &policy.headers) {
+            true => &mut out.sent_on,
+            false => &mut out.not_sent_on,
+        };
+        let name = String::from_utf8_lossy(header.name).into_owned();
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
+    out
+}
+
+impl Carrier {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
