@@ -42,7 +42,9 @@ pub(super) enum Deny {
 /// Checks one file; what was found is the data.
 pub(super) fn check(screen: &Screen, path: &Path, deny: Deny) -> Exit {
     let (list, exit) = match config::load(path) {
-        Ok(compiled) if compiled.warnings.is_empty() || deny == Deny::Errors => (compiled.warnings, Exit::Fine),
+        Ok(compiled) if compiled.warnings.is_empty() || deny == Deny::Errors => {
+            (compiled.warnings, Exit::Fine)
+        }
         Ok(compiled) => (compiled.warnings, Exit::Warnings),
         Err(problems) => (problems.list, Exit::BadConfiguration),
     };

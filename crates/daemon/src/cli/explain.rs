@@ -146,8 +146,10 @@ fn text(answer: &Answer, style: Style) -> String {
     }
 }
 
-const FOREIGN_STATUS: &str = "No refusal of Umbra uses it: a pool, a PBX or a UM server said so and it was passed on.";
-const FOREIGN_DIAGNOSTICS: &str = "Umbra never sends it: it comes from Lync or Exchange; look at its source=\"…\".";
+const FOREIGN_STATUS: &str =
+    "No refusal of Umbra uses it: a pool, a PBX or a UM server said so and it was passed on.";
+const FOREIGN_DIAGNOSTICS: &str =
+    "Umbra never sends it: it comes from Lync or Exchange; look at its source=\"…\".";
 
 fn list_text(heading: &str, uses: &str, entries: &[&CodeEntry], foreign: &str) -> String {
     if entries.is_empty() {

@@ -30,16 +30,11 @@ pub(super) fn locate(screen: &Screen, named: Option<&Path>) -> Result<PathBuf, E
     Err(Exit::BadConfiguration)
 }
 
-/// Compiles it; problems go to stderr.
+/// Compiles it; errors go to stderr, warnings stay with the value.
 pub(super) fn compiled(screen: &Screen, named: Option<&Path>) -> Result<Loaded, Exit> {
     let path = locate(screen, named)?;
     match config::load(&path) {
-        Ok(compiled) => {
-            if !compiled.warnings.is_empty() {
-                screen.story(&rendered(&compiled.warnings, screen.story));
-            }
-            Ok(Loaded { path, compiled })
-        }
+        Ok(compiled) => Ok(Loaded { path, compiled }),
         Err(problems) => {
             screen.story(&rendered(&problems.list, screen.story));
             Err(Exit::BadConfiguration)

@@ -43,6 +43,9 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    if !loaded.compiled.warnings.is_empty() {
+        screen.story(&load::rendered(&loaded.compiled.warnings, screen.story));
+    }
     init_logging(&load::log_settings(&loaded.compiled, screen.volume));
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(screen, loaded, Duration::from_secs(arguments.drain_timeout))),
@@ -79,13 +82,8 @@ fn announce(screen: &Screen, gateway: &Gateway) {
         .iter()
         .map(|bound| format!("{} {}", bound.transport.as_param(), bound.address))
         .collect();
-<<<<<<< HEAD
     let admin =
         gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
-    output::story(&format!("umbra ready: {}{admin}", listeners.join(", ")));
-=======
-    let admin = gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
     screen.story(&format!("umbra ready: {}{admin}", listeners.join(", ")));
->>>>>>> 154d9ef (Command line: global options, security and servers in route explain)
     info!(event = "started", version = env!("CARGO_PKG_VERSION"), "gateway is taking calls");
 }

@@ -10,7 +10,15 @@ use serde::Serialize;
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Global {
     /// Shape of the data on stdout
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "SHAPE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "table|json",
+        hide_possible_values = true
+    )]
     output: Format,
     /// Log more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -18,8 +26,15 @@ pub struct Global {
     /// Log warnings and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Colours
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    /// Colours; `auto` obeys NO_COLOR
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "auto|always|never",
+        hide_possible_values = true
+    )]
     color: ColorChoice,
 }
 
@@ -199,7 +214,9 @@ fn json_escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         match is_steering(c) && c != '\n' {
-            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+            true => {
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")))
+            }
             false => out.push(c),
         }
     }

@@ -11,7 +11,6 @@ use b2bua::{Policy, crosses, route};
 use serde::Serialize;
 use sip::Message;
 
-use super::Carrier;
 use super::asked::Asked;
 
 /// Everything a dry run found out.
@@ -174,13 +173,11 @@ fn security_of(
     route: &Route,
     media: MediaSecurity,
 ) -> Result<Option<Decision>, Refusal> {
-    let said = Said {
-        transport: asked.signalling(),
-        media,
-        direction: Direction::FromGateway,
-        phase: Phase::Offer,
+    let said =
+        Said { transport: asked.signalling(), media, direction: Direction::FromGateway, phase: Phase::Offer };
+    let Some(question) = Question::of(policy, route.ip_gateway, route.dial_plan, said) else {
+        return Ok(None);
     };
-    let Some(question) = Question::of(policy, route.ip_gateway, route.dial_plan, said) else { return Ok(None) };
     decide(&Question { pool: asked.level, ..question }).map(Some)
 }
 
@@ -282,14 +279,4 @@ fn headers(policy: &Policy, request: &Message) -> Headers {
         }
     }
     out
-}
-
-impl Carrier {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Tls => "tls",
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
 }

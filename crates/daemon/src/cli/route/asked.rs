@@ -10,7 +10,7 @@ use b2bua::security::{MediaSecurity, Signalling};
 use b2bua::verdict::Refusal;
 use b2bua::{Policy, codes};
 use bytes::Bytes;
-use sip::{Limits, Message, Method, NameAddr, Transport};
+use sip::{HeaderId, Limits, Message, Method, NameAddr, Transport};
 
 use super::gateway::{self, Sender};
 use super::{Carrier, ExplainArgs, Level};
@@ -122,7 +122,8 @@ fn spoken(policy: &Policy, arguments: &ExplainArgs, gateway: usize) -> Result<Qu
     let all = |option, list: &[String]| {
         list.iter().map(|words| address(option, words)).collect::<Result<Vec<_>, _>>()
     };
-    let one = |option, words: Option<&String>| words.map_or(Ok(String::new()), |words| address(option, words));
+    let one =
+        |option, words: Option<&String>| words.map_or(Ok(String::new()), |words| address(option, words));
     let request_uri = whole_address(arguments.to.as_deref().unwrap_or_default(), domain);
     let (from, asserted) =
         (one("--from", arguments.from.as_ref())?, one("--asserted", arguments.asserted.as_ref())?);
@@ -143,9 +144,8 @@ fn spoken(policy: &Policy, arguments: &ExplainArgs, gateway: usize) -> Result<Qu
 
 /// `ken` and `+1425…` become addresses of our domain, `ken@contoso.com` a SIP URI; what has a scheme stays.
 fn whole_address(words: &str, domain: &str) -> String {
-    let has_scheme = ["sip:", "sips:", "tel:"].iter().any(|scheme| {
-        words.to_ascii_lowercase().contains(scheme)
-    });
+    let has_scheme =
+        ["sip:", "sips:", "tel:"].iter().any(|scheme| words.to_ascii_lowercase().contains(scheme));
     match (has_scheme || words.is_empty() || words.contains(['<', '"']), words.contains('@')) {
         (true, _) => words.to_owned(),
         (false, true) => format!("sip:{words}"),
@@ -216,7 +216,7 @@ fn offer_of(request: &Message) -> Result<MediaSecurity, Refusal> {
     let unusable = |fault: String| {
         Refusal::new(codes::SDP_UNUSABLE, "caller", format!("session description cannot be used: {fault}"))
     };
-    let chosen = sdp::choose_body(request.content_type().unwrap_or_default(), &body)
+    let chosen = sdp::choose_body(request.header(HeaderId::ContentType).unwrap_or_default(), &body)
         .map_err(|fault| unusable(fault.to_string()))?;
     let session = sdp::Session::parse(chosen).map_err(|fault| unusable(fault.to_string()))?;
     Ok(match session.audio().map(sdp::Audio::security) {

@@ -4,7 +4,7 @@
 use std::fmt::{self, Write};
 
 use b2bua::Policy;
-use b2bua::policy::{PoolEncryption, VoipSecurity};
+use b2bua::policy::{Allowed, PoolEncryption, RoutingRules, VoipSecurity};
 use b2bua::route::{Outcome, Step};
 use b2bua::security::{MediaSecurity, Signalling, fits};
 
@@ -64,6 +64,7 @@ impl Page {
     }
 
     fn line(&mut self, name: &str, words: &str) -> fmt::Result {
+        let words = if words.is_empty() { "-" } else { words };
         writeln!(self.out, "  {name:<13} {}", escaped(words))
     }
 
@@ -80,7 +81,7 @@ impl Page {
             };
             let mark = self.style.paint(tone, mark);
             let (why, outcome) = (escaped(&step.why), escaped(outcome));
-            writeln!(self.out, "  {mark} {:<26} {why}: {outcome}", step.tried)?;
+            writeln!(self.out, "  {mark} {:<28} {why}: {outcome}", step.tried)?;
         }
         Ok(())
     }
@@ -113,8 +114,7 @@ impl Page {
             "least_calls" => "fewest calls first",
             _ => "first one first",
         };
-        let retry: Vec<String> = policy.routing.retry_on.iter().map(ToString::to_string).collect();
-        self.heading(&format!("Servers, {order}; the next one after {}", retry.join(" ")))?;
+        self.heading(&format!("Servers, {order}; the next one after {}", retried(&policy.routing)))?;
         if servers.is_empty() {
             self.line("none", "the dial plan has no server")?;
         }
@@ -125,7 +125,10 @@ impl Page {
             };
             let Candidate { name, role, transport, port, status, .. } = server;
             let number = number + 1;
-            writeln!(self.out, "  {number} {name:<28} {role:<15} {transport}:{port:<6} {addresses:<16} {status}")?;
+            writeln!(
+                self.out,
+                "  {number} {name:<28} {role:<15} {transport}:{port:<6} {addresses:<16} {status}"
+            )?;
         }
         Ok(())
     }
@@ -157,7 +160,11 @@ impl Page {
 
     /// Pool levels × plan security, the cell in question in brackets.
     fn matrix(&mut self, level: PoolEncryption, plan: VoipSecurity) -> fmt::Result {
-        writeln!(self.out, "  {:<24} {:<11} {:<11} {:<11}", "pool \\ dial plan", "Unsecured", "SIPSecured", "Secured")?;
+        writeln!(
+            self.out,
+            "  {:<24} {:<11} {:<11} {:<11}",
+            "pool \\ dial plan", "Unsecured", "SIPSecured", "Secured"
+        )?;
         for row in LEVELS {
             write!(self.out, "  {:<24}", format!("{row:?}"))?;
             for column in PLANS {
@@ -202,6 +209,18 @@ impl Page {
         let heading = self.style.paint(Tone::Good, &format!("Routed to dial plan {plan}{words}"));
         writeln!(self.out, "\n{heading}")
     }
+}
+
+/// After what the next server is tried.
+fn retried(rules: &RoutingRules) -> String {
+    let mut all: Vec<String> = rules.retry_on.iter().map(ToString::to_string).collect();
+    if rules.retry_on_connect_failure == Allowed::Yes {
+        all.push("connect failure".to_owned());
+    }
+    if rules.retry_on_timeout == Allowed::Yes {
+        all.push("time-out".to_owned());
+    }
+    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 
 /// The steps stand above already.
