@@ -14,7 +14,6 @@ use sdp::{
 
 use crate::engine::MediaPorts;
 use crate::engine::keys::KeySource;
-use crate::record::MediaSummary;
 use crate::security::{self, Decision, LegMedia};
 
 /// Suites the relay can run.
@@ -380,20 +379,4 @@ fn key_params(line: &CryptoLine) -> Option<relay::KeyParams> {
         None => None,
     };
     Some(relay::KeyParams { suite, key: relay::MasterKey::from_inline(line.key.as_bytes())?, mki })
-}
-
-/// The counters of a relay session as the record keeps them.
-pub(crate) fn summary(stats: &relay::SessionStats) -> MediaSummary {
-    let (a, b) = (&stats.a, &stats.b);
-    let received = a.packets_received + b.packets_received;
-    let lost = a.lost + b.lost;
-    let share = |part: u64, whole: u64| (whole > 0).then(|| 100.0 * part as f32 / whole as f32);
-    MediaSummary {
-        packets_from_a: a.packets_received,
-        packets_from_b: b.packets_received,
-        packets_refused: a.dropped.total() + b.dropped.total(),
-        loss_percent: share(lost, received + lost),
-        jitter_ms: (received > 0).then(|| a.jitter.max(b.jitter).as_secs_f32() * 1000.0),
-        round_trip_ms: None,
-    }
 }

@@ -96,6 +96,24 @@ pub struct MediaSummary {
     pub round_trip_ms: Option<f32>,
 }
 
+impl MediaSummary {
+    /// The counters of a relay session as the record keeps them.
+    pub fn of(stats: &relay::SessionStats) -> Self {
+        let (a, b) = (&stats.a, &stats.b);
+        let received = a.packets_received + b.packets_received;
+        let lost = a.lost + b.lost;
+        let share = |part: u64, whole: u64| (whole > 0).then(|| 100.0 * part as f32 / whole as f32);
+        Self {
+            packets_from_a: a.packets_received,
+            packets_from_b: b.packets_received,
+            packets_refused: a.dropped.total() + b.dropped.total(),
+            loss_percent: share(lost, received + lost),
+            jitter_ms: (received > 0).then(|| a.jitter.max(b.jitter).as_secs_f32() * 1000.0),
+            round_trip_ms: None,
+        }
+    }
+}
+
 /// `CallType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum CallType {

@@ -213,6 +213,6 @@ impl Call {
         self.media = MediaState::Released;
         cx.outputs.push_back(Output::Media(MediaCommand::Release { call: self.key }));
         let record = self.story.record(&self.policy, now, outcome);
-        cx.event(Event::CallEnded(Box::new(record)));
+        cx.event(Event::CallEnded { call: Some(self.key), record: Box::new(record) });
     }
 }

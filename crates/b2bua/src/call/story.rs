@@ -110,6 +110,6 @@ impl Story {
 
     /// Keeps the latest counters.
     pub fn measured(&mut self, stats: &SessionStats) {
-        self.media = Some(crate::media_plan::summary(stats));
+        self.media = Some(MediaSummary::of(stats));
     }
 }

@@ -88,7 +88,7 @@ impl Engine {
         };
         let record = story.record(&core.policy, now, outcome);
         core.count("calls_refused");
-        core.event(Event::CallEnded(Box::new(record)));
+        core.event(Event::CallEnded { call: None, record: Box::new(record) });
     }
 
     fn open_call(

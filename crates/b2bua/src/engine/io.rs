@@ -349,7 +349,12 @@ pub enum Event {
     /// A call was answered.
     CallAnswered(Box<CallAnswered>),
     /// A call is over, with its verdict; exactly one per INVITE that opened a call.
-    CallEnded(Box<CallRecord>),
+    CallEnded {
+        /// Whose, when it had media ports; the shell adds the final counters once they are released.
+        call: Option<CallKey>,
+        /// What is kept of it.
+        record: Box<CallRecord>,
+    },
     /// A redirect is followed.
     Redirected {
         /// Whose.

@@ -30,7 +30,7 @@ impl Reporter {
         match event {
             Event::CallStarted(started) => call_started(&started),
             Event::CallAnswered(answered) => call_answered(&answered),
-            Event::CallEnded(record) => self.call_ended(record),
+            Event::CallEnded { record, .. } => self.call_ended(record),
             Event::Redirected { call, from, to } => {
                 self.metrics.redirected(&from, &to);
                 debug!(event = "redirected", call = call.as_u64(), from = %clean(&from), to = %clean(&to));

@@ -14,10 +14,12 @@ use b2bua::engine::{
     CallKey, Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, EngineStatus, Event, FlowUp,
     Input, MediaCommand, MediaFailure, MediaPorts, Origin, Output, QueryKey, Target,
 };
+use b2bua::record::CallRecord;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
+use super::held::Held;
 use super::reuse::{Outgoing, Wish};
 use crate::media::{self, MediaPool, MediaReport};
 use crate::net::{self, Endpoint, FlowFacts, NetContext, NetEvent};
@@ -27,6 +29,8 @@ use crate::observe::Reporter;
 const BATCH_MAX: usize = 64;
 /// How often gauges are refreshed and the end of a drain is looked for.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the end of the loop waits for the last media counters.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// Lookups under way at once.
 const LOOKUPS_MAX: usize = 1_024;
 
@@ -63,6 +67,7 @@ struct State {
     pending: VecDeque<Input>,
     dials: JoinSet<()>,
     lookups: JoinSet<Input>,
+    held: Held,
 }
 
 /// Runs until the context stops.
@@ -73,6 +78,7 @@ pub(super) async fn run(task: EngineTask) {
         pending: VecDeque::new(),
         dials: JoinSet::new(),
         lookups: JoinSet::new(),
+        held: Held::default(),
     };
     let mut batch = Vec::with_capacity(BATCH_MAX);
     let mut tick = tokio::time::interval(TICK);
@@ -136,14 +142,24 @@ impl State {
                 Output::Connect { connect, target } => self.connect(connect, &target),
                 Output::Resolve { query, name } => self.resolve(query, name),
                 Output::Media(command) => self.command_media(command),
-                Output::Event(event) => {
-                    if matches!(event, Event::Drained) {
-                        self.task.drained.send_replace(true);
-                    }
-                    self.task.reporter.report(event);
-                }
+                Output::Event(event) => self.report(event),
             }
         }
+    }
+
+    fn report(&mut self, event: Event) {
+        match event {
+            Event::CallEnded { call: Some(call), record } => self.held.hold(Instant::now(), call, record),
+            Event::Drained => {
+                self.task.drained.send_replace(true);
+                self.task.reporter.report(Event::Drained);
+            }
+            other => self.task.reporter.report(other),
+        }
+    }
+
+    fn report_ended(&self, record: Box<CallRecord>) {
+        self.task.reporter.report(Event::CallEnded { call: None, record });
     }
 
     fn connect(&mut self, connect: ConnectKey, target: &Target) {
@@ -229,7 +245,11 @@ impl State {
                 error!(call = call.as_u64(), "media of a call failed, ending the call");
                 self.feed(Input::Command(Command::HangUp(call)));
             }
-            MediaReport::Released { .. } => {}
+            MediaReport::Released { call, stats } => {
+                if let Some(record) = self.held.complete(call, &stats) {
+                    self.report_ended(record);
+                }
+            }
         }
     }
 
@@ -246,6 +266,9 @@ impl State {
     }
 
     fn on_tick(&mut self) {
+        for record in self.held.overdue(Instant::now()) {
+            self.report_ended(record);
+        }
         let status = self.task.engine.status();
         self.task.context.metrics.engine(&status, self.task.context.flows.len());
         if status.draining && status.calls == 0 {
@@ -253,7 +276,27 @@ impl State {
         }
     }
 
-    async fn shut_down(self) {
+    /// The last calls' counters are a moment away; what does not come goes out without.
+    async fn settle_records(&mut self) {
+        let until = tokio::time::Instant::now() + SETTLE_MAX;
+        while !self.held.is_empty() {
+            match tokio::time::timeout_at(until, self.task.media_reports.recv()).await {
+                Ok(Some(MediaReport::Released { call, stats })) => {
+                    if let Some(record) = self.held.complete(call, &stats) {
+                        self.report_ended(record);
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        for record in self.held.take_all() {
+            self.report_ended(record);
+        }
+    }
+
+    async fn shut_down(mut self) {
+        self.settle_records().await;
         let State { task, mut dials, mut lookups, .. } = self;
         drop(task.events);
         lookups.shutdown().await;

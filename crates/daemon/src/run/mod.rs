@@ -4,6 +4,7 @@
 mod compiled;
 mod engine_task;
 mod gateway;
+mod held;
 mod reuse;
 mod settings;
 mod signals;

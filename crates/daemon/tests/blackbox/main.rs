@@ -3,6 +3,8 @@
 //! Every test has a loopback network of its own (127.x.y.0/24), so tests run side by side and use the real UM ports.
 //! A test whose peer is missing prints why it is skipped; with `UMBRA_REQUIRE_PEERS=1` it fails instead.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
+
 mod baresip;
 mod certificates;
 mod cli;

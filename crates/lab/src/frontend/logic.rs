@@ -364,6 +364,7 @@ impl CallerLogic {
             (Method::Options, _) => 200,
             (Method::Bye | Method::Info | Method::Update | Method::Notify, Some(_)) => 200,
             (Method::Invite, Some(_)) => 488,
+            (Method::Notify, None) if message.header(sip::HeaderId::Event) == Some(b"message-summary") => 200,
             (_, Some(_)) => 501,
             (_, None) => 481,
         };

@@ -238,7 +238,7 @@ impl World {
             }
             Output::Media(MediaCommand::Apply { plan, .. }) => self.plans.push(*plan),
             Output::Media(MediaCommand::Release { .. }) => self.released += 1,
-            Output::Event(Event::CallEnded(record)) => self.records.push(*record),
+            Output::Event(Event::CallEnded { record, .. }) => self.records.push(*record),
             Output::Event(event) => self.events.push(event_name(&event)),
         }
     }
