@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
-use super::screen::{Screen, Style, Tone, Volume, escaped_lines};
+use super::screen::{ColorChoice, Screen, Style, Tone, Volume, escaped_lines};
 use crate::config::{self, Compiled, Problem};
 use crate::observe::LogSettings;
 use crate::run::Settings;
@@ -62,18 +62,23 @@ pub(super) fn again(path: &Path) -> Result<Settings, String> {
 }
 
 /// The configured log, unless the words asked for more or less.
-pub(super) fn log_settings(compiled: &Compiled, volume: Volume) -> LogSettings {
-    use crate::observe::LogFormat;
+pub(super) fn log_settings(compiled: &Compiled, screen: &Screen) -> LogSettings {
+    use crate::observe::{LogColour, LogFormat};
     let format = match compiled.observe.log_format {
         config::LogFormat::Auto => LogFormat::Auto,
         config::LogFormat::Pretty => LogFormat::Pretty,
         config::LogFormat::Json => LogFormat::Json,
     };
-    let filter = match volume {
+    let filter = match screen.volume {
         Volume::Quiet => "warn",
         Volume::Configured => compiled.observe.log_level.as_str(),
         Volume::Verbose => "umbra=debug,info",
         Volume::Everything => "umbra=trace,debug",
     };
-    LogSettings { filter: filter.to_owned(), format }
+    let colour = match screen.colour {
+        ColorChoice::Auto => LogColour::Auto,
+        ColorChoice::Always => LogColour::Always,
+        ColorChoice::Never => LogColour::Never,
+    };
+    LogSettings { filter: filter.to_owned(), format, colour }
 }

@@ -46,7 +46,7 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
     if !loaded.compiled.warnings.is_empty() {
         screen.story(&load::rendered(&loaded.compiled.warnings, screen.story));
     }
-    init_logging(&load::log_settings(&loaded.compiled, screen.volume));
+    init_logging(&load::log_settings(&loaded.compiled, screen));
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(screen, loaded, Duration::from_secs(arguments.drain_timeout))),
         Err(error) => {

@@ -84,6 +84,8 @@ pub struct Screen {
     pub story: Style,
     /// How much is logged.
     pub volume: Volume,
+    /// When colours are wanted, for those who write to the terminal themselves.
+    pub colour: ColorChoice,
 }
 
 impl Screen {
@@ -99,6 +101,7 @@ impl Screen {
                 (false, 1) => Volume::Verbose,
                 (false, _) => Volume::Everything,
             },
+            colour: global.color,
         }
     }
 
@@ -128,7 +131,13 @@ impl Screen {
 
 impl Default for Screen {
     fn default() -> Self {
-        Self { form: Format::Table, data: Style::Plain, story: Style::Plain, volume: Volume::Configured }
+        Self {
+            form: Format::Table,
+            data: Style::Plain,
+            story: Style::Plain,
+            volume: Volume::Configured,
+            colour: ColorChoice::Auto,
+        }
     }
 }
 

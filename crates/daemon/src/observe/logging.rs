@@ -18,6 +18,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// When lines are coloured.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum LogColour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// What is logged and how.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LogSettings {
@@ -25,6 +37,8 @@ pub struct LogSettings {
     pub filter: String,
     /// The look.
     pub format: LogFormat,
+    /// The colours.
+    pub colour: LogColour,
 }
 
 /// Environment variable that overrides the configured filter.
@@ -36,7 +50,11 @@ pub fn init_logging(settings: &LogSettings) {
     let wanted = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| configured.to_owned());
     let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = match settings.colour {
+        LogColour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        LogColour::Always => true,
+        LogColour::Never => false,
+    };
     let pretty = match settings.format {
         LogFormat::Auto => terminal,
         LogFormat::Pretty => true,

@@ -119,7 +119,7 @@ impl Metrics {
         registry.register("umbra_calls", "Calls that ended", self.calls.clone());
         registry.register("umbra_call_rejections", "Refused calls by code", self.rejections.clone());
         registry.register("umbra_tls_handshakes", "TLS handshakes by result", self.handshakes.clone());
-        registry.register("umbra_messages_dropped", "Input dropped, by kind", self.dropped.clone());
+        registry.register("umbra_dropped_messages", "Input dropped, by kind", self.dropped.clone());
         registry.register("umbra_events", "Facts counted by the engine", self.events.clone());
         registry.register("umbra_redirects", "Redirects followed", self.redirects.clone());
         registry.register("umbra_failovers", "Attempts that failed, by server", self.failovers.clone());
@@ -132,8 +132,9 @@ impl Metrics {
         registry.register_with_unit("umbra_call_duration", help, Unit::Seconds, self.duration.clone());
     }
 
-    /// A TLS handshake ended. `peer` is a configured name, or empty for a stranger.
+    /// A TLS handshake ended. `peer` is a configured name; a stranger's is empty and counts as `unknown`.
     pub fn handshake(&self, peer: &str, result: &'static str) {
+        let peer = if peer.is_empty() { "unknown" } else { peer };
         self.handshakes.get_or_create(&HandshakeLabels { peer: peer.to_owned(), result }).inc();
     }
 
@@ -229,7 +230,10 @@ mod tests {
         metrics.handshake("", "no_certificate");
         metrics.handshake("pool01.contoso.test", "ok");
         let text = metrics.expose();
-        assert!(text.contains(r#"umbra_tls_handshakes_total{peer="",result="no_certificate"} 2"#), "{text}");
+        assert!(
+            text.contains(r#"umbra_tls_handshakes_total{peer="unknown",result="no_certificate"} 2"#),
+            "{text}"
+        );
         assert!(text.contains(r#"umbra_tls_handshakes_total{peer="pool01.contoso.test",result="ok"} 1"#));
     }
 

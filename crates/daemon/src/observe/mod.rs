@@ -11,6 +11,6 @@ mod records;
 pub use admin::{AdminServer, Health};
 pub use events::Reporter;
 pub use limiter::WarnLimiter;
-pub use logging::{LogFormat, LogSettings, init_logging};
+pub use logging::{LogColour, LogFormat, LogSettings, init_logging};
 pub use metrics::{Metrics, Up};
 pub use records::{RecordSender, RecordSettings, RecordWriter, Written};

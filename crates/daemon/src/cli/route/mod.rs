@@ -10,7 +10,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::screen::{Format, Screen};
 use super::{Exit, load};
@@ -29,13 +29,14 @@ enum RouteVerb {
 }
 
 #[derive(Debug, Default, Args)]
+#[command(group(ArgGroup::new("asked").args(["request", "to"]).required(true)))]
 #[command(before_help = "Examples:
   umbra route explain --to 'sip:ken@contoso.test;opaque=app:voicemail' --diversion '<sip:ken@contoso.test>'
   umbra route explain --to ken@contoso.test --pool pool01 --security SupportEncryption
   umbra route explain --request invite.sip --gateway pbx -o json")]
 struct ExplainArgs {
     /// A file with one SIP request
-    #[arg(long, value_name = "FILE", required_unless_present = "to",
+    #[arg(long, value_name = "FILE",
         conflicts_with_all = ["to", "from", "asserted", "diversion", "history"])]
     request: Option<PathBuf>,
     /// Request-URI; a bare user or number is taken to be in our domain
