@@ -122,6 +122,6 @@ fn samples_that_no_call_claims_are_counted_not_lost() {
         assert_eq!(final_response(&site, &caller, bytes), None, "{file} must not be answered");
     }
     let metrics = site.metrics();
-    let stray = crate::harness::metric_sum(&metrics, "umbra_messages_dropped_total");
+    let stray = crate::harness::metric_sum(&metrics, "umbra_dropped_messages_total");
     assert!(stray >= 3.0, "three messages were dropped, the counters say {stray}:\n{metrics}");
 }
