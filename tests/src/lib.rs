@@ -1,1 +1,4 @@
-//! Home of the world, conformance and tidy tests; the tests themselves live in `tests/`.
+//! What tests of several crates share. Owns the [`world`]: the gateway's engine and the lab's logic on one virtual clock. Refuses to know
+//! real sockets and real time.
+
+pub mod world;

@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("umbra-b2bua", &["umbra-sip", "umbra-sdp", "umbra-relay"]),
     ("umbra-lab", &["umbra-sip", "umbra-sdp", "umbra-relay"]),
     ("umbra", &["umbra-sip", "umbra-sdp", "umbra-relay", "umbra-b2bua", "umbra-lab"]),
-    ("umbra-tests", &[]),
+    ("umbra-tests", &["umbra-sip", "umbra-sdp", "umbra-relay", "umbra-b2bua", "umbra-lab"]),
     ("umbra-benches", &[]),
 ];
 

@@ -1,0 +1,274 @@
+//! Who plays: callers, Call Routers, UM services and workers of the lab, each a value behind one face. Owns their stage names and what they
+//! are told and want; refuses to know how bytes travel.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use b2bua::policy::ServerRole;
+use bytes::Bytes;
+use lab::frontend::{CallOutcome, CallerCommand, CallerConfig, CallerLogic, CallerReport};
+use lab::machine::{Input, Machine, Output};
+use lab::media::{MediaCommand, MediaKey};
+use lab::um::{
+    AnswerRules, Fault, PlanSecurity, Ports, RedirectRole, RedirectTarget, Redirector, UmCommand, UmReport,
+    Worker, WorkerConfig,
+};
+use sip::FlowKey;
+
+use super::site::{self, Caller, MAILBOX_SERVERS, ROUTERS};
+
+/// Index of an actor.
+pub type ActorId = usize;
+
+/// Part of the play.
+pub enum Role {
+    /// Places calls.
+    Caller(Box<CallerLogic>),
+    /// Call Router or UM service.
+    Redirector(Box<Redirector>),
+    /// Takes calls.
+    Worker(Box<Worker>),
+}
+
+/// What an actor is told.
+pub enum Cue {
+    /// One of the inputs all roles share.
+    Input(Input<std::convert::Infallible>),
+    /// For callers.
+    Caller(CallerCommand),
+    /// For UM roles.
+    Um(UmCommand),
+}
+
+/// What an actor wants.
+pub enum Wish {
+    /// Bytes to a connection.
+    Send(FlowKey, Bytes),
+    /// Something about media.
+    Media(MediaKey, MediaCommand),
+    /// A call is over (callers).
+    Outcome(u64, Result<Box<CallOutcome>, String>),
+    /// Anything else worth a line.
+    News(String),
+}
+
+/// One far end.
+pub struct Actor {
+    /// Name in the ladder.
+    pub name: String,
+    /// Certificate name.
+    pub host: String,
+    /// Address.
+    pub address: IpAddr,
+    /// Listening ports: plain, secure. Callers have none.
+    pub ports: Ports,
+    /// Takes connections now.
+    pub is_listening: bool,
+    /// The caller it is, when it is one.
+    pub caller: Option<Caller>,
+    role: Role,
+}
+
+impl Actor {
+    /// Tells it something. A cue for another role is not heard.
+    pub fn handle(&mut self, now: Instant, cue: Cue) {
+        match (&mut self.role, cue) {
+            (Role::Caller(role), Cue::Input(input)) => role.handle(now, translated(input)),
+            (Role::Redirector(role), Cue::Input(input)) => role.handle(now, translated(input)),
+            (Role::Worker(role), Cue::Input(input)) => role.handle(now, translated(input)),
+            (Role::Caller(role), Cue::Caller(command)) => role.handle(now, Input::Command(command)),
+            (Role::Redirector(role), Cue::Um(command)) => role.handle(now, Input::Command(command)),
+            (Role::Worker(role), Cue::Um(command)) => role.handle(now, Input::Command(command)),
+            (_, Cue::Caller(_) | Cue::Um(_)) => {}
+        }
+    }
+
+    /// Its next wish.
+    pub fn poll(&mut self) -> Option<Wish> {
+        match &mut self.role {
+            Role::Caller(role) => role.poll_output().map(|output| wish(output, of_caller)),
+            Role::Redirector(role) => role.poll_output().map(|output| wish(output, of_um)),
+            Role::Worker(role) => role.poll_output().map(|output| wish(output, of_um)),
+        }
+    }
+
+    /// When it wants to be woken.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.role {
+            Role::Caller(role) => role.poll_deadline(),
+            Role::Redirector(role) => role.poll_deadline(),
+            Role::Worker(role) => role.poll_deadline(),
+        }
+    }
+
+    /// Calls it believes to have.
+    pub fn calls(&self) -> usize {
+        match &self.role {
+            Role::Caller(role) => role.calls(),
+            Role::Redirector(_) => 0,
+            Role::Worker(role) => role.calls(),
+        }
+    }
+
+    /// Is it a worker?
+    pub fn is_worker(&self) -> bool {
+        matches!(self.role, Role::Worker(_))
+    }
+}
+
+fn translated<C>(input: Input<std::convert::Infallible>) -> Input<C> {
+    match input {
+        Input::FlowUp(flow) => Input::FlowUp(flow),
+        Input::FlowDown(flow) => Input::FlowDown(flow),
+        Input::Bytes { flow, bytes } => Input::Bytes { flow, bytes },
+        Input::Media { key, fact } => Input::Media { key, fact },
+        Input::Command(never) => match never {},
+        Input::Timeout => Input::Timeout,
+    }
+}
+
+fn wish<R>(output: Output<R>, report: impl FnOnce(R) -> Wish) -> Wish {
+    match output {
+        Output::Send { flow, bytes } => Wish::Send(flow, bytes),
+        Output::Media { key, command } => Wish::Media(key, command),
+        Output::Report(said) => report(said),
+    }
+}
+
+fn of_caller(report: CallerReport) -> Wish {
+    match report {
+        CallerReport::Outcome { id, outcome } => Wish::Outcome(id, outcome),
+        CallerReport::Status { id, status } => Wish::News(format!("OPTIONS {id}: {status}")),
+        CallerReport::Stray(bytes) => {
+            let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
+            Wish::News(format!("stray {}", line.escape_ascii()))
+        }
+    }
+}
+
+fn of_um(report: UmReport) -> Wish {
+    Wish::News(match report {
+        // Facts may hold times and paths; their kind is enough here.
+        UmReport::Fact(lab::um::LabFact::Ended { server, call_id, why, .. }) => {
+            format!("{server} ended {call_id}: {why:?}")
+        }
+        UmReport::Fact(fact) => format!("{fact:?}"),
+        UmReport::Message(message) => format!("{} stored a message of {}", message.server, message.call_id),
+        UmReport::Missed(missed) => format!("{} noted a missed call of {}", missed.server, missed.call_id),
+    })
+}
+
+/// How workers take calls in this run.
+#[derive(Clone, Debug)]
+pub struct Manners {
+    /// Time to 180.
+    pub ring_after: Option<Duration>,
+    /// Time to 200.
+    pub answer_after: Duration,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self { ring_after: Some(Duration::from_millis(40)), answer_after: Duration::from_millis(250) }
+    }
+}
+
+/// The whole cast: callers first (in the order of [`Caller::ALL`]), then Call Routers, UM services, workers.
+pub fn cast(seed: u64, manners: &Manners) -> Vec<Actor> {
+    let mut all: Vec<Actor> = Caller::ALL.into_iter().map(|caller| caller_of(caller, seed)).collect();
+    all.extend((0..ROUTERS.len()).map(|index| call_router(index, seed)));
+    all.extend((0..MAILBOX_SERVERS.len()).map(|index| um_service(index, seed)));
+    for index in 0..MAILBOX_SERVERS.len() {
+        all.extend((0..WORKERS.len()).map(|worker| um_worker(index, worker, seed, manners)));
+    }
+    all
+}
+
+const SERVICE: Ports = Ports { tcp: Some(5062), tls: Some(5063) };
+const WORKERS: [Ports; 2] =
+    [Ports { tcp: Some(5065), tls: Some(5066) }, Ports { tcp: Some(5067), tls: Some(5068) }];
+
+fn caller_of(caller: Caller, seed: u64) -> Actor {
+    let config = CallerConfig {
+        fqdn: caller.fqdn().into(),
+        sip_domain: site::DOMAIN.into(),
+        address: caller.address(),
+        seed: seed ^ (0x0100 + caller as u64),
+    };
+    let local = std::net::SocketAddr::new(caller.address(), CALLER_PORT);
+    Actor {
+        name: caller.fqdn().split('.').next().unwrap_or_default().into(),
+        host: caller.fqdn().into(),
+        address: caller.address(),
+        ports: Ports::default(),
+        is_listening: false,
+        caller: Some(caller),
+        role: Role::Caller(Box::new(CallerLogic::new(config, local))),
+    }
+}
+
+/// Where callers connect from.
+pub const CALLER_PORT: u16 = 40_000;
+
+fn call_router(index: usize, seed: u64) -> Actor {
+    let name = ROUTERS[index];
+    let targets = MAILBOX_SERVERS
+        .iter()
+        .map(|host| RedirectTarget { host: (*host).to_owned(), ports: SERVICE, is_live: true })
+        .collect();
+    let seed = seed ^ (0x0200 + index as u64);
+    let role = Redirector::new(name, RedirectRole::CallRouter, targets, Fault::None, seed);
+    let ports = Ports { tcp: Some(5060), tls: Some(5061) };
+    server(
+        name,
+        "",
+        site::server_address(ServerRole::CallRouter, index),
+        ports,
+        Role::Redirector(Box::new(role)),
+    )
+}
+
+fn um_service(index: usize, seed: u64) -> Actor {
+    let name = MAILBOX_SERVERS[index];
+    let targets = WORKERS
+        .iter()
+        .map(|ports| RedirectTarget { host: name.to_owned(), ports: *ports, is_live: true })
+        .collect();
+    let seed = seed ^ (0x0300 + index as u64);
+    let role = Redirector::new(name, RedirectRole::UmService, targets, Fault::None, seed);
+    let address = site::server_address(ServerRole::Mailbox, index);
+    server(name, "/service", address, SERVICE, Role::Redirector(Box::new(role)))
+}
+
+fn um_worker(index: usize, worker: usize, seed: u64, manners: &Manners) -> Actor {
+    let name = MAILBOX_SERVERS[index];
+    let config = WorkerConfig {
+        name: name.to_owned(),
+        max_calls_allowed: 100,
+        security: PlanSecurity::Secured,
+        mailboxes: site::lab_mailboxes(),
+        answer: AnswerRules {
+            ring_after: manners.ring_after,
+            answer_after: manners.answer_after,
+            ..AnswerRules::default()
+        },
+        fault: Fault::None,
+        seed: seed ^ (0x0400 + (index * WORKERS.len() + worker) as u64),
+    };
+    let address = site::server_address(ServerRole::Mailbox, index);
+    let role = Role::Worker(Box::new(Worker::new(config)));
+    server(name, &format!("/worker{worker}"), address, WORKERS[worker], role)
+}
+
+fn server(host: &str, part: &str, address: IpAddr, ports: Ports, role: Role) -> Actor {
+    let short = host.split('.').next().unwrap_or_default();
+    Actor {
+        name: format!("{short}{part}"),
+        host: host.to_owned(),
+        address,
+        ports,
+        is_listening: true,
+        caller: None,
+        role,
+    }
+}

@@ -1,0 +1,377 @@
+//! What moves between the engine, the actors and the network: outputs carried out, bytes cut, delayed, framed and delivered, media pretended.
+//! Owns the way of a byte and of a media command; refuses to judge either.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use b2bua::engine::{
+    ConnectFailure, ConnectFailureKind, ConnectKey, Event, FlowLoss, Input, MediaCommand, MediaFailure,
+    MediaPorts, Origin, Output, PeerIdentity, Target,
+};
+use bytes::Bytes;
+use lab::machine;
+use lab::media::{LocalMedia, MediaFact, MediaKey, MediaReport};
+use relay::{Fact, Side};
+use sip::{FlowKey, Frame, Limits, Message, Transport};
+
+use super::cast::{ActorId, CALLER_PORT, Cue, Wish};
+use super::ladder::Way;
+use super::net::{self, End, Endpoint, Opening, Slot};
+use super::{Happening, World, site};
+
+/// A connection nobody takes or refuses is given up after this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longer than the gateway waits for a connection or for media.
+const TOO_LATE: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_secs(8));
+
+impl World {
+    pub(super) fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Act(act) => self.act(act),
+            Happening::CallerConnects(actor) => self.on_caller_connects(actor),
+            Happening::Chunk { flow, to, bytes } => self.on_chunk(flow, to, &bytes),
+            Happening::Connected { endpoint } => self.on_connected(endpoint),
+            Happening::Down { flow, end } => self.on_down(flow, end),
+            Happening::MediaReady { call, result } => self.tell_engine(Input::MediaReady { call, result }),
+            Happening::GatewayFact { call, fact } => {
+                self.tell_engine(Input::MediaFact { call, fact, stats: None });
+            }
+            Happening::ActorMedia { actor, key, fact } => {
+                self.tell_actor(actor, Cue::Input(machine::Input::Media { key, fact: *fact }));
+            }
+        }
+    }
+
+    /// Feeds the engine and carries out what it wants, as the daemon's loop does.
+    pub(super) fn tell_engine(&mut self, input: Input) {
+        self.pending.push_back(input);
+        while let Some(input) = self.pending.pop_front() {
+            self.engine.handle(self.epoch + self.now, input);
+            while let Some(output) = self.engine.poll_output() {
+                self.on_output(output);
+            }
+        }
+    }
+
+    pub(super) fn tell_actor(&mut self, id: ActorId, cue: Cue) {
+        let now = self.instant();
+        self.cast[id].handle(now, cue);
+        while let Some(wish) = self.cast[id].poll() {
+            match wish {
+                Wish::Send(flow, bytes) => self.write(flow, End::Far, &bytes),
+                Wish::Media(key, command) => self.on_actor_media(id, key, command),
+                Wish::Outcome(call, outcome) => {
+                    if let Ok(seen) = &outcome
+                        && let Some(fault) = &seen.answer_fault
+                    {
+                        self.watch
+                            .break_rule(format!("the answer is sound: {fault}"), vec![seen.call_id.clone()]);
+                    }
+                    let status = outcome.as_ref().map_or(0, |seen| seen.status);
+                    self.note(format!("call {call} is over for its caller: {status}"));
+                    self.outcomes.insert(call, outcome);
+                }
+                Wish::News(text) => self.note(text),
+            }
+        }
+    }
+
+    fn on_output(&mut self, output: Output) {
+        match output {
+            Output::Send { flow, bytes } => {
+                self.border(Way::Out, flow, &bytes);
+                self.write(flow, End::Gateway, &bytes);
+            }
+            Output::Close { flow } => self.close(flow),
+            Output::Connect { connect, target } => self.on_connect(connect, target),
+            Output::Resolve { name, .. } => {
+                self.watch
+                    .break_rule(format!("servers with addresses need no look-up of {name}"), Vec::new());
+            }
+            Output::Media(command) => self.on_gateway_media(command),
+            Output::Event(event) => self.on_engine_event(event),
+        }
+    }
+
+    fn on_engine_event(&mut self, event: Event) {
+        match event {
+            Event::CallStarted(started) => self.watch.started(&started),
+            Event::CallEnded(record) => {
+                self.watch.ended(&record);
+                self.note(format!(
+                    "record {} {} {}",
+                    record.call_id, record.verdict.code, record.drop_reason
+                ));
+                self.records.push(*record);
+            }
+            Event::Drained => {
+                self.drained += 1;
+                self.note("drained".to_owned());
+            }
+            Event::Dropped { counter, what, .. } => self.note(format!("dropped ({counter}): {what}")),
+            _ => {}
+        }
+    }
+
+    /// A whole message at the gateway's border.
+    fn border(&mut self, way: Way, flow: FlowKey, bytes: &Bytes) {
+        let Some(connection) = self.net.connections.get(&flow) else {
+            return self.watch.break_rule("bytes go to a flow that was announced".into(), Vec::new());
+        };
+        let whom = format!("{}:{}", self.cast[connection.actor].name, connection.remote.port());
+        let is_caller = connection.endpoint.is_none();
+        match Message::parse(bytes.clone(), &Limits::default()) {
+            Ok(message) => {
+                let whom = if is_caller { self.cast[connection.actor].name.clone() } else { whom };
+                self.ladder.message(self.now, way, is_caller, &whom, bytes, &message);
+                self.watch.message(self.now, way, flow, &message);
+            }
+            Err(why) => {
+                self.watch
+                    .break_rule(format!("messages can be read: {why}: {}", bytes.escape_ascii()), Vec::new());
+            }
+        }
+    }
+
+    fn write(&mut self, flow: FlowKey, from: End, bytes: &Bytes) {
+        let Some(connection) = self.net.connections.get_mut(&flow) else { return };
+        if connection.is_broken || !connection.is_up(from) {
+            return;
+        }
+        let receiver = connection.receiver(!from);
+        let last = &mut receiver.last_arrival;
+        let chunks = net::cut(&mut self.random, self.now, self.settings.delay, last, bytes.len());
+        for (at, range) in chunks {
+            self.plan(at, Happening::Chunk { flow, to: !from, bytes: bytes.slice(range) });
+        }
+    }
+
+    fn on_chunk(&mut self, flow: FlowKey, to: End, bytes: &Bytes) {
+        let Some(connection) = self.net.connections.get_mut(&flow) else { return };
+        if !connection.is_up(to) {
+            return;
+        }
+        let actor = connection.actor;
+        let framer = &mut connection.receiver(to).framer;
+        framer.push(bytes);
+        let mut whole = Vec::new();
+        loop {
+            match framer.poll() {
+                Ok(Some(Frame::Message(message))) => whole.push(message),
+                Ok(Some(Frame::Ping | Frame::Pong)) => {}
+                Ok(None) => break,
+                Err(why) => {
+                    return self.watch.break_rule(format!("streams keep their frames: {why}"), Vec::new());
+                }
+            }
+        }
+        for bytes in whole {
+            match to {
+                End::Gateway => {
+                    self.border(Way::In, flow, &bytes);
+                    self.tell_engine(Input::Message { flow, bytes });
+                }
+                End::Far => self.tell_actor(actor, Cue::Input(machine::Input::Bytes { flow, bytes })),
+            }
+        }
+    }
+
+    fn on_caller_connects(&mut self, actor: ActorId) {
+        let Some(caller) = self.cast[actor].caller else { return };
+        let (transport, port) =
+            if caller.is_secure() { (Transport::Tls, 5061) } else { (Transport::Tcp, 5060) };
+        let flow = self.net.open(
+            self.now,
+            Opening {
+                actor,
+                transport,
+                local: SocketAddr::new(site::OURS, port),
+                remote: SocketAddr::new(caller.address(), CALLER_PORT),
+                peer: identity(transport, caller.fqdn()),
+                endpoint: None,
+            },
+        );
+        self.note(format!("{} connects as flow {}", self.cast[actor].name, flow.0));
+        self.flow_of_caller.insert(actor, flow);
+        self.watch.flow_up(flow, true, transport.is_secure());
+        let Some(connection) = self.net.connections.get(&flow) else { return };
+        let (up, far) = (connection.flow_up(Origin::Inbound), connection.far_flow());
+        self.tell_engine(Input::FlowUp(up));
+        self.tell_actor(actor, Cue::Input(machine::Input::FlowUp(far)));
+    }
+
+    fn on_connect(&mut self, connect: ConnectKey, target: Target) {
+        let Target { name, address, port, transport } = target;
+        let endpoint = Endpoint { address, port, is_secure: transport.is_secure(), name };
+        if self.listener(&endpoint).is_none() {
+            let rule = format!("only servers of the plan are called, not {endpoint:?}");
+            return self.watch.break_rule(rule, Vec::new());
+        }
+        match self.net.slots.get_mut(&endpoint) {
+            Some(Slot::Dialing(waiting)) => return waiting.push(connect),
+            Some(Slot::Up(flow)) => {
+                let flow = *flow;
+                if let Some(connection) = self.net.connections.get(&flow).filter(|c| c.is_up(End::Gateway)) {
+                    let up = connection.flow_up(Origin::Outbound(connect));
+                    return self.pending.push_back(Input::FlowUp(up));
+                }
+            }
+            None => {}
+        }
+        self.net.slots.insert(endpoint.clone(), Slot::Dialing(vec![connect]));
+        let is_hole = self.listener(&endpoint).is_some_and(|actor| self.black_holes.contains(&actor));
+        let is_slow = self.random.chance(self.settings.slow_connects);
+        let (from, to) = match (is_hole, is_slow) {
+            (true, _) => (CONNECT_TIMEOUT, CONNECT_TIMEOUT),
+            (_, true) => TOO_LATE,
+            _ => self.settings.connect_time,
+        };
+        self.plan_in(from, to, Happening::Connected { endpoint });
+    }
+
+    /// Who should be found there.
+    fn listener(&self, endpoint: &Endpoint) -> Option<ActorId> {
+        self.cast.iter().position(|actor| {
+            let port = if endpoint.is_secure { actor.ports.tls } else { actor.ports.tcp };
+            actor.address == endpoint.address && port == Some(endpoint.port) && actor.host == endpoint.name
+        })
+    }
+
+    fn on_connected(&mut self, endpoint: Endpoint) {
+        let Some(Slot::Dialing(waiting)) = self.net.slots.remove(&endpoint) else { return };
+        let actor = self.listener(&endpoint);
+        let is_hole = actor.is_some_and(|actor| self.black_holes.contains(&actor));
+        let Some(actor) = actor.filter(|actor| self.cast[*actor].is_listening && !is_hole) else {
+            let kind = if is_hole { ConnectFailureKind::Timeout } else { ConnectFailureKind::Refused };
+            self.note(format!("no connection to {}:{}: {kind:?}", endpoint.name, endpoint.port));
+            for connect in waiting {
+                let why = ConnectFailure { kind, detail: format!("{kind:?}") };
+                self.tell_engine(Input::ConnectFailed { connect, why });
+            }
+            return;
+        };
+        let transport = if endpoint.is_secure { Transport::Tls } else { Transport::Tcp };
+        let opening = Opening {
+            actor,
+            transport,
+            local: SocketAddr::new(site::OURS, 33_000),
+            remote: SocketAddr::new(endpoint.address, endpoint.port),
+            peer: identity(transport, &endpoint.name),
+            endpoint: Some(endpoint),
+        };
+        let flow = self.net.open(self.now, opening);
+        self.watch.flow_up(flow, false, transport.is_secure());
+        let Some(connection) = self.net.connections.get(&flow) else { return };
+        let far = connection.far_flow();
+        let ups: Vec<_> = waiting.into_iter().map(|c| connection.flow_up(Origin::Outbound(c))).collect();
+        self.tell_actor(actor, Cue::Input(machine::Input::FlowUp(far)));
+        ups.into_iter().for_each(|up| self.tell_engine(Input::FlowUp(up)));
+    }
+
+    /// What is under way may still arrive or not; both ends learn of the loss in their own time.
+    pub(super) fn break_connection(&mut self, flow: FlowKey) {
+        self.note(format!("flow {} breaks", flow.0));
+        for end in [End::Gateway, End::Far] {
+            let is_lost = self.random.chance(50);
+            if is_lost {
+                self.queue.retain(|_, happening| {
+                    !matches!(happening, Happening::Chunk { flow: of, to, .. } if *of == flow && *to == end)
+                });
+            }
+            let learns = self.now + self.random.between(Duration::ZERO, Duration::from_millis(300));
+            let Some(connection) = self.net.connections.get_mut(&flow) else { return };
+            connection.is_broken = true;
+            let last = connection.receiver(end).last_arrival;
+            let at = if is_lost { learns } else { learns.max(last) };
+            self.plan(at, Happening::Down { flow, end });
+        }
+    }
+
+    /// The gateway closes: what it wrote still arrives.
+    fn close(&mut self, flow: FlowKey) {
+        self.note(format!("the gateway closes flow {}", flow.0));
+        let now = self.now;
+        let Some(connection) = self.net.connections.get_mut(&flow) else { return };
+        connection.is_broken = true;
+        let last = connection.receiver(End::Far).last_arrival;
+        self.plan(now, Happening::Down { flow, end: End::Gateway });
+        self.plan(last.max(now), Happening::Down { flow, end: End::Far });
+    }
+
+    fn on_down(&mut self, flow: FlowKey, end: End) {
+        let Some(connection) = self.net.connections.get_mut(&flow).filter(|c| c.is_up(end)) else { return };
+        connection.receiver(end).is_up = false;
+        let actor = connection.actor;
+        match end {
+            End::Gateway => {
+                self.note(format!("the gateway learns that flow {} is gone", flow.0));
+                self.net.forget(flow);
+                self.watch.flow_down(self.now, flow);
+                self.tell_engine(Input::FlowDown { flow, why: FlowLoss::Error });
+            }
+            End::Far => {
+                let is_caller = self.cast[actor].caller.is_some();
+                if is_caller && self.flow_of_caller.get(&actor) == Some(&flow) {
+                    self.flow_of_caller.remove(&actor);
+                    let again = (Duration::from_millis(20), Duration::from_millis(800));
+                    self.plan_in(again.0, again.1, Happening::CallerConnects(actor));
+                }
+                self.tell_actor(actor, Cue::Input(machine::Input::FlowDown(flow)));
+            }
+        }
+    }
+
+    fn on_gateway_media(&mut self, command: MediaCommand) {
+        self.watch.media(&command);
+        match command {
+            MediaCommand::Allocate { call } => {
+                let fails = self.random.chance(self.settings.media_failures);
+                let is_late = self.random.chance(self.settings.media_late);
+                self.media_ports = (self.media_ports + 4) % 40_000;
+                let first = 20_000 + self.media_ports;
+                let ports =
+                    MediaPorts { a_rtp: first, a_rtcp: first + 1, b_rtp: first + 2, b_rtcp: first + 3 };
+                let result = if fails { Err(MediaFailure::NoPorts) } else { Ok(ports) };
+                let (from, to) = if is_late { TOO_LATE } else { (Duration::ZERO, Duration::from_millis(5)) };
+                self.plan_in(from, to, Happening::MediaReady { call, result });
+            }
+            MediaCommand::Apply { call, plan } => {
+                self.plans.push((call, *plan));
+                let (soon, later) = (Duration::from_millis(20), Duration::from_secs(2));
+                let fact = if self.random.chance(self.settings.silent_calls) {
+                    Fact::NoMedia { lasted: Duration::from_secs(30) }
+                } else {
+                    Fact::FirstPacket { side: Side::A }
+                };
+                self.plan_in(soon, later, Happening::GatewayFact { call, fact });
+            }
+            MediaCommand::Release { .. } => {}
+        }
+    }
+
+    fn on_actor_media(&mut self, actor: ActorId, key: MediaKey, command: lab::media::MediaCommand) {
+        use lab::media::MediaCommand as Want;
+        let millis = Duration::from_millis;
+        let (fact, from, to) = match command {
+            Want::Allocate => {
+                let port = 10_000 + (key.0 % 10_000) as u16 * 2;
+                let rtp = SocketAddr::new(self.cast[actor].address, port);
+                let rtcp = SocketAddr::new(self.cast[actor].address, port + 1);
+                (MediaFact::Ready(Ok(LocalMedia { rtp, rtcp })), millis(0), millis(3))
+            }
+            Want::Play(_) => (MediaFact::Played, millis(200), millis(3_000)),
+            Want::Record(limits) if limits.idle.is_some() => (MediaFact::Idle, millis(500), millis(6_000)),
+            Want::Stop => (MediaFact::Stopped(Box::new(MediaReport::default())), millis(0), millis(3)),
+            Want::Start(_) | Want::Retarget(_) | Want::Record(_) => return,
+        };
+        self.plan_in(from, to, Happening::ActorMedia { actor, key, fact: Box::new(fact) });
+    }
+}
+
+fn identity(transport: Transport, name: &str) -> PeerIdentity {
+    if transport.is_secure() {
+        PeerIdentity::Verified { names: vec![name.to_owned()] }
+    } else {
+        PeerIdentity::Address
+    }
+}
