@@ -96,7 +96,7 @@ impl World {
     fn on_engine_event(&mut self, event: Event) {
         match event {
             Event::CallStarted(started) => self.watch.started(&started),
-            Event::CallEnded(record) => {
+            Event::CallEnded { record, .. } => {
                 self.watch.ended(&record);
                 self.note(format!(
                     "record {} {} {}",

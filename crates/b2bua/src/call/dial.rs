@@ -361,8 +361,9 @@ impl Call {
             );
         }
         attempt.hop = good.remove(0);
-        attempt.alternatives = good;
         attempt.redirects += 1;
+        let depth = attempt.redirects;
+        attempt.alternatives.splice(0..0, good.into_iter().map(|hop| (hop, depth)));
         self.story.redirects += 1;
         cx.event(Event::Redirected { call: self.key, from, to: attempt.hop.describe() });
         self.begin_hop(cx, now, attempt);

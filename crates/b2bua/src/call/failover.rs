@@ -38,8 +38,12 @@ impl Call {
         if !self.may_retry(failure.code) {
             return self.give_up(cx, now);
         }
+        // A contact of an earlier 3xx may have been reached another way meanwhile.
+        attempt
+            .alternatives
+            .retain(|(hop, _)| !self.trail.visited.iter().any(|been| been.is_same_place(hop)));
         if !attempt.alternatives.is_empty() && self.trail.targets < self.policy.routing.redirect_targets_max {
-            attempt.hop = attempt.alternatives.remove(0);
+            (attempt.hop, attempt.redirects) = attempt.alternatives.remove(0);
             return self.begin_hop(cx, now, attempt);
         }
         match self.next_server(cx, now) {
@@ -47,6 +51,7 @@ impl Call {
                 self.story.failovers += 1;
                 attempt.hop = hop;
                 attempt.redirects = 0;
+                attempt.alternatives.clear();
                 self.begin_hop(cx, now, attempt);
             }
             None => self.give_up(cx, now),

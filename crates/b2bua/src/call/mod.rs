@@ -134,8 +134,8 @@ pub(crate) struct Attempt {
     pub hop: Hop,
     /// 3xx followed since the server was chosen.
     pub redirects: usize,
-    /// Other contacts of the last 3xx.
-    pub alternatives: Vec<Hop>,
+    /// Contacts not tried yet, of every 3xx since the server was chosen (RFC 3261 §8.1.3.4), newest first, each with the 3xx that led to it.
+    pub alternatives: Vec<(Hop, usize)>,
     pub step: Step,
     /// Body of leg B's early answer and what the caller was told.
     pub early: Option<(Bytes, Bytes)>,

@@ -205,6 +205,23 @@ fn contacts_are_tried_in_order_of_their_q() {
 }
 
 #[test]
+fn the_routers_second_choice_is_remembered_while_the_first_redirects_on() {
+    let mut world = secured();
+    let contact = |mbx: &str| format!("<sip:ken@{mbx}:5063;transport=tls>");
+    let both = [contact("mbx01.contoso.com"), contact("mbx02.contoso.com") + ";q=0.5"].join(", ");
+    world.script("cas01.contoso.com", 5061, Script::Redirect(both));
+    world.script("mbx01.contoso.com", 5066, Script::NoListener);
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    assert_eq!(world.caller().last_status(), 200);
+    let places: Vec<_> = world.connects.iter().map(|t| (t.name.as_str(), t.port)).collect();
+    let (first, second) = ("mbx01.contoso.com", "mbx02.contoso.com");
+    assert_eq!(
+        places,
+        [("cas01.contoso.com", 5061), (first, 5063), (first, 5066), (second, 5063), (second, 5066)]
+    );
+}
+
+#[test]
 fn a_caller_who_cancels_leaves_a_missed_call_and_nothing_else() {
     let mut world = secured();
     world.script("mbx01.contoso.com", 5066, Script::RingOnly);
