@@ -119,7 +119,7 @@ async fn lost_framing_is_answered_400_and_closed_and_the_next_connection_is_unha
     drop(client);
     world.up().await;
     assert_eq!(world.down().await, FlowLoss::ClosedByUs);
-    assert!(world.counted(r#"umbra_messages_dropped_total{kind="framing_lost"} 1"#));
+    assert!(world.counted(r#"umbra_dropped_messages_total{kind="framing_lost"} 1"#));
     let mut next = TcpStream::connect(world.address).await.unwrap();
     next.write_all(OPTIONS).await.unwrap();
     world.up().await;
@@ -135,7 +135,7 @@ async fn a_message_that_never_ends_loses_its_connection() {
     world.up().await;
     assert_eq!(rest(&mut client).await, "");
     assert_eq!(world.down().await, FlowLoss::Idle);
-    assert!(world.counted(r#"umbra_messages_dropped_total{kind="partial_message"} 1"#));
+    assert!(world.counted(r#"umbra_dropped_messages_total{kind="partial_message"} 1"#));
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_counted() {
     world.up().await;
     let mut second = TcpStream::connect(world.address).await.unwrap();
     assert_eq!(rest(&mut second).await, "");
-    assert!(world.counted(r#"umbra_messages_dropped_total{kind="too_many_connections"} 1"#));
+    assert!(world.counted(r#"umbra_dropped_messages_total{kind="too_many_connections"} 1"#));
 }
 
 #[tokio::test]
