@@ -1,7 +1,7 @@
 //! RFC 4475: each torture message meets the parser as its index entry says. What a user agent does with a message
 //! that parses (416, 420, 501 ...) is asserted as far as the parser must make it possible.
 
-#![allow(clippy::expect_used, clippy::panic)] // helpers of tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
 use bytes::Bytes;
 use sip::{FrameFault, Framer, HeaderId, Limits, Message, Method, ParseError, Scheme, Transport};

@@ -1,6 +1,6 @@
 //! RFC 5118: IPv6 in every place of a message. Messages whose archived Content-Length is wrong get the right one.
 
-#![allow(clippy::expect_used, clippy::panic)] // helpers of tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
 use bytes::Bytes;
 use sip::{HeaderId, Host, Limits, Message, ParseError};

@@ -1,7 +1,7 @@
 //! The sample messages of Lync, Exchange UM and IP-PBXs: each parses, is reproduced byte for byte and types in every
 //! header that has a typed form; and random simple messages read the same to rsip and to us.
 
-#![allow(clippy::expect_used, clippy::panic)] // helpers of tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -158,8 +158,8 @@ impl State {
         }
     }
 
-    fn report_ended(&self, record: Box<CallRecord>) {
-        self.task.reporter.report(Event::CallEnded { call: None, record });
+    fn report_ended(&self, record: CallRecord) {
+        self.task.reporter.report(Event::CallEnded { call: None, record: Box::new(record) });
     }
 
     fn connect(&mut self, connect: ConnectKey, target: &Target) {
@@ -247,7 +247,7 @@ impl State {
             }
             MediaReport::Released { call, stats } => {
                 if let Some(record) = self.held.complete(call, &stats) {
-                    self.report_ended(record);
+                    self.report_ended(*record);
                 }
             }
         }
@@ -283,7 +283,7 @@ impl State {
             match tokio::time::timeout_at(until, self.task.media_reports.recv()).await {
                 Ok(Some(MediaReport::Released { call, stats })) => {
                     if let Some(record) = self.held.complete(call, &stats) {
-                        self.report_ended(record);
+                        self.report_ended(*record);
                     }
                 }
                 Ok(Some(_)) => {}

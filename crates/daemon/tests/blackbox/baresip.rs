@@ -22,7 +22,12 @@ fn baresip_leaves_a_message_through_the_gateway_and_hears_the_greeting() {
     let home = site.gateway.folder.path().join("baresip");
     prepare(&site, &home);
     let mut command = Command::new("baresip");
-    command.args(["-4", "-f"]).arg(&home).args(["-e", "/dial sip:ken@contoso.com;opaque=app:voicemail", "-t", "12"]);
+    command.args(["-4", "-f"]).arg(&home).args([
+        "-e",
+        "/dial sip:ken@contoso.com;opaque=app:voicemail",
+        "-t",
+        "12",
+    ]);
     let mut baresip = Process::start("baresip", &mut command, &home);
     let stored = site
         .block_on(async { tokio::time::timeout(Duration::from_secs(40), next_message(&mut facts)).await });

@@ -54,8 +54,8 @@ fn sample(site: &Site, file: &str, from: std::net::Ipv4Addr) -> Bytes {
 
 fn final_response(site: &Site, caller: &Caller, bytes: Bytes) -> Option<String> {
     let answers = site.block_on(caller.send_raw(bytes, WAIT)).unwrap();
-    let texts = answers.iter().map(|b| String::from_utf8_lossy(b).into_owned());
-    texts.filter(|t| t.starts_with("SIP/2.0 ") && !t.starts_with("SIP/2.0 1")).next_back()
+    let mut texts = answers.iter().map(|b| String::from_utf8_lossy(b).into_owned());
+    texts.rfind(|t| t.starts_with("SIP/2.0 ") && !t.starts_with("SIP/2.0 1"))
 }
 
 fn status(response: Option<&str>) -> u16 {

@@ -37,7 +37,6 @@ pub struct Site {
     pub gateway: Gateway,
     pub net: Net,
     pub pki: Arc<Pki>,
-    pub voicemail: PathBuf,
     lab: Option<LabUm>,
     runtime: tokio::runtime::Runtime,
 }
@@ -50,10 +49,10 @@ impl Site {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let pki = Arc::new(Pki::open(&folder.path().join("pki")).unwrap());
         let voicemail = folder.path().join("voicemail");
-        let lab = runtime.block_on(LabUm::start(um(net, &pki, voicemail.clone()))).unwrap();
+        let lab = runtime.block_on(LabUm::start(um(net, &pki, voicemail))).unwrap();
         let config = config(net, &pki);
         let gateway = Gateway::start(folder, net.host(GATEWAY_HOST), 5061, &config);
-        Self { gateway, net, pki, voicemail, lab: Some(lab), runtime }
+        Self { gateway, net, pki, lab: Some(lab), runtime }
     }
 
     /// Runs a future on the site's runtime.
