@@ -7,7 +7,7 @@ use clap::Args;
 use tracing::info;
 
 use super::check::{self, Deny};
-use super::screen::Screen;
+use super::screen::{Screen, escaped_lines};
 use super::{Exit, load};
 use crate::observe::init_logging;
 use crate::run::{Gateway, Settings, run_until_stopped};
@@ -50,7 +50,7 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(screen, loaded, Duration::from_secs(arguments.drain_timeout))),
         Err(error) => {
-            screen.story(&format!("cannot start: {error}"));
+            screen.story(&escaped_lines(&format!("cannot start: {error}")));
             Exit::Failed
         }
     }
@@ -60,7 +60,7 @@ async fn serve(screen: &Screen, loaded: load::Loaded, drain_max: Duration) -> Ex
     let gateway = match Gateway::start(Settings::from(&loaded.compiled)).await {
         Ok(gateway) => gateway,
         Err(error) => {
-            screen.story(&format!("cannot start: {error}"));
+            screen.story(&escaped_lines(&format!("cannot start: {error}")));
             return Exit::Failed;
         }
     };

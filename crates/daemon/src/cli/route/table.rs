@@ -35,11 +35,13 @@ impl Page {
     fn write(&mut self, policy: &Policy, answer: &Answer) -> fmt::Result {
         let sender = &answer.ip_gateway;
         writeln!(self.out, "INVITE {}", escaped(&answer.request_uri))?;
-        let pool = sender.pool.as_ref().map_or_else(String::new, |pool| format!(", pool {pool}"));
+        let pool = sender.pool.as_ref().map_or_else(String::new, |pool| format!(", pool {}", escaped(pool)));
         writeln!(
             self.out,
             "from UM IP gateway {} ({}{pool}), {}",
-            sender.name, sender.address, sender.chosen_by
+            escaped(&sender.name),
+            escaped(&sender.address),
+            sender.chosen_by
         )?;
         self.steps(&answer.steps)?;
         if let Some(route) = &answer.route {
@@ -123,7 +125,8 @@ impl Page {
                 [] => "by DNS".to_owned(),
                 list => list.join(" "),
             };
-            let Candidate { name, role, transport, port, status, .. } = server;
+            let Candidate { role, transport, port, status, .. } = server;
+            let name = escaped(&server.name);
             let number = number + 1;
             writeln!(
                 self.out,
@@ -206,7 +209,7 @@ impl Page {
         let words = answer.security.as_ref().and_then(|security| security.decision.as_ref());
         let words = words.map_or_else(String::new, |decided| format!(" with {}", decided.words));
         let plan = answer.route.as_ref().map_or("", |route| &route.dial_plan);
-        let heading = self.style.paint(Tone::Good, &format!("Routed to dial plan {plan}{words}"));
+        let heading = self.style.paint(Tone::Good, &format!("Routed to dial plan {}{words}", escaped(plan)));
         writeln!(self.out, "\n{heading}")
     }
 }
