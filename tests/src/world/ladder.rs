@@ -26,8 +26,18 @@ pub enum Way {
 #[derive(Clone, Debug)]
 struct Line {
     at: Duration,
-    call_id: Option<String>,
+    about: About,
     text: String,
+}
+
+#[derive(Clone, Debug)]
+enum About {
+    /// Everybody.
+    All,
+    /// The call with this Call-ID.
+    Call(String),
+    /// The call whose Call-ID the text names.
+    Named,
 }
 
 /// The story so far.
@@ -70,20 +80,27 @@ impl Ladder {
             (false, Way::In) => format!("{:>COLUMN$}               umbra ◀{label:─<COLUMN$}── {whom}", ""),
         };
         let call_id = String::from_utf8_lossy(message.call_id()).into_owned();
-        self.push(at, Some(call_id), text);
+        self.push(at, About::Call(call_id), text);
     }
 
     /// Anything else that happened.
-    pub fn note(&mut self, at: Duration, text: String) {
-        self.push(at, None, format!("* {text}"));
+    pub fn note(&mut self, at: Duration, text: &str) {
+        self.push(at, About::All, format!("* {text}"));
+    }
+
+    /// What happened to the call that the text names.
+    pub fn news(&mut self, at: Duration, text: &str) {
+        self.push(at, About::Named, format!("* {text}"));
     }
 
     /// The messages of these Call-IDs and all faults, or the tail when there is no Call-ID.
     pub fn print(&self, call_ids: &[String]) -> String {
         let mut out = String::new();
-        let is_told = |line: &&Line| match &line.call_id {
-            Some(id) => call_ids.is_empty() || call_ids.contains(id),
-            None => true,
+        let is_told = |line: &&Line| match &line.about {
+            _ if call_ids.is_empty() => true,
+            About::All => true,
+            About::Call(id) => call_ids.contains(id),
+            About::Named => call_ids.iter().any(|id| line.text.contains(id.as_str())),
         };
         let told: Vec<&Line> = self.lines.iter().filter(is_told).collect();
         let from = if call_ids.is_empty() { told.len().saturating_sub(TAIL) } else { 0 };
@@ -93,13 +110,13 @@ impl Ladder {
         out
     }
 
-    fn push(&mut self, at: Duration, call_id: Option<String>, text: String) {
+    fn push(&mut self, at: Duration, about: About, text: String) {
         self.mix(&(at.as_nanos() as u64).to_le_bytes());
         self.mix(text.as_bytes());
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();
         }
-        self.lines.push_back(Line { at, call_id, text });
+        self.lines.push_back(Line { at, about, text });
     }
 
     fn mix(&mut self, bytes: &[u8]) {

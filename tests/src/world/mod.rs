@@ -315,12 +315,20 @@ impl World {
         self.plan(at, happening);
     }
 
-    fn note(&mut self, text: String) {
+    fn note(&mut self, text: &str) {
         self.ladder.note(self.now, text);
     }
 
+    fn news(&mut self, text: &str) {
+        self.ladder.news(self.now, text);
+    }
+
     fn act(&mut self, act: Act) {
-        self.note(act_name(&act, &self.cast));
+        let name = act_name(&act, &self.cast);
+        match act {
+            Act::Call(..) => self.news(&name),
+            _ => self.note(&name),
+        }
         match act {
             Act::Call(id, caller, end) => self.place(id, caller, end),
             Act::Fault(actor, fault) => self.set_fault(actor, fault),

@@ -67,11 +67,11 @@ impl World {
                         self.watch
                             .break_rule(format!("the answer is sound: {fault}"), vec![seen.call_id.clone()]);
                     }
-                    let status = outcome.as_ref().map_or(0, |seen| seen.status);
-                    self.note(format!("call {call} is over for its caller: {status}"));
+                    let (id, status) = outcome.as_ref().map_or(("", 0), |seen| (&seen.call_id, seen.status));
+                    self.news(&format!("call {call} ({id}) is over for its caller: {status}"));
                     self.outcomes.insert(call, outcome);
                 }
-                Wish::News(text) => self.note(text),
+                Wish::News(text) => self.news(&text),
             }
         }
     }
@@ -98,7 +98,7 @@ impl World {
             Event::CallStarted(started) => self.watch.started(&started),
             Event::CallEnded { record, .. } => {
                 self.watch.ended(&record);
-                self.note(format!(
+                self.note(&format!(
                     "record {} {} {}",
                     record.call_id, record.verdict.code, record.drop_reason
                 ));
@@ -106,9 +106,9 @@ impl World {
             }
             Event::Drained => {
                 self.drained += 1;
-                self.note("drained".to_owned());
+                self.note("drained");
             }
-            Event::Dropped { counter, what, .. } => self.note(format!("dropped ({counter}): {what}")),
+            Event::Dropped { counter, what, .. } => self.note(&format!("dropped ({counter}): {what}")),
             _ => {}
         }
     }
@@ -191,7 +191,7 @@ impl World {
                 endpoint: None,
             },
         );
-        self.note(format!("{} connects as flow {}", self.cast[actor].name, flow.0));
+        self.note(&format!("{} connects as flow {}", self.cast[actor].name, flow.0));
         self.flow_of_caller.insert(actor, flow);
         self.watch.flow_up(flow, true, transport.is_secure());
         let Some(connection) = self.net.connections.get(&flow) else { return };
@@ -243,7 +243,7 @@ impl World {
         let is_hole = actor.is_some_and(|actor| self.black_holes.contains(&actor));
         let Some(actor) = actor.filter(|actor| self.cast[*actor].is_listening && !is_hole) else {
             let kind = if is_hole { ConnectFailureKind::Timeout } else { ConnectFailureKind::Refused };
-            self.note(format!("no connection to {}:{}: {kind:?}", endpoint.name, endpoint.port));
+            self.note(&format!("no connection to {}:{}: {kind:?}", endpoint.name, endpoint.port));
             for connect in waiting {
                 let why = ConnectFailure { kind, detail: format!("{kind:?}") };
                 self.tell_engine(Input::ConnectFailed { connect, why });
@@ -270,7 +270,7 @@ impl World {
 
     /// What is under way may still arrive or not; both ends learn of the loss in their own time.
     pub(super) fn break_connection(&mut self, flow: FlowKey) {
-        self.note(format!("flow {} breaks", flow.0));
+        self.note(&format!("flow {} breaks", flow.0));
         for end in [End::Gateway, End::Far] {
             let is_lost = self.random.chance(50);
             if is_lost {
@@ -289,7 +289,7 @@ impl World {
 
     /// The gateway closes: what it wrote still arrives.
     fn close(&mut self, flow: FlowKey) {
-        self.note(format!("the gateway closes flow {}", flow.0));
+        self.note(&format!("the gateway closes flow {}", flow.0));
         let now = self.now;
         let Some(connection) = self.net.connections.get_mut(&flow) else { return };
         connection.is_broken = true;
@@ -304,7 +304,7 @@ impl World {
         let actor = connection.actor;
         match end {
             End::Gateway => {
-                self.note(format!("the gateway learns that flow {} is gone", flow.0));
+                self.note(&format!("the gateway learns that flow {} is gone", flow.0));
                 self.net.forget(flow);
                 self.watch.flow_down(self.now, flow);
                 self.tell_engine(Input::FlowDown { flow, why: FlowLoss::Error });

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use relay::{Fact, SessionStats, Side};
 use sip::FlowKey;
+use sip::endpoint::ServerKey;
 
 use super::{Call, State};
 use crate::codes;
@@ -81,6 +82,17 @@ impl Call {
                     Refusal::new(codes::CONNECTION_LOST, &who, format!("the connection to {who} is gone"));
                 self.terminate(cx, now, &refusal, "ConnectionLost");
             }
+        }
+    }
+
+    /// An INVITE of a far end can no longer be answered: its connection is gone. Another connection of the caller does not help, a
+    /// response belongs to the one its request came on.
+    pub fn on_invite_lost(&mut self, cx: &mut Core, now: Instant, invite: ServerKey) {
+        let is_open = matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_));
+        if invite == self.invite_key && is_open {
+            let who = self.a.peer.name.clone();
+            let what = format!("the connection of {who} was gone before the call was answered");
+            self.terminate(cx, now, &Refusal::new(codes::CONNECTION_LOST, &who, what), "ConnectionLost");
         }
     }
 

@@ -75,7 +75,11 @@ impl Engine {
                 let call = self.core.invites.get(&key).copied();
                 self.with_call(call, |call, core| call.on_ack_missing(core, now));
             }
-            Event::ServerFailed { .. } => self.core.count("server_transactions_failed"),
+            Event::ServerFailed { key, .. } => {
+                self.core.count("server_transactions_failed");
+                let call = self.core.invites.get(&key).copied();
+                self.with_call(call, |call, core| call.on_invite_lost(core, now, key));
+            }
             Event::ServerGone { .. } => {}
             Event::Stray { flow, message } => self.drop_message("stray_responses", &flow, &message),
             Event::Malformed { flow, error, .. } => {

@@ -1,0 +1,146 @@
+//! Twenty calls and a run of bad luck per seed: servers fail and recover, connections break, callers change their minds, the operator meddles.
+//! `UMBRA_WORLD_SEEDS` says how many seeds are tried, `UMBRA_WORLD_FIRST` where to begin.
+
+#![allow(clippy::expect_used, clippy::panic)] // helpers of tests
+
+use std::time::Duration;
+
+use lab::frontend::CallEnd;
+use lab::um::Fault;
+use umbra_tests::world::random::Random;
+use umbra_tests::world::site::{self, Caller};
+use umbra_tests::world::{Act, Settings, World};
+
+/// Seeds tried when nobody says otherwise: some seconds of debug build.
+const SEEDS: u64 = 40;
+/// Calls per seed.
+const CALLS: u64 = 20;
+/// Calls are placed and things go wrong within this.
+const BUSY: Duration = Duration::from_secs(25);
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+fn settings(seed: u64, random: &mut Random) -> Settings {
+    let mut settings = Settings::fair(seed);
+    if random.chance(30) {
+        settings.delay = (ms(1), ms(120));
+    }
+    if random.chance(30) {
+        settings.manners.answer_after = random.between(Duration::ZERO, ms(3_000));
+    }
+    if random.chance(20) {
+        settings.manners.ring_after = None;
+    }
+    settings.slow_connects = random.pick(&[0, 0, 5, 30]).copied().unwrap_or_default();
+    settings.media_failures = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
+    settings.media_late = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
+    settings.silent_calls = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
+    settings
+}
+
+fn ending(random: &mut Random) -> CallEnd {
+    match random.below(10) {
+        0..=2 => CallEnd::CancelAfter(random.between(Duration::ZERO, ms(600))),
+        3 => CallEnd::CancelAfter(random.between(Duration::ZERO, ms(15_000))),
+        4..=7 => CallEnd::HangUpAfter(random.between(Duration::ZERO, ms(8_000))),
+        _ => CallEnd::WaitForBye,
+    }
+}
+
+fn fault(random: &mut Random) -> Fault {
+    match random.below(7) {
+        0 | 1 => Fault::Dead,
+        2 => Fault::Unavailable,
+        3 => Fault::Silent,
+        4 => Fault::ForeignRedirect("evil.example.net".to_owned()),
+        5 => Fault::LoopingRedirect,
+        _ => Fault::RingsForever,
+    }
+}
+
+fn bad_luck(world: &mut World, random: &mut Random) {
+    let (servers, workers) = (world.servers(), world.workers());
+    for _ in 0..random.below(6) {
+        let at = random.between(Duration::ZERO, BUSY);
+        let Some(server) = random.pick(&servers).copied() else { continue };
+        let act = if random.chance(15) { Act::BlackHole(server) } else { Act::Fault(server, fault(random)) };
+        world.at(at, act);
+        world.at(at + random.between(ms(100), ms(12_000)), Act::Fault(server, Fault::None));
+    }
+    for _ in 0..random.below(5) {
+        world.at(random.between(Duration::ZERO, BUSY), Act::BreakServer);
+    }
+    for _ in 0..random.below(4) {
+        if let Some(caller) = random.pick(&Caller::ALL).copied() {
+            world.at(random.between(Duration::ZERO, BUSY), Act::BreakCaller(caller));
+        }
+    }
+    for _ in 0..random.below(3) {
+        if let Some(worker) = random.pick(&workers).copied() {
+            world.at(random.between(Duration::ZERO, BUSY), Act::HangUpAll(worker));
+        }
+    }
+    if random.chance(25) {
+        world.at(random.between(Duration::ZERO, BUSY), Act::HangUpOldest);
+    }
+    if random.chance(25) {
+        world.at(random.between(Duration::ZERO, BUSY), Act::Policy(site::smaller_policy()));
+    }
+    if random.chance(15) {
+        let patience = random.chance(60).then(|| random.between(Duration::ZERO, ms(10_000)));
+        world.at(random.between(Duration::ZERO, BUSY * 2), Act::Drain(patience));
+    }
+}
+
+fn run(seed: u64) -> Result<World, String> {
+    let mut random = Random::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
+    let mut world = World::new(settings(seed, &mut random));
+    for call in 1..=CALLS {
+        let caller = random.pick(&Caller::ALL[..3]).copied().unwrap_or(Caller::Secured);
+        let caller = if random.chance(5) { Caller::Mismatched } else { caller };
+        let end = ending(&mut random);
+        world.at(random.between(Duration::ZERO, BUSY), Act::Call(call, caller, end));
+    }
+    bad_luck(&mut world, &mut random);
+    world.run()?;
+    if world.outcomes.len() as u64 != CALLS {
+        return Err(format!("seed {seed}: {} outcomes", world.outcomes.len()));
+    }
+    Ok(world)
+}
+
+#[test]
+fn no_weather_breaks_a_rule() {
+    let first = from_environment("UMBRA_WORLD_FIRST", 0);
+    let seeds = from_environment("UMBRA_WORLD_SEEDS", SEEDS);
+    let (mut answered, mut refused, mut cancelled) = (0u64, 0u64, 0u64);
+    for seed in first..first + seeds {
+        let world = run(seed).unwrap_or_else(|story| panic!("{story}"));
+        for outcome in world.outcomes.values().flatten() {
+            match outcome.status {
+                200 => answered += 1,
+                487 => cancelled += 1,
+                _ => refused += 1,
+            }
+        }
+    }
+    println!("{seeds} seeds: {answered} answered, {cancelled} cancelled, {refused} refused or lost");
+    // The weather must not be so bad that nothing is tested.
+    assert!(answered > seeds * 3 && cancelled > seeds / 2 && refused > seeds / 2);
+}
+
+#[test]
+fn a_seed_is_a_story_that_can_be_told_again() {
+    for seed in 0..4 {
+        let (one, two) = (run(seed), run(seed));
+        let (one, two) = (one.expect("runs"), two.expect("runs"));
+        assert_eq!(one.hash(), two.hash(), "seed {seed}");
+        assert_ne!(one.hash(), run(seed + 100).expect("runs").hash());
+    }
+}
