@@ -34,7 +34,7 @@ const REPORTS_MAX: usize = 4_096;
 pub const WORKERS_MAX: usize = 64;
 
 /// What the media threads need to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MediaConfig {
     /// Address the RTP and RTCP ports are bound to.
     pub address: IpAddr,

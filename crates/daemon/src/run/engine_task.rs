@@ -2,7 +2,7 @@
 //! of things; refuses to decide anything about calls.
 //!
 //! A panic inside the engine is caught for the one input that caused it and counted (`engine_panic`). Memory stays
-//! sound; the call concerned may be left half-changed and then ends by its own timers, every other call goes on.
+//! sound and other calls go on; the call concerned may be left half-changed, and nothing here repairs it.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -12,7 +12,7 @@ use sip::Transport;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::engine_task::{self, Control, EngineTask};
 use super::settings::{ListenAt, Settings, known_peers};
@@ -76,6 +76,7 @@ pub enum ReloadError {
 
 /// A running gateway.
 pub struct Gateway {
+    started: Settings,
     bound: Vec<Bound>,
     admin: Option<AdminServer>,
     context: Arc<NetContext>,
@@ -146,7 +147,19 @@ impl Gateway {
         let tasks = spawn_all(&context, task, sockets.tcp, &policy);
         health.set_ready();
         let bound = sockets.bound;
-        Ok(Self { bound, admin, context, policy, health, control, drained, stop, tasks, records })
+        Ok(Self {
+            started: settings,
+            bound,
+            admin,
+            context,
+            policy,
+            health,
+            control,
+            drained,
+            stop,
+            tasks,
+            records,
+        })
     }
 
     /// Where it listens.
@@ -189,8 +202,8 @@ impl Gateway {
         let _ended = drained.wait_for(|drained| *drained).await;
     }
 
-    /// Uses new policy and certificates for new calls and handshakes. Listeners, media ports and records stay as they
-    /// were started.
+    /// Uses new policy and certificates for new calls and handshakes. Listeners, media ports, the admin endpoint and
+    /// records stay as they were started; a change there is warned of.
     pub async fn reload(&self, settings: impl Into<Settings>) -> Result<(), ReloadError> {
         use crate::observe::Up;
         let settings: Settings = settings.into();
@@ -204,6 +217,12 @@ impl Gateway {
         self.context.tls.store(tls.map(Arc::new));
         self.policy.store(policy);
         self.context.metrics.reloaded(Up::Yes);
+        for section in self.started.needs_restart(&settings) {
+            warn!(
+                event = "restart_needed",
+                section, "this section changed and takes effect at the next start"
+            );
+        }
         Ok(())
     }
 

@@ -355,3 +355,14 @@ async fn the_opt_in_udp_listener_answers_a_peer_and_ignores_a_stranger() {
     assert!(stranger.try_recv(&mut buffer).is_err());
     gateway.stop().await;
 }
+
+#[test]
+fn a_reload_names_what_only_a_restart_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = settings(5060, folder.path(), 31_700);
+    assert_eq!(old.needs_restart(&old.clone()), Vec::<&str>::new());
+    let mut new = old.clone();
+    new.listen[0].address.set_port(6060);
+    new.records = None;
+    assert_eq!(old.needs_restart(&new), ["[listen]", "[observe] cdr"]);
+}

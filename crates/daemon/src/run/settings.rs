@@ -49,6 +49,19 @@ pub struct Settings {
     pub limits: NetLimits,
 }
 
+impl Settings {
+    /// Sections of the configuration in which `new` differs and which take effect at the next start only.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("[listen]", self.listen != new.listen),
+            ("[media]", self.media != new.media),
+            ("[admin]", self.admin != new.admin),
+            ("[observe] cdr", self.records != new.records),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()
+    }
+}
+
 /// Everybody the policy knows by certificate name or address.
 pub fn known_peers(policy: &Policy) -> KnownPeers {
     let mut names: Vec<String> = Vec::new();
