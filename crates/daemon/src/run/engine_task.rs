@@ -68,6 +68,14 @@ struct State {
     dials: JoinSet<()>,
     lookups: JoinSet<Input>,
     held: Held,
+    over: Over,
+}
+
+/// Whether the last call of a drain has ended.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum Over {
+    No,
+    Yes,
 }
 
 /// Runs until the context stops.
@@ -79,6 +87,7 @@ pub(super) async fn run(task: EngineTask) {
         dials: JoinSet::new(),
         lookups: JoinSet::new(),
         held: Held::default(),
+        over: Over::No,
     };
     let mut batch = Vec::with_capacity(BATCH_MAX);
     let mut tick = tokio::time::interval(TICK);
@@ -151,8 +160,9 @@ impl State {
         match event {
             Event::CallEnded { call: Some(call), record } => self.held.hold(Instant::now(), call, record),
             Event::Drained => {
-                self.task.drained.send_replace(true);
+                self.over = Over::Yes;
                 self.task.reporter.report(Event::Drained);
+                self.tell_drained();
             }
             other => self.task.reporter.report(other),
         }
@@ -248,8 +258,16 @@ impl State {
             MediaReport::Released { call, stats } => {
                 if let Some(record) = self.held.complete(call, &stats) {
                     self.report_ended(*record);
+                    self.tell_drained();
                 }
             }
+        }
+    }
+
+    /// A drain is over when the last call is, and its record is out.
+    fn tell_drained(&self) {
+        if matches!(self.over, Over::Yes) && self.held.is_empty() {
+            self.task.drained.send_replace(true);
         }
     }
 
@@ -272,7 +290,8 @@ impl State {
         let status = self.task.engine.status();
         self.task.context.metrics.engine(&status, self.task.context.flows.len());
         if status.draining && status.calls == 0 {
-            self.task.drained.send_replace(true);
+            self.over = Over::Yes;
+            self.tell_drained();
         }
     }
 
