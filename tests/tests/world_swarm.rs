@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lab::frontend::CallEnd;
 use lab::um::Fault;
+use umbra_tests::world::cast::Temper;
 use umbra_tests::world::random::Random;
 use umbra_tests::world::site::{self, Caller};
 use umbra_tests::world::{Act, Settings, World};
@@ -98,9 +99,11 @@ fn bad_luck(world: &mut World, random: &mut Random) {
     }
 }
 
-fn run(seed: u64) -> Result<World, String> {
+fn run(seed: u64, temper: Temper) -> Result<World, String> {
     let mut random = Random::new(seed.wrapping_mul(0x5851_f42d_4c95_7f2d));
-    let mut world = World::new(settings(seed, &mut random));
+    let mut settings = settings(seed, &mut random);
+    settings.manners.temper = temper;
+    let mut world = World::new(settings);
     for call in 1..=CALLS {
         let caller = random.pick(&Caller::ALL[..3]).copied().unwrap_or(Caller::Secured);
         let caller = if random.chance(5) { Caller::Mismatched } else { caller };
@@ -115,13 +118,16 @@ fn run(seed: u64) -> Result<World, String> {
     Ok(world)
 }
 
+fn seeds() -> std::ops::Range<u64> {
+    let first = from_environment("UMBRA_WORLD_FIRST", 0);
+    first..first + from_environment("UMBRA_WORLD_SEEDS", SEEDS)
+}
+
 #[test]
 fn no_weather_breaks_a_rule() {
-    let first = from_environment("UMBRA_WORLD_FIRST", 0);
-    let seeds = from_environment("UMBRA_WORLD_SEEDS", SEEDS);
     let (mut answered, mut refused, mut cancelled) = (0u64, 0u64, 0u64);
-    for seed in first..first + seeds {
-        let world = run(seed).unwrap_or_else(|story| panic!("{story}"));
+    for seed in seeds() {
+        let world = run(seed, Temper::Calm).unwrap_or_else(|story| panic!("{story}"));
         for outcome in world.outcomes.values().flatten() {
             match outcome.status {
                 200 => answered += 1,
@@ -130,17 +136,28 @@ fn no_weather_breaks_a_rule() {
             }
         }
     }
+    let seeds = seeds().count() as u64;
     println!("{seeds} seeds: {answered} answered, {cancelled} cancelled, {refused} refused or lost");
     // The weather must not be so bad that nothing is tested.
     assert!(answered > seeds * 3 && cancelled > seeds / 2 && refused > seeds / 2);
 }
 
 #[test]
+fn far_ends_that_cannot_sit_still_break_no_rule() {
+    let mut answered = 0u64;
+    for seed in seeds() {
+        let world = run(seed, Temper::Restless).unwrap_or_else(|story| panic!("{story}"));
+        answered += world.records.iter().filter(|record| record.answered_at.is_some()).count() as u64;
+    }
+    assert!(answered > seeds().count() as u64 * 3, "{answered}");
+}
+
+#[test]
 fn a_seed_is_a_story_that_can_be_told_again() {
-    for seed in 0..4 {
-        let (one, two) = (run(seed), run(seed));
-        let (one, two) = (one.expect("runs"), two.expect("runs"));
-        assert_eq!(one.hash(), two.hash(), "seed {seed}");
-        assert_ne!(one.hash(), run(seed + 100).expect("runs").hash());
+    for (seed, temper) in [(0, Temper::Calm), (1, Temper::Restless), (2, Temper::Calm), (3, Temper::Restless)]
+    {
+        let tell = |seed| run(seed, temper).expect("runs").hash();
+        assert_eq!(tell(seed), tell(seed), "seed {seed}");
+        assert_ne!(tell(seed), tell(seed + 100));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use b2bua::policy::ServerRole;
 use bytes::Bytes;
-use lab::frontend::{CallOutcome, CallerCommand, CallerConfig, CallerLogic, CallerReport};
+use lab::frontend::{CallEnd, CallOutcome, CallerCommand, CallerConfig, CallerLogic, CallerReport};
 use lab::machine::{Input, Machine, Output};
 use lab::media::{MediaCommand, MediaKey};
 use lab::um::{
@@ -15,6 +15,7 @@ use lab::um::{
 };
 use sip::FlowKey;
 
+use super::restless::{Order, Restless, Said};
 use super::site::{self, Caller, MAILBOX_SERVERS, ROUTERS};
 
 /// Index of an actor.
@@ -28,6 +29,8 @@ pub enum Role {
     Redirector(Box<Redirector>),
     /// Takes calls.
     Worker(Box<Worker>),
+    /// Places or takes calls and cannot sit still.
+    Restless(Box<Restless>),
 }
 
 /// What an actor is told.
@@ -79,6 +82,17 @@ impl Actor {
             (Role::Caller(role), Cue::Caller(command)) => role.handle(now, Input::Command(command)),
             (Role::Redirector(role), Cue::Um(command)) => role.handle(now, Input::Command(command)),
             (Role::Worker(role), Cue::Um(command)) => role.handle(now, Input::Command(command)),
+            (Role::Restless(role), Cue::Input(input)) => role.handle(now, translated(input)),
+            (Role::Restless(role), Cue::Caller(CallerCommand::Place { id, spec })) => {
+                let cancel_after = match spec.end {
+                    CallEnd::CancelAfter(after) => Some(after),
+                    _ => None,
+                };
+                role.handle(now, Input::Command(Order::Place { id, uri: spec.request_uri, cancel_after }));
+            }
+            (Role::Restless(role), Cue::Um(UmCommand::HangUpAll)) => {
+                role.handle(now, Input::Command(Order::HangUpAll));
+            }
             (_, Cue::Caller(_) | Cue::Um(_)) => {}
         }
     }
@@ -89,6 +103,7 @@ impl Actor {
             Role::Caller(role) => role.poll_output().map(|output| wish(output, of_caller)),
             Role::Redirector(role) => role.poll_output().map(|output| wish(output, of_um)),
             Role::Worker(role) => role.poll_output().map(|output| wish(output, of_um)),
+            Role::Restless(role) => role.poll_output().map(|output| wish(output, of_restless)),
         }
     }
 
@@ -98,6 +113,7 @@ impl Actor {
             Role::Caller(role) => role.poll_deadline(),
             Role::Redirector(role) => role.poll_deadline(),
             Role::Worker(role) => role.poll_deadline(),
+            Role::Restless(role) => role.poll_deadline(),
         }
     }
 
@@ -107,12 +123,13 @@ impl Actor {
             Role::Caller(role) => role.calls(),
             Role::Redirector(_) => 0,
             Role::Worker(role) => role.calls(),
+            Role::Restless(role) => role.calls(),
         }
     }
 
     /// Is it a worker?
     pub fn is_worker(&self) -> bool {
-        matches!(self.role, Role::Worker(_))
+        self.name.contains("/worker")
     }
 }
 
@@ -146,6 +163,13 @@ fn of_caller(report: CallerReport) -> Wish {
     }
 }
 
+fn of_restless(said: Said) -> Wish {
+    match said {
+        Said::Outcome(id, status) => Wish::Outcome(id, Err(status.to_string())),
+        Said::News(text) => Wish::News(text),
+    }
+}
+
 fn of_um(report: UmReport) -> Wish {
     Wish::News(match report {
         // Facts may hold times and paths; their kind is enough here.
@@ -158,9 +182,21 @@ fn of_um(report: UmReport) -> Wish {
     })
 }
 
-/// How workers take calls in this run.
+/// Who plays callers and workers.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Temper {
+    /// The lab's own logic.
+    #[default]
+    Calm,
+    /// [`Restless`] callers, and one restless worker per Mailbox server.
+    Restless,
+}
+
+/// How far ends behave in this run.
 #[derive(Clone, Debug)]
 pub struct Manners {
+    /// Who plays.
+    pub temper: Temper,
     /// Time to 180.
     pub ring_after: Option<Duration>,
     /// Time to 200.
@@ -169,13 +205,18 @@ pub struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { ring_after: Some(Duration::from_millis(40)), answer_after: Duration::from_millis(250) }
+        Self {
+            temper: Temper::Calm,
+            ring_after: Some(Duration::from_millis(40)),
+            answer_after: Duration::from_millis(250),
+        }
     }
 }
 
 /// The whole cast: callers first (in the order of [`Caller::ALL`]), then Call Routers, UM services, workers.
 pub fn cast(seed: u64, manners: &Manners) -> Vec<Actor> {
-    let mut all: Vec<Actor> = Caller::ALL.into_iter().map(|caller| caller_of(caller, seed)).collect();
+    let mut all: Vec<Actor> =
+        Caller::ALL.into_iter().map(|caller| caller_of(caller, seed, manners.temper)).collect();
     all.extend((0..ROUTERS.len()).map(|index| call_router(index, seed)));
     all.extend((0..MAILBOX_SERVERS.len()).map(|index| um_service(index, seed)));
     for index in 0..MAILBOX_SERVERS.len() {
@@ -188,7 +229,7 @@ const SERVICE: Ports = Ports { tcp: Some(5062), tls: Some(5063) };
 const WORKERS: [Ports; 2] =
     [Ports { tcp: Some(5065), tls: Some(5066) }, Ports { tcp: Some(5067), tls: Some(5068) }];
 
-fn caller_of(caller: Caller, seed: u64) -> Actor {
+fn caller_of(caller: Caller, seed: u64, temper: Temper) -> Actor {
     let config = CallerConfig {
         fqdn: caller.fqdn().into(),
         sip_domain: site::DOMAIN.into(),
@@ -196,6 +237,12 @@ fn caller_of(caller: Caller, seed: u64) -> Actor {
         seed: seed ^ (0x0100 + caller as u64),
     };
     let local = std::net::SocketAddr::new(caller.address(), CALLER_PORT);
+    let role = match temper {
+        Temper::Calm => Role::Caller(Box::new(CallerLogic::new(config, local))),
+        Temper::Restless => {
+            Role::Restless(Box::new(Restless::new(caller.fqdn(), caller.address(), config.seed)))
+        }
+    };
     Actor {
         name: caller.fqdn().split('.').next().unwrap_or_default().into(),
         host: caller.fqdn().into(),
@@ -203,7 +250,7 @@ fn caller_of(caller: Caller, seed: u64) -> Actor {
         ports: Ports::default(),
         is_listening: false,
         caller: Some(caller),
-        role: Role::Caller(Box::new(CallerLogic::new(config, local))),
+        role,
     }
 }
 
@@ -256,7 +303,11 @@ fn um_worker(index: usize, worker: usize, seed: u64, manners: &Manners) -> Actor
         seed: seed ^ (0x0400 + (index * WORKERS.len() + worker) as u64),
     };
     let address = site::server_address(ServerRole::Mailbox, index);
-    let role = Role::Worker(Box::new(Worker::new(config)));
+    let role = if worker == 1 && manners.temper == Temper::Restless {
+        Role::Restless(Box::new(Restless::new(name, address, config.seed)))
+    } else {
+        Role::Worker(Box::new(Worker::new(config)))
+    };
     server(name, &format!("/worker{worker}"), address, WORKERS[worker], role)
 }
 

@@ -13,6 +13,7 @@ pub mod cast;
 pub mod ladder;
 pub mod net;
 pub mod random;
+mod restless;
 pub mod site;
 mod stage;
 pub mod watch;

@@ -84,6 +84,7 @@ pub struct Watch {
     ended_by_bye: BTreeSet<String>,
     media: BTreeMap<u64, MediaNote>,
     keys: BTreeMap<String, (bool, bool)>,
+    open_offers: BTreeSet<(FlowKey, String)>,
     violations: Vec<Violation>,
 }
 
@@ -252,7 +253,11 @@ impl Watch {
             let answer = Answer { at, flow, is_acked: false };
             self.answers_given.entry((call_id.clone(), cseq.number)).or_insert(answer);
         }
-        self.check_sdp(&call_id, response);
+        let owner = self.calls.iter().find(|(_, note)| note.b_call_id.as_ref() == Some(&call_id));
+        let origin = owner.map_or(call_id, |(origin, _)| origin.clone());
+        if response.content_type().is_some_and(|kind| kind.starts_with(b"application/sdp")) {
+            self.check_sdp(&origin, response);
+        }
     }
 
     fn on_request_out(&mut self, flow: FlowKey, request: &Message) {
@@ -264,8 +269,20 @@ impl Watch {
                 }
             }
             Method::Bye => drop(self.ended_by_bye.insert(id)),
-            Method::Invite if request.to_tag().is_none() => self.on_invite_out(flow, id, request),
+            Method::Invite if request.to_tag().is_none() => return self.on_invite_out(flow, id, request),
+            Method::Invite => {
+                let open = (flow, id.clone());
+                if !self.open_offers.insert(open) {
+                    self.break_rule("at most one open re-INVITE per leg".into(), vec![id]);
+                }
+            }
             _ => {}
+        }
+        if request.content_type().is_some_and(|kind| kind.starts_with(b"application/sdp")) {
+            let id = call_id(request);
+            let owner = self.calls.iter().find(|(_, note)| note.b_call_id.as_ref() == Some(&id));
+            let origin = owner.map_or(id, |(origin, _)| origin.clone());
+            self.check_sdp(&origin, request);
         }
     }
 
@@ -293,6 +310,9 @@ impl Watch {
 
     fn on_response_in(&mut self, at: Duration, flow: FlowKey, response: &Message) {
         let cseq = response.cseq();
+        if cseq.method == Method::Invite && response.status().is_some_and(|s| s.is_final()) {
+            self.open_offers.remove(&(flow, call_id(response)));
+        }
         if cseq.method == Method::Invite && response.status().is_some_and(|s| s.is_success()) {
             let answer = Answer { at, flow, is_acked: false };
             self.answers_got.entry((call_id(response), cseq.number)).or_insert(answer);
