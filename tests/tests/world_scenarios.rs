@@ -7,6 +7,7 @@ use std::time::Duration;
 use b2bua::record::OfferResult;
 use lab::frontend::CallEnd;
 use lab::um::{Fault, MediaKind};
+use umbra_tests::world::cast::Temper;
 use umbra_tests::world::random::Random;
 use umbra_tests::world::site::{self, Caller};
 use umbra_tests::world::{Act, Settings, World};
@@ -280,4 +281,20 @@ fn a_call_without_any_media_is_ended() {
     ends(&mut world);
     assert_eq!(status(&world), 200);
     assert_eq!(world.records[0].drop_reason, "NoMedia");
+}
+
+#[test]
+fn offers_inside_calls_are_answered_or_refused_and_end_no_call() {
+    for seed in 0..20 {
+        let mut settings = Settings::fair(seed);
+        settings.manners.temper = Temper::Restless;
+        let mut world = World::new(settings);
+        for call in 0..6 {
+            let caller = Caller::ALL[(call % 3) as usize];
+            world.at(ms(10 + call * 300), Act::Call(call, caller, CallEnd::WaitForBye));
+        }
+        ends(&mut world);
+        let torn: Vec<_> = world.records.iter().filter(|r| r.drop_reason == "AnswerRefused").collect();
+        assert!(torn.is_empty(), "seed {seed}: {:?}", torn[0].verdict);
+    }
 }

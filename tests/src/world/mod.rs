@@ -212,6 +212,11 @@ impl World {
         self.ladder.hash()
     }
 
+    /// The ladder of these Call-IDs, or the last lines of everything.
+    pub fn story(&self, call_ids: &[String]) -> String {
+        self.ladder.print(call_ids)
+    }
+
     /// How the engine stands.
     pub fn status(&self) -> b2bua::engine::EngineStatus {
         self.engine.status()

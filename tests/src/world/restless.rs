@@ -336,8 +336,9 @@ impl Restless {
             return self.end(key);
         }
         call.ours = None;
+        // RFC 3261 §14.1: the dialog is over.
         if matches!(status.code(), 408 | 481) {
-            self.end(key);
+            self.hang_up(now, key);
         }
     }
 

@@ -200,6 +200,8 @@ impl Call {
             cx.respond_plain(now, pending.server, &pending.request, 481, &[]);
         }
         if let State::Renegotiating(open) = &self.state {
+            // A peer that said 100 and nothing more would keep the transaction for ever.
+            cx.endpoint.cancel(now, open.client);
             cx.clients.remove(&open.client);
             cx.respond_plain(now, open.server, &open.request, 487, &[]);
         }

@@ -362,6 +362,8 @@ impl CallerLogic {
         let found = self.calls.iter().find(|(_, c)| c.is_of(message)).map(|(key, _)| *key);
         let status = match (message.method(), found) {
             (Method::Options, _) => 200,
+            // an offer in UPDATE wants an answer as one in INVITE does
+            (Method::Update, Some(_)) if !message.body().is_empty() => 488,
             (Method::Bye | Method::Info | Method::Update | Method::Notify, Some(_)) => 200,
             (Method::Invite, Some(_)) => 488,
             (Method::Notify, None) if message.header(sip::HeaderId::Event) == Some(b"message-summary") => 200,

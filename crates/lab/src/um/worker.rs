@@ -99,6 +99,9 @@ impl Worker {
             (Method::Invite, Some(call)) => self.on_reinvite(now, key, call, &message),
             (Method::Invite, None) if message.to_tag().is_none() => self.on_invite(now, key, flow, message),
             (Method::Bye, Some(call)) => self.on_bye(now, key, call, &message),
+            (Method::Update, Some(call)) if !message.body().is_empty() => {
+                self.on_reinvite(now, key, call, &message);
+            }
             (Method::Info | Method::Update | Method::Notify, Some(call)) => {
                 self.accept(now, key, call, &message)
             }

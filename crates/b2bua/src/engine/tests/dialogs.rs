@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sip::{HeaderId, Method};
 
 use super::policy::{self, PBX, POOL};
-use super::world::{Place, World, caller, offer};
+use super::world::{Place, Script, World, caller, offer};
 use super::{DEPOSIT, DIVERSION, redirecting};
 use crate::codes;
 use crate::engine::{FlowLoss, Input, Origin, PeerIdentity};
@@ -257,6 +257,19 @@ fn a_bye_that_crosses_a_re_invite_ends_everything() {
     world.pump();
     world.assert_clean();
     assert_eq!(world.records.len(), 1);
+}
+
+#[test]
+fn a_re_invite_that_is_never_answered_leaves_nothing_after_the_call() {
+    let mut world = answered();
+    world.party("mbx01.contoso.com", 5066).answers_reoffer = 0;
+    world.party("mbx01.contoso.com", 5066).script = Script::Silent;
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.6", 3456, Some(9))));
+    // By now the far end has said 100, and no timer of the INVITE runs any more.
+    world.advance(Duration::from_secs(1));
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    assert_eq!(world.party("mbx01.contoso.com", 5066).methods().last().map(String::as_str), Some("BYE"));
+    world.assert_clean();
 }
 
 #[test]
