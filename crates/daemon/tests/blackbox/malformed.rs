@@ -46,18 +46,18 @@ fn refused(stream: &mut TcpStream, bytes: &[u8]) -> bool {
 #[test]
 fn junk_on_both_ports_is_refused_and_the_next_call_is_unharmed() {
     let site = Site::start();
-    for port in [5060, 5061] {
-        for bytes in JUNK {
+    let from = site.net.host(PBX_HOST);
+    std::thread::scope(|scope| {
+        for (port, bytes) in
+            [5060, 5061].into_iter().flat_map(|port| JUNK.iter().map(move |bytes| (port, *bytes)))
+        {
             let address = (site.gateway.address, port).into();
-            let from = socket_from(site.net.host(PBX_HOST), address);
-            let mut stream = from;
-            assert!(
-                refused(&mut stream, bytes),
-                "port {port} kept {:?} open unanswered",
-                String::from_utf8_lossy(bytes)
-            );
+            scope.spawn(move || {
+                let refused = refused(&mut socket_from(from, address), bytes);
+                assert!(refused, "port {port} kept {:?} open unanswered", String::from_utf8_lossy(bytes));
+            });
         }
-    }
+    });
     let caller = site.pool("pool01");
     let mut call = CallSpec::call_answering("ken", "dana", "contoso.com");
     call.shape = OfferShape::Lync2013Multipart;

@@ -10,7 +10,7 @@ use lab::frontend::Caller;
 
 use crate::site::{PBX_HOST, Site};
 
-const WAIT: Duration = Duration::from_secs(4);
+const WAIT: Duration = Duration::from_millis(1_500);
 
 /// (file, pool that sends it, expected final status; 0 = no answer at all).
 const OVER_TLS: &[(&str, &str, u16)] = &[
