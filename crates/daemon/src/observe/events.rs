@@ -102,6 +102,10 @@ fn call_answered(answered: &CallAnswered) {
 
 fn log_end(record: &CallRecord) {
     let text = |value: &Option<String>| clean(value.as_deref().unwrap_or_default());
+    let verdict = &record.verdict;
+    let remedy = (!verdict.remedy.is_empty()).then(|| clean(&verdict.remedy));
+    let evidence = (!verdict.evidence.is_empty()).then(|| clean(&verdict.evidence.join(" | ")));
+    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     info!(
         event = "call_ended",
         call_id = %clean(&record.call_id),
@@ -114,9 +118,11 @@ fn log_end(record: &CallRecord) {
         umb_code = record.verdict.code.as_str(),
         who = %record.verdict.who,
         what = %record.verdict.what,
+        evidence = evidence.as_deref(),
+        remedy = remedy.as_deref(),
         security = %record.security,
-        setup_ms = record.setup.map(|setup| setup.as_millis()),
-        duration_ms = record.duration.as_millis(),
+        setup_ms = record.setup.map(millis),
+        duration_ms = millis(record.duration),
         "call ended"
     );
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{Gateway, Settings};
 
@@ -66,7 +66,7 @@ async fn reload(gateway: &Gateway, read: Result<Settings, String>) {
         }
     };
     match gateway.reload(settings).await {
-        Ok(()) => warn!(event = "reloaded", "configuration and certificates are in force for new calls"),
+        Ok(()) => info!(event = "reloaded", "configuration and certificates are in force for new calls"),
         Err(problem) => error!(event = "reload_refused", %problem, "reload refused, the old one stays"),
     }
 }
