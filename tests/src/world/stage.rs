@@ -193,7 +193,7 @@ impl World {
         );
         self.note(&format!("{} connects as flow {}", self.cast[actor].name, flow.0));
         self.flow_of_caller.insert(actor, flow);
-        self.watch.flow_up(flow, true, transport.is_secure());
+        self.watch.flow_up(flow, &self.cast[actor].name, true, transport.is_secure());
         let Some(connection) = self.net.connections.get(&flow) else { return };
         let (up, far) = (connection.flow_up(Origin::Inbound), connection.far_flow());
         self.tell_engine(Input::FlowUp(up));
@@ -260,7 +260,7 @@ impl World {
             endpoint: Some(endpoint),
         };
         let flow = self.net.open(self.now, opening);
-        self.watch.flow_up(flow, false, transport.is_secure());
+        self.watch.flow_up(flow, &self.cast[actor].name, false, transport.is_secure());
         let Some(connection) = self.net.connections.get(&flow) else { return };
         let far = connection.far_flow();
         let ups: Vec<_> = waiting.into_iter().map(|c| connection.flow_up(Origin::Outbound(c))).collect();

@@ -30,8 +30,9 @@ pub struct Violation {
     pub call_ids: Vec<String>,
 }
 
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct FlowNote {
+    whom: String,
     is_caller: bool,
     is_secure: bool,
     down_at: Option<Duration>,
@@ -84,6 +85,7 @@ pub struct Watch {
     ended_by_bye: BTreeSet<String>,
     media: BTreeMap<u64, MediaNote>,
     keys: BTreeMap<String, (bool, bool)>,
+    answered_by: BTreeMap<String, String>,
     open_offers: BTreeSet<(FlowKey, String)>,
     violations: Vec<Violation>,
 }
@@ -110,8 +112,8 @@ impl Watch {
     }
 
     /// The gateway learns of a flow.
-    pub fn flow_up(&mut self, flow: FlowKey, is_caller: bool, is_secure: bool) {
-        self.flows.insert(flow, FlowNote { is_caller, is_secure, down_at: None });
+    pub fn flow_up(&mut self, flow: FlowKey, whom: &str, is_caller: bool, is_secure: bool) {
+        self.flows.insert(flow, FlowNote { whom: whom.to_owned(), is_caller, is_secure, down_at: None });
     }
 
     /// The gateway learns that it is gone.
@@ -262,6 +264,11 @@ impl Watch {
 
     fn on_request_out(&mut self, flow: FlowKey, request: &Message) {
         let id = call_id(request);
+        let whom = self.flows.get(&flow).map(|note| note.whom.clone()).unwrap_or_default();
+        if let Some(owner) = self.answered_by.get(&id).filter(|owner| **owner != whom) {
+            let rule = format!("requests inside a call go to {owner}, who answered it, not to {whom}");
+            self.break_rule(rule, vec![id.clone()]);
+        }
         match request.method() {
             Method::Ack => {
                 if let Some(answer) = self.answers_got.get_mut(&(id, request.cseq().number)) {
@@ -314,6 +321,8 @@ impl Watch {
             self.open_offers.remove(&(flow, call_id(response)));
         }
         if cseq.method == Method::Invite && response.status().is_some_and(|s| s.is_success()) {
+            let whom = self.flows.get(&flow).map(|note| note.whom.clone()).unwrap_or_default();
+            self.answered_by.entry(call_id(response)).or_insert(whom);
             let answer = Answer { at, flow, is_acked: false };
             self.answers_got.entry((call_id(response), cseq.number)).or_insert(answer);
         }

@@ -72,7 +72,12 @@ impl Call {
     pub fn on_flow_down(&mut self, cx: &mut Core, now: Instant, lost: FlowKey) {
         for side in [Side::A, Side::B] {
             let Some(flow) = self.leg(side).flow.filter(|flow| flow.key == lost) else { continue };
-            let other = cx.flows.of_peer(&self.leg(side).peer, flow.transport).map(|entry| entry.flow);
+            let peer = &self.leg(side).peer;
+            let other = match side {
+                Side::A => cx.flows.of_peer(peer, flow.transport),
+                Side::B => cx.flows.to_place(peer, &flow),
+            };
+            let other = other.map(|entry| entry.flow);
             self.leg_mut(side).flow = other;
             if other.is_some() {
                 cx.count("legs_moved_to_another_flow");

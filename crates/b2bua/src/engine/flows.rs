@@ -80,6 +80,12 @@ impl Flows {
         self.0.values().find(|entry| entry.transport == transport && peer.owns(entry))
     }
 
+    /// Another flow to the very place a lost one led to: the ports of a server are different processes.
+    pub fn to_place(&self, peer: &LegPeer, lost: &Flow) -> Option<&FlowEntry> {
+        let is_there = |entry: &&FlowEntry| entry.remote == lost.remote && entry.transport == lost.transport;
+        self.0.values().filter(is_there).find(|entry| peer.owns(entry))
+    }
+
     /// A flow to that configured peer.
     pub fn to_peer(&self, peer: Peer) -> Option<&FlowEntry> {
         self.0.values().find(|entry| entry.peer == Some(peer))

@@ -211,6 +211,18 @@ fn a_lost_flow_ends_the_call_unless_the_same_peer_has_another() {
 }
 
 #[test]
+fn a_lost_workers_calls_do_not_move_to_another_port_of_its_server() {
+    let mut world = answered();
+    let worker_flow = world.party("mbx01.contoso.com", 5066).flow.unwrap().key;
+    assert!(world.party("mbx01.contoso.com", 5063).flow.is_some(), "the UM service is still connected");
+    world.feed(Input::FlowDown { flow: worker_flow, why: FlowLoss::Error });
+    assert_eq!(world.caller().methods(), ["BYE"]);
+    assert!(!world.party("mbx01.contoso.com", 5063).methods().contains(&"BYE".to_owned()));
+    world.assert_clean();
+    assert_eq!(world.records[0].verdict.code, codes::CONNECTION_LOST);
+}
+
+#[test]
 fn a_call_without_media_is_ended_with_its_reason() {
     let mut world = answered();
     let call = world.engine.status().call_list[0].call;
