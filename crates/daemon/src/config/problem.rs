@@ -132,7 +132,14 @@ pub fn render(list: &[Problem]) -> String {
         }
     }
     let errors = list.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let _ = writeln!(out, "{errors} errors, {} warnings     umbra explain <code>", list.len() - errors);
+    let warnings = list.len() - errors;
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let _ = writeln!(
+        out,
+        "{errors} error{}, {warnings} warning{}     umbra explain <code>",
+        plural(errors),
+        plural(warnings)
+    );
     out
 }
 
