@@ -44,6 +44,9 @@ impl Call {
             .retain(|(hop, _)| !self.trail.visited.iter().any(|been| been.is_same_place(hop)));
         if !attempt.alternatives.is_empty() && self.trail.targets < self.policy.routing.redirect_targets_max {
             (attempt.hop, attempt.redirects) = attempt.alternatives.remove(0);
+            if !attempt.hop.server.eq_ignore_ascii_case(&server) {
+                self.story.failovers += 1;
+            }
             return self.begin_hop(cx, now, attempt);
         }
         match self.next_server(cx, now) {

@@ -27,6 +27,7 @@ pub trait Extension {
 
 const EXAMPLES: &str = "\
 Examples:
+  umbra demo                                        six calls through a whole lab in this process
   umbra check umbra.toml                            every problem of a configuration, with its fix
   umbra run -c umbra.toml                           the daemon
   umbra route explain --to sip:ken@contoso.test -c umbra.toml

@@ -47,6 +47,7 @@ impl From<&Compiled> for Settings {
             admin: compiled.admin.http,
             records: wanted.then_some(records),
             limits: NetLimits::default(),
+            tap: None,
         }
     }
 }

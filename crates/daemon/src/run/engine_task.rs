@@ -24,6 +24,7 @@ use super::reuse::{Outgoing, Wish};
 use crate::media::{self, MediaPool, MediaReport};
 use crate::net::{self, Endpoint, FlowFacts, NetContext, NetEvent};
 use crate::observe::Reporter;
+use crate::trace::{Lines, Way};
 
 /// Events taken from the queue at once.
 const BATCH_MAX: usize = 64;
@@ -59,6 +60,7 @@ pub(super) struct EngineTask {
     pub(super) control: mpsc::Receiver<Control>,
     pub(super) reporter: Reporter,
     pub(super) drained: watch::Sender<bool>,
+    pub(super) lines: Lines,
 }
 
 struct State {
@@ -141,6 +143,7 @@ impl State {
         while let Some(output) = self.task.engine.poll_output() {
             match output {
                 Output::Send { flow, bytes } => {
+                    self.task.lines.passed(Way::Out, flow, &bytes);
                     if self.task.context.flows.send(flow, bytes).is_err() {
                         self.task.context.metrics.dropped("unsent");
                     }
@@ -219,13 +222,21 @@ impl State {
 
     fn on_net(&mut self, event: NetEvent) {
         match event {
-            NetEvent::Up(facts) => self.feed(flow_up(facts, Origin::Inbound)),
-            NetEvent::Message { flow, bytes } => self.feed(Input::Message { flow, bytes }),
+            NetEvent::Up(facts) => {
+                self.task.lines.up(facts.key, facts.remote);
+                self.feed(flow_up(facts, Origin::Inbound));
+            }
+            NetEvent::Message { flow, bytes } => {
+                self.task.lines.passed(Way::In, flow, &bytes);
+                self.feed(Input::Message { flow, bytes });
+            }
             NetEvent::Down { flow, why } => {
+                self.task.lines.down(flow);
                 self.outgoing.down(flow);
                 self.feed(Input::FlowDown { flow, why });
             }
             NetEvent::Connected { endpoint, result: Ok(facts) } => {
+                self.task.lines.up(facts.key, facts.remote);
                 for connect in self.outgoing.connected(endpoint, facts.clone()) {
                     self.feed(flow_up(facts.clone(), Origin::Outbound(connect)));
                 }

@@ -22,6 +22,7 @@ use crate::net::{
 };
 use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Reporter, WarnLimiter};
 use crate::tls::{TlsContext, TlsError};
+use crate::trace::Lines;
 
 /// Wishes that may wait for the engine.
 const CONTROLS_MAX: usize = 64;
@@ -142,6 +143,7 @@ impl Gateway {
             control: controls,
             reporter: Reporter::new(metrics, record_sender),
             drained: drained_sender,
+            lines: Lines::new(settings.tap.clone()),
         };
         let policy = Arc::new(ArcSwap::from(policy));
         let tasks = spawn_all(&context, task, sockets.tcp, &policy);

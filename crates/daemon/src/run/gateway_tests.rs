@@ -104,6 +104,7 @@ fn settings(server_port: u16, folder: &Path, rtp_first: u16) -> Settings {
             um_csv: Written::Yes,
         }),
         limits: NetLimits::default(),
+        tap: None,
     }
 }
 

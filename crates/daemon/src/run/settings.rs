@@ -11,6 +11,7 @@ use crate::media::MediaConfig;
 use crate::net::NetLimits;
 use crate::observe::RecordSettings;
 use crate::tls::{KnownPeers, TlsFiles, Versions};
+use crate::trace::Tap;
 
 /// One listener.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -47,6 +48,8 @@ pub struct Settings {
     pub records: Option<RecordSettings>,
     /// Limits of connections.
     pub limits: NetLimits,
+    /// Remembers every SIP message, for ladders; `None` remembers nothing.
+    pub tap: Option<Arc<Tap>>,
 }
 
 impl Settings {

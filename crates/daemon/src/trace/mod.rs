@@ -2,6 +2,7 @@
 //! whom, what, when), never bodies or keys; refuses to know what a call is beyond its Call-IDs.
 
 mod ladder;
+mod lines;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 pub use ladder::{Hop, ladder};
+pub use lines::Lines;
 
 /// How many messages are remembered; the oldest goes first.
 pub const ENTRIES_MAX: usize = 8_192;

@@ -202,6 +202,9 @@ fn contacts_are_tried_in_order_of_their_q() {
     assert_eq!(world.caller().last_status(), 200);
     let places: Vec<_> = world.connects.iter().map(|t| t.name.as_str()).collect();
     assert_eq!(places, ["cas01.contoso.com", "mbx01.contoso.com", "mbx02.contoso.com"]);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    let record = &world.records[0];
+    assert_eq!((record.failovers, record.server.as_deref()), (1, Some("mbx02.contoso.com")));
 }
 
 #[test]
