@@ -149,7 +149,7 @@ pub struct World {
 impl World {
     /// A site where all callers connect at the beginning.
     pub fn new(settings: Settings) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the zero of virtual time; its value is not looked at")]
+        // The zero of virtual time; its value is not looked at.
         let epoch = Instant::now();
         let seed = settings.seed;
         let engine = Engine::new(EngineConfig::new(seed, [seed as u8; 32], epoch), Arc::new(site::policy()));
@@ -161,7 +161,7 @@ impl World {
             steps: 0,
             engine,
             pending: VecDeque::new(),
-            cast: cast::cast(Random::new(!seed).next(), &settings.manners),
+            cast: cast::cast(Random::new(!seed).draw(), &settings.manners),
             black_holes: Vec::new(),
             flow_of_caller: BTreeMap::new(),
             net: Net::default(),

@@ -10,7 +10,7 @@ use b2bua::engine::{
 };
 use bytes::Bytes;
 use lab::machine;
-use lab::media::{LocalMedia, MediaFact, MediaKey, MediaReport};
+use lab::media::{LocalMedia, MediaFact, MediaKey};
 use relay::{Fact, Side};
 use sip::{FlowKey, Frame, Limits, Message, Transport};
 
@@ -361,7 +361,7 @@ impl World {
             }
             Want::Play(_) => (MediaFact::Played, millis(200), millis(3_000)),
             Want::Record(limits) if limits.idle.is_some() => (MediaFact::Idle, millis(500), millis(6_000)),
-            Want::Stop => (MediaFact::Stopped(Box::new(MediaReport::default())), millis(0), millis(3)),
+            Want::Stop => (MediaFact::Stopped(Box::default()), millis(0), millis(3)),
             Want::Start(_) | Want::Retarget(_) | Want::Record(_) => return,
         };
         self.plan_in(from, to, Happening::ActorMedia { actor, key, fact: Box::new(fact) });

@@ -1,25 +1,28 @@
 //! A far end that cannot sit still: it renegotiates, refreshes, sends requests nobody expects, takes its word back, forgets to acknowledge,
 //! tries to talk the gateway out of encryption. It plays callers and workers. Legal SIP all the same: what it sends is what a peer may send.
 
+mod call;
+mod words;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lab::machine::{Input, Output};
-use sdp::{CryptoLine, Direction, KeySalt, OfferSpec, Profile, Session, Suite};
+use sdp::Direction;
 use sip::{
     ClientKey, Dialog, Endpoint, EndpointConfig, Event, Flow, FlowKey, HeaderId, Message, Method,
-    OutgoingRequest, ServerKey, StatusCode,
+    OutgoingRequest, ServerKey,
 };
 
+use self::call::{Brings, Call, Stage};
+use self::words::{tag_of, text};
 use super::random::Random;
 
 const SDP: &str = "application/sdp";
 /// A call is ended after this many own ideas.
 const IDEAS_MAX: u32 = 6;
-/// Everything inside a call is over by then.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What it may be told.
 #[derive(Debug)]
@@ -44,39 +47,6 @@ pub enum Said {
     Outcome(u64, u16),
     /// Something it did.
     News(String),
-}
-
-struct Call {
-    /// Number of a placed call.
-    placed: Option<u64>,
-    flow: Flow,
-    call_id: Bytes,
-    is_sealed: bool,
-    invite: Option<OutgoingRequest>,
-    first: Option<ClientKey>,
-    dialog: Option<Dialog>,
-    /// The other side's INVITE that waits for an answer, and until when.
-    theirs: Option<(ServerKey, Message, Instant)>,
-    /// Our re-INVITE that waits; whether it brought an offer.
-    ours: Option<(ClientKey, Brings)>,
-    bye: Option<ClientKey>,
-    stage: Stage,
-    idea_at: Instant,
-    cancel_at: Option<Instant>,
-    ideas: u32,
-    over_at: Instant,
-}
-
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-enum Stage {
-    SettingUp,
-    Answered,
-}
-
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-enum Brings {
-    Offer,
-    Nothing,
 }
 
 /// The far end.
@@ -507,51 +477,6 @@ impl Restless {
         self.endpoint.send_request(now, &flow, draft.finish().ok()?).ok()
     }
 
-    fn respond(&mut self, now: Instant, key: ServerKey, request: &Message, status: u16, body: Option<Bytes>) {
-        let Some(status) = StatusCode::new(status) else { return };
-        let builder = sip::response_to(request, status, None, Some(&tag_of(request)))
-            .header(HeaderId::Contact, format!("<sip:far@{}:5066>", self.address));
-        let content_type = body.is_some().then_some(SDP.as_bytes());
-        if let Ok(bytes) = builder.finish(content_type, &body.unwrap_or_default()) {
-            // A transaction that is gone needs no answer.
-            let _ = self.endpoint.respond(now, key, bytes);
-        }
-    }
-
-    fn offer(&mut self, is_sealed: bool, direction: Direction) -> Bytes {
-        let spec = OfferSpec { direction, ..self.spec(is_sealed.then_some((1, Suite::AesCm128HmacSha1_80))) };
-        sdp::write_offer(&spec)
-    }
-
-    /// An honest answer to the offer in that message; `None` when there is none to be given.
-    fn answer(&mut self, message: &Message) -> Option<Bytes> {
-        let offer = Session::parse(&message.body()).ok()?;
-        let audio = offer.audio()?;
-        let theirs = audio.crypto.first().map(|line| (line.tag, line.suite));
-        let mut spec = self.spec(theirs);
-        spec.formats = audio.formats.iter().filter(|f| f.is("PCMU") || f.is_auxiliary()).cloned().collect();
-        spec.direction = audio.direction.mirrored();
-        sdp::write_answer(&offer, &spec).ok()
-    }
-
-    fn spec(&mut self, crypto: Option<(u32, Suite)>) -> OfferSpec {
-        let port = 10_000 + (self.random.below(10_000) * 2) as u16;
-        let mut spec = OfferSpec::new(self.address, port);
-        if let Some((tag, suite)) = crypto {
-            let mut material = Vec::with_capacity(32);
-            while material.len() < suite.key_bytes() + suite.salt_bytes() {
-                material.extend_from_slice(&self.random.next().to_be_bytes());
-            }
-            material.truncate(suite.key_bytes() + suite.salt_bytes());
-            spec.profile = Profile::RtpSavp;
-            spec.crypto = KeySalt::from_bytes(suite, &material)
-                .map(|key| CryptoLine::new(tag, suite, key))
-                .into_iter()
-                .collect();
-        }
-        spec
-    }
-
     fn on_flow_down(&mut self, now: Instant, flow: FlowKey) {
         self.flows.remove(&flow);
         self.endpoint.handle_flow_down(now, flow);
@@ -579,60 +504,4 @@ impl Restless {
         let text = format!("{}: {text}", self.name);
         self.say(Said::News(text));
     }
-}
-
-impl Call {
-    fn new(now: Instant, flow: Flow, call_id: Bytes) -> Self {
-        Self {
-            placed: None,
-            flow,
-            call_id,
-            is_sealed: false,
-            invite: None,
-            first: None,
-            dialog: None,
-            theirs: None,
-            ours: None,
-            bye: None,
-            stage: Stage::SettingUp,
-            idea_at: now + Duration::from_millis(1_500),
-            cancel_at: None,
-            ideas: 0,
-            over_at: now + PATIENCE,
-        }
-    }
-
-    fn is_of(&self, message: &Message) -> bool {
-        let (Some(ours), Some(theirs)) = (message.to_tag(), message.from_tag()) else { return false };
-        self.call_id == message.call_id()
-            && self.dialog.as_ref().is_some_and(|dialog| dialog.matches(message.call_id(), ours, theirs))
-    }
-
-    fn has_open(&self, client: ClientKey) -> bool {
-        self.ours.is_some_and(|(own, _)| own == client)
-    }
-
-    /// Answered, by whichever side.
-    fn is_up(&self) -> bool {
-        self.stage == Stage::Answered && self.dialog.is_some()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let answer = self.theirs.as_ref().map(|(.., at)| *at);
-        let idea = (self.is_up() && self.bye.is_none()).then_some(self.idea_at);
-        let cancel = self.cancel_at.filter(|_| self.dialog.is_none());
-        [answer, idea, cancel, Some(self.over_at)].into_iter().flatten().min()
-    }
-}
-
-/// One tag per dialog, without a table.
-fn tag_of(request: &Message) -> Bytes {
-    match request.to_tag() {
-        Some(tag) => Bytes::copy_from_slice(tag),
-        None => Bytes::from(format!("far-{}", text(request.from_tag().unwrap_or_default()))),
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
