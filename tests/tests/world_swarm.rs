@@ -42,6 +42,8 @@ fn settings(seed: u64, random: &mut Random) -> Settings {
     settings.media_failures = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
     settings.media_late = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
     settings.silent_calls = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
+    settings.echoes = random.pick(&[0, 0, 10, 50]).copied().unwrap_or_default();
+    settings.calls_max = random.pick(&[site::CALLS_MAX, site::CALLS_MAX, 3]).copied().unwrap_or_default();
     settings
 }
 

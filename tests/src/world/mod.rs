@@ -62,6 +62,10 @@ pub struct Settings {
     pub media_late: u64,
     /// Calls of a hundred on which no media is ever heard.
     pub silent_calls: u64,
+    /// Messages of a hundred that reach the gateway a second time, later: responses, and requests other than INVITE, ACK and CANCEL.
+    pub echoes: u64,
+    /// `max_calls_allowed` of the gateway.
+    pub calls_max: usize,
 }
 
 impl Settings {
@@ -76,6 +80,8 @@ impl Settings {
             media_failures: 0,
             media_late: 0,
             silent_calls: 0,
+            echoes: 0,
+            calls_max: site::CALLS_MAX,
         }
     }
 }
@@ -107,6 +113,7 @@ enum Happening {
     Act(Act),
     CallerConnects(ActorId),
     Chunk { flow: FlowKey, to: End, bytes: Bytes },
+    Echo { flow: FlowKey, bytes: Bytes },
     Connected { endpoint: Endpoint },
     Down { flow: FlowKey, end: End },
     MediaReady { call: CallKey, result: Result<MediaPorts, MediaFailure> },
@@ -152,7 +159,9 @@ impl World {
         // The zero of virtual time; its value is not looked at.
         let epoch = Instant::now();
         let seed = settings.seed;
-        let engine = Engine::new(EngineConfig::new(seed, [seed as u8; 32], epoch), Arc::new(site::policy()));
+        let mut policy = site::policy();
+        policy.gateway.max_calls_allowed = settings.calls_max;
+        let engine = Engine::new(EngineConfig::new(seed, [seed as u8; 32], epoch), Arc::new(policy));
         let mut world = Self {
             random: Random::new(seed),
             epoch,
@@ -391,6 +400,21 @@ impl World {
             cut.into_iter().for_each(|flow| self.break_connection(flow));
         }
         self.tell_actor(actor, Cue::Um(UmCommand::Fault(fault)));
+    }
+}
+
+/// A panic inside a step, or a failed assertion of a test, is told with its story too.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.watch.violation().is_none() {
+            let at = self.now.as_secs_f64();
+            eprintln!(
+                "seed {}, step {}, {at:.6} s\n{}",
+                self.settings.seed,
+                self.steps,
+                self.ladder.print(&[])
+            );
+        }
     }
 }
 

@@ -30,6 +30,7 @@ impl World {
             Happening::Act(act) => self.act(act),
             Happening::CallerConnects(actor) => self.on_caller_connects(actor),
             Happening::Chunk { flow, to, bytes } => self.on_chunk(flow, to, &bytes),
+            Happening::Echo { flow, bytes } => self.deliver(flow, bytes),
             Happening::Connected { endpoint } => self.on_connected(endpoint),
             Happening::Down { flow, end } => self.on_down(flow, end),
             Happening::MediaReady { call, result } => self.tell_engine(Input::MediaReady { call, result }),
@@ -168,11 +169,28 @@ impl World {
         for bytes in whole {
             match to {
                 End::Gateway => {
-                    self.border(Way::In, flow, &bytes);
-                    self.tell_engine(Input::Message { flow, bytes });
+                    self.maybe_echo(flow, &bytes);
+                    self.deliver(flow, bytes);
                 }
                 End::Far => self.tell_actor(actor, Cue::Input(machine::Input::Bytes { flow, bytes })),
             }
+        }
+    }
+
+    fn deliver(&mut self, flow: FlowKey, bytes: Bytes) {
+        let is_up = self.net.connections.get(&flow).is_some_and(|connection| connection.is_up(End::Gateway));
+        if is_up {
+            self.border(Way::In, flow, &bytes);
+            self.tell_engine(Input::Message { flow, bytes });
+        }
+    }
+
+    // A second INVITE, ACK or CANCEL would be another story, not the same one told twice.
+    fn maybe_echo(&mut self, flow: FlowKey, bytes: &Bytes) {
+        let is_other = [&b"INVITE "[..], b"ACK ", b"CANCEL "].iter().any(|method| bytes.starts_with(method));
+        if !is_other && self.random.chance(self.settings.echoes) {
+            let (soon, late) = (Duration::ZERO, Duration::from_secs(3));
+            self.plan_in(soon, late, Happening::Echo { flow, bytes: bytes.clone() });
         }
     }
 
