@@ -17,6 +17,8 @@ pub(super) struct Call {
     pub(super) invite: Option<OutgoingRequest>,
     pub(super) first: Option<ClientKey>,
     pub(super) dialog: Option<Dialog>,
+    /// The early dialog of a placed call.
+    pub(super) early: Option<Dialog>,
     /// The other side's INVITE that waits for an answer, and until when.
     pub(super) theirs: Option<(ServerKey, Message, Instant)>,
     /// Our re-INVITE that waits; whether it brought an offer.
@@ -51,6 +53,7 @@ impl Call {
             invite: None,
             first: None,
             dialog: None,
+            early: None,
             theirs: None,
             ours: None,
             bye: None,

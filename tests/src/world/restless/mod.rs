@@ -234,6 +234,13 @@ impl Restless {
             }
             _ => self.respond(now, server, &request, 180, None),
         }
+        // In the early dialog, and confused: an answer is still to come.
+        match self.random.below(20) {
+            0 => self.ask(now, self.next, Method::Bye, None),
+            1 => self.ask(now, self.next, Method::Info, None),
+            2 => self.ask(now, self.next, Method::Update, None),
+            _ => {}
+        }
     }
 
     fn on_reinvite(&mut self, now: Instant, server: ServerKey, key: u64, request: Message) {
@@ -289,7 +296,10 @@ impl Restless {
     }
 
     fn on_response(&mut self, now: Instant, client: ClientKey, response: &Message) {
-        let Some(status) = response.status().filter(|status| status.is_final()) else { return };
+        let Some(status) = response.status() else { return };
+        if !status.is_final() {
+            return self.on_provisional(client, response);
+        }
         if *response.method() != Method::Invite {
             return self.on_client_done(client);
         }
@@ -309,6 +319,31 @@ impl Restless {
         // RFC 3261 §14.1: the dialog is over.
         if matches!(status.code(), 408 | 481) {
             self.hang_up(now, key);
+        }
+    }
+
+    fn on_provisional(&mut self, client: ClientKey, response: &Message) {
+        let found = self.key_where(|call| call.first == Some(client) && call.early.is_none());
+        if let Some(call) = found.and_then(|key| self.calls.get_mut(&key)) {
+            call.early = call.invite.as_ref().and_then(|invite| Dialog::uac(invite, response).ok());
+        }
+    }
+
+    /// The call is not wanted any more: CANCEL, or BYE in the early dialog (RFC 3261 §15).
+    fn take_back(&mut self, now: Instant, key: u64) {
+        let says_bye = self.random.chance(30);
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        call.cancel_at = None;
+        call.ideas = IDEAS_MAX;
+        let (flow, first) = (call.flow, call.first);
+        let bye = call.early.as_mut().filter(|_| says_bye).map(|early| early.request(Method::Bye).finish());
+        match (bye, first) {
+            (Some(Ok(bye)), _) => {
+                // The INVITE still gets its own final answer, which ends the call here.
+                let _ = self.endpoint.send_request(now, &flow, bye);
+            }
+            (_, Some(client)) => self.endpoint.cancel(now, client),
+            _ => {}
         }
     }
 
@@ -373,12 +408,7 @@ impl Restless {
             } else if call.theirs.as_ref().is_some_and(|(.., at)| *at <= now) {
                 self.answer_theirs(now, key);
             } else if call.cancel_at.is_some_and(|at| at <= now) && call.dialog.is_none() {
-                call.cancel_at = None;
-                // Whatever comes now, the call is not wanted any more.
-                call.ideas = IDEAS_MAX;
-                if let Some(client) = call.first {
-                    self.endpoint.cancel(now, client);
-                }
+                self.take_back(now, key);
             } else if call.is_up() && call.idea_at <= now {
                 self.have_idea(now, key);
             }
