@@ -47,7 +47,7 @@ pub(super) const SCENES: [Scene; 6] = [
         number: 1,
         shows: Shows::Secured,
         name: "call answering",
-        story: "dana → ken (no answer), two redirects",
+        story: "dana → ken, two redirects",
         plan_security: "Secured",
         hz: 440.0,
     },
@@ -71,7 +71,7 @@ pub(super) const SCENES: [Scene; 6] = [
         number: 4,
         shows: Shows::FailOver,
         name: "fail-over",
-        story: "the Mailbox server offered first is dead",
+        story: "first Mailbox server is dead",
         plan_security: "Secured",
         hz: 1_000.0,
     },
@@ -87,7 +87,7 @@ pub(super) const SCENES: [Scene; 6] = [
         number: 6,
         shows: Shows::Refusal,
         name: "refusal (expected)",
-        story: "pool RequireEncryption × plan SIPSecured",
+        story: "pool Required × plan SIPSecured",
         plan_security: "SIPSecured",
         hz: 0.0,
     },
@@ -95,6 +95,8 @@ pub(super) const SCENES: [Scene; 6] = [
 
 /// How long the caller talks.
 const TALK: Duration = Duration::from_millis(2_500);
+/// The same in `--quick`.
+const TALK_QUICK: Duration = Duration::from_millis(600);
 const LEVEL_DBFS: f64 = -15.0;
 /// The missed call rings this long.
 const RINGS: Duration = Duration::from_millis(500);
@@ -103,6 +105,15 @@ const CALL_MAX: Duration = Duration::from_secs(12);
 /// Patience for one step of the script.
 const STEP_MAX: Duration = Duration::from_secs(5);
 
+/// How much of the demo is run.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Length {
+    /// All six calls.
+    Whole,
+    /// The first call, with a short message.
+    Quick,
+}
+
 /// A call and what came of it.
 #[derive(Debug)]
 pub(super) struct Placed {
@@ -110,23 +121,25 @@ pub(super) struct Placed {
     pub(super) outcome: Result<CallOutcome, CallerError>,
     /// Server whose turn it was and which was dead; fail-over only.
     pub(super) dead_server: Option<&'static str>,
+    /// How long the caller talked after the beep.
+    pub(super) talked: Duration,
 }
 
 type Running = JoinHandle<Result<CallOutcome, CallerError>>;
 
 /// Places call 1 alone, or all six, as much at once as their order allows.
-pub(super) async fn place_all(site: &mut Site, is_quick: bool) -> Result<Vec<Placed>, DemoError> {
+pub(super) async fn place_all(site: &mut Site, length: Length) -> Result<Vec<Placed>, DemoError> {
     let [first, second, third, fourth, fifth, sixth] = &SCENES;
-    let one = start(site, first);
+    let one = start(site, first, length);
     site.facts.wait_for(1, STEP_MAX, redirected).await;
-    if is_quick {
-        let placed = vec![finish(first, one).await?];
+    if length == Length::Quick {
+        let placed = vec![Placed { talked: TALK_QUICK, ..finish(first, one).await? }];
         settle(site, 1).await;
         return Ok(placed);
     }
-    let two = start(site, second);
-    let three = start(site, third);
-    let six = start(site, sixth);
+    let two = start(site, second, length);
+    let three = start(site, third, length);
+    let six = start(site, sixth, length);
     site.facts.wait_for(3, STEP_MAX, answered).await;
     let five = missed(site, fifth).await?;
     let mut placed = vec![finish(first, one).await?, finish(second, two).await?, finish(third, three).await?];
@@ -153,7 +166,7 @@ async fn settle(site: &Site, messages: usize) {
 async fn missed(site: &mut Site, scene: &'static Scene) -> Result<Placed, DemoError> {
     let server = in_turn(site);
     site.lab.set_worker_fault(server, Fault::RingsForever).await?;
-    let placed = finish(scene, start(site, scene)).await?;
+    let placed = finish(scene, start(site, scene, Length::Whole)).await?;
     site.lab.set_worker_fault(server, Fault::None).await?;
     Ok(placed)
 }
@@ -162,7 +175,7 @@ async fn missed(site: &mut Site, scene: &'static Scene) -> Result<Placed, DemoEr
 async fn fail_over(site: &mut Site, scene: &'static Scene) -> Result<Placed, DemoError> {
     let server = in_turn(site);
     site.lab.set_fault(server, Fault::Dead).await?;
-    let placed = finish(scene, start(site, scene)).await?;
+    let placed = finish(scene, start(site, scene, Length::Whole)).await?;
     site.lab.set_fault(server, Fault::None).await?;
     Ok(Placed { dead_server: Some(server), ..placed })
 }
@@ -172,8 +185,8 @@ fn in_turn(site: &Site) -> &'static str {
     MAILBOX_SERVERS[site.facts.redirects_of(ROUTER) % MAILBOX_SERVERS.len()]
 }
 
-fn start(site: &Site, scene: &Scene) -> Running {
-    let (caller, spec): (Caller, CallSpec) = match scene.shows {
+fn start(site: &Site, scene: &Scene, length: Length) -> Running {
+    let (caller, mut spec): (Caller, CallSpec) = match scene.shows {
         Shows::Secured | Shows::FailOver => (site.pool(0), deposit("ken", OfferShape::Lync2015, scene)),
         Shows::SipSecured => (site.pool(1), deposit("lee", OfferShape::LyncOptional, scene)),
         Shows::Plain => (site.pbx(), from_pbx(scene)),
@@ -183,12 +196,15 @@ fn start(site: &Site, scene: &Scene) -> Running {
         }
         Shows::Refusal => (site.pool(2), deposit("lee", OfferShape::Lync2015, scene)),
     };
+    if let (Length::Quick, Some(talk)) = (length, &mut spec.talk) {
+        talk.lasts = TALK_QUICK;
+    }
     tokio::spawn(async move { caller.place_call(spec).await })
 }
 
 async fn finish(scene: &'static Scene, running: Running) -> Result<Placed, DemoError> {
     let outcome = running.await.map_err(|_| DemoError::Interrupted)?;
-    Ok(Placed { scene, outcome, dead_server: None })
+    Ok(Placed { scene, outcome, dead_server: None, talked: TALK })
 }
 
 fn deposit(alias: &str, shape: OfferShape, scene: &Scene) -> CallSpec {

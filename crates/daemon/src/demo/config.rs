@@ -97,8 +97,8 @@ fn head(net: Net) -> String {
 fn pool_text(pool: &PoolFacts, address: IpAddr) -> String {
     let PoolFacts { name, encryption, plan } = pool;
     let fqdn = pool.fqdn();
-    // Exactly one gateway of a plan should place calls for UM.
-    let outcalls = *name != "pool03";
+    // Only one gateway should place calls for UM.
+    let outcalls = *name == "pool01";
     format!(
         "\n[[pool]]\nname = \"{name}\"\nfqdn = \"{fqdn}\"\naddress = [\"{address}\"]\nencryption = \"{encryption}\"\n\
          \n[[ip_gateway]]\nname = \"{name}\"\naddress = \"{fqdn}\"\nport = 5061\noutcalls_allowed = {outcalls}\n\
@@ -109,7 +109,7 @@ fn pool_text(pool: &PoolFacts, address: IpAddr) -> String {
 fn pbx(net: Net) -> String {
     let address = net.host(Net::PBX);
     format!(
-        "\n[[ip_gateway]]\nname = \"pbx\"\naddress = \"{address}\"\nport = 5060\n\
+        "\n[[ip_gateway]]\nname = \"pbx\"\naddress = \"{address}\"\nport = 5060\noutcalls_allowed = false\n\
          \n[[hunt_group]]\nname = \"pbx-voicemail\"\nip_gateway = \"pbx\"\ndial_plan = \"DP-Pbx\"\n\
          pilot_identifier = \"{PBX_PILOT}\"\n"
     )

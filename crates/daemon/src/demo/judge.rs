@@ -15,8 +15,8 @@ use super::records::Records;
 
 /// A stored tone may be off by this much.
 const TONE_TOLERANCE_HZ: f64 = 5.0;
-/// Shortest message that holds what the caller said.
-const MESSAGE_SHORTEST_S: f64 = 2.0;
+/// Shortest message that holds what the caller said, in parts of the time he talked.
+const MESSAGE_SHORTEST: f64 = 0.9;
 /// RTP packets in a second; fewer heard in the whole call means that the greeting did not come.
 const PACKETS_MIN: u64 = 50;
 /// The greeting lasts longer than this, so the beep cannot come earlier.
@@ -146,11 +146,8 @@ fn stored(checks: &mut Checks, call: &Placed, message: &StoredMessage) {
     };
     checks.equal("security in the side file", note["security"].as_str(), Some(call.scene.plan_security));
     let length = note["duration_s"].as_f64().unwrap_or_default();
-    checks.that(
-        length >= MESSAGE_SHORTEST_S,
-        format!("the message lasts {MESSAGE_SHORTEST_S} s or more"),
-        length,
-    );
+    let shortest = MESSAGE_SHORTEST * call.talked.as_secs_f64();
+    checks.that(length >= shortest, format!("the message lasts {shortest:.1} s or more"), length);
 }
 
 fn fail_over(checks: &mut Checks, call: &Placed, record: &Value, message: Option<StoredMessage>) {

@@ -20,7 +20,7 @@ use lab::pki::PkiError;
 use lab::shell::LabError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::calls::Placed;
+use self::calls::{Length, Placed};
 use self::judge::Checks;
 use self::place::Folder;
 use self::records::Records;
@@ -83,6 +83,13 @@ struct DemoArgs {
     dir: Option<PathBuf>,
 }
 
+impl DemoArgs {
+    /// A demo that was cut short has done what was asked for, unless that was to check it.
+    fn when_interrupted(&self) -> Exit {
+        if self.check { Exit::Failed } else { Exit::Fine }
+    }
+}
+
 impl Extension for Demo {
     fn command(&self) -> clap::Command {
         DemoArgs::augment_args(
@@ -126,7 +133,7 @@ async fn demo(arguments: &DemoArgs, screen: &Screen) -> Result<Exit, DemoError> 
     let folder = Folder::claim(arguments.dir.as_deref())?;
     let mut site = tokio::select! {
         site = Site::start(folder.path()) => site?,
-        () = interrupts.next() => return Ok(Exit::Failed),
+        () = interrupts.next() => return Ok(arguments.when_interrupted()),
     };
     screen.data(&format!("{}\n", words::header(site.net)));
     let shown = tokio::select! {
@@ -143,7 +150,7 @@ async fn demo(arguments: &DemoArgs, screen: &Screen) -> Result<Exit, DemoError> 
     let calls_left = site.status().await.map(|status| status.calls);
     let net = site.stop().await;
     let Some(shown) = shown else {
-        return Ok(if arguments.check { Exit::Failed } else { Exit::Fine });
+        return Ok(arguments.when_interrupted());
     };
     let mut checks = shown?.checks;
     checks.that(calls_left == Some(0), "no call is left in the gateway", calls_left);
@@ -168,7 +175,7 @@ async fn show(
     } else {
         "Placing six calls, which takes ten seconds ..."
     });
-    let placed = calls::place_all(site, arguments.quick).await?;
+    let placed = calls::place_all(site, if arguments.quick { Length::Quick } else { Length::Whole }).await?;
     let records = Records::read(&folder.path().join("cdr"), placed.len()).await;
     let checks = judge::judge(&placed, &site.facts, &records);
     screen.data(&format!("{}\n", words::outcomes(&placed, &checks, &site.facts, screen.data)));
@@ -178,11 +185,11 @@ async fn show(
         let path = folder.path().join("ladder.txt");
         std::fs::write(&path, &picture).map_err(|why| DemoError::Folder { path, why })?;
         screen.data(&format!("{picture}\n"));
-        screen.data(&format!("{}\n", words::ladder_caption(record)));
+        screen.data(&words::ladder_caption(record));
     }
     let message = site.facts.stored(first);
-    let files = words::files(folder.path(), message.as_ref(), records.csv.as_ref(), site.net);
-    screen.data(&format!("{files}\n"));
+    let files = words::files(folder.path(), message.as_ref(), &records, site.net);
+    screen.data(&format!("\n{files}\n"));
     Ok(Shown { checks })
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Records {
     pub(super) lines: Vec<Value>,
     /// The CSV of the first day found.
     pub(super) csv: Option<PathBuf>,
+    /// Where the JSON lines of the last day are.
+    pub(super) jsonl: Option<PathBuf>,
 }
 
 impl Records {
@@ -42,6 +44,7 @@ impl Records {
                 Some("jsonl") => {
                     let text = std::fs::read_to_string(&path).unwrap_or_default();
                     records.lines.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
+                    records.jsonl = Some(path);
                 }
                 Some("csv") if records.csv.is_none() => records.csv = Some(path),
                 _ => {}

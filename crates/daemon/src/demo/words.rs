@@ -1,7 +1,7 @@
 //! What the demo prints: tables, ladder, files, what to type next. Owns words, widths and colours; every value comes from
 //! elsewhere.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use lab::audio::{level_dbfs, read_wav, waveform};
@@ -13,6 +13,7 @@ use super::config::{self, DOMAIN, GATEWAY, MAILBOX_SERVERS, POOLS, ROUTER};
 use super::facts::Facts;
 use super::judge::{Check, Checks};
 use super::place::{Net, RTP};
+use super::records::Records;
 use crate::cli::{Style, Tone};
 use crate::trace::{Entry, Hop, Tap, Way, ladder};
 
@@ -76,7 +77,7 @@ fn outcome(call: &Placed, passed: bool, facts: &Facts, style: Style) -> String {
         },
     };
     let (number, name, story, security) = (scene.number, scene.name, scene.story, scene.plan_security);
-    format!("  {number} {name:<18} {story:<41} {security:<10} {mark} {setup:>6}  {note}\n")
+    format!("  {number} {name:<18} {story:<34} {security:<10} {mark} {setup:>6}  {note}\n")
 }
 
 /// The two-leg ladder of a call, from the messages that passed.
@@ -131,12 +132,7 @@ pub(super) fn ladder_caption(record: &Value) -> String {
 }
 
 /// What there is to hear, to read and to type.
-pub(super) fn files(
-    folder: &Path,
-    message: Option<&StoredMessage>,
-    csv: Option<&PathBuf>,
-    net: Net,
-) -> String {
+pub(super) fn files(folder: &Path, message: Option<&StoredMessage>, records: &Records, net: Net) -> String {
     let mut text = String::new();
     let mut row = |word: &str, rest: String| text.push_str(&format!("  {word:<10} {rest}\n"));
     if let Some(message) = message {
@@ -152,9 +148,8 @@ pub(super) fn files(
             ),
         );
     }
-    if let Some(csv) = csv {
-        row("records", csv.display().to_string());
-        row("", format!("{}/ (JSON lines beside it)", folder.join("cdr").display()));
+    for (word, path) in ["records", ""].iter().zip(records.csv.iter().chain(&records.jsonl)) {
+        row(word, path.display().to_string());
     }
     row("metrics", format!("http://{}:9065/metrics", net.host(Net::GATEWAY)));
     let file = folder.join("umbra.toml");
@@ -203,7 +198,7 @@ mod tests {
     #[test]
     fn stories_fit_their_column() {
         for scene in &SCENES {
-            assert!(scene.story.chars().count() <= 41 && scene.name.len() <= 18, "{scene:?}");
+            assert!(scene.story.chars().count() <= 34 && scene.name.len() <= 18, "{scene:?}");
         }
     }
 

@@ -8,6 +8,7 @@
 mod baresip;
 mod certificates;
 mod cli;
+mod demo;
 mod harness;
 mod malformed;
 mod samples;
