@@ -13,7 +13,7 @@ use umbra_tests::world::site::{self, Caller};
 use umbra_tests::world::{Act, Settings, World};
 
 /// Seeds tried when nobody says otherwise: some seconds of debug build.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 24;
 /// Calls per seed.
 const CALLS: u64 = 20;
 /// Calls are placed and things go wrong within this.
