@@ -12,5 +12,6 @@ mod demo;
 mod harness;
 mod malformed;
 mod samples;
+mod shapes;
 mod sipp;
 mod site;

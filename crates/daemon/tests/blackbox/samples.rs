@@ -31,6 +31,8 @@ const OVER_TLS: &[(&str, &str, u16)] = &[
     ("13-um-refer-transfer.sip", "pool01", 481),
     ("15-lync-benotify.sip", "pool01", 0),
     ("16-lync-options.sip", "pool01", 200),
+    // A reference for what goes out to a hosted system; coming in, it is a call for the pool's only hunt group.
+    ("17-hosted-um-invite.sip", "pool01", 200),
 ];
 
 /// The sample with addresses of this network, and a Call-ID of its own per sender: the same request with another branch

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lab::frontend::{Caller, CallerConfig, Target, TlsTarget};
@@ -31,6 +32,9 @@ pub const POOLS: &[(&str, &str, &str)] = &[
     ("pool05", "DoNotSupportEncryption", "DP-Sip"),
     ("pool06", "DoNotSupportEncryption", "DP-SipSecured"),
 ];
+
+/// Callers so far: two of one seed would use the same Call-IDs.
+static CALLERS: AtomicU64 = AtomicU64::new(0);
 
 /// The running site. The gateway goes first, then the lab.
 pub struct Site {
@@ -106,7 +110,7 @@ impl Site {
             fqdn: fqdn.into(),
             sip_domain: "contoso.com".into(),
             address: from.into(),
-            seed: u64::from(u32::from(from)) ^ u64::from(port),
+            seed: (u64::from(u32::from(from)) << 16) ^ CALLERS.fetch_add(1, Ordering::Relaxed),
         };
         let target = Target { address: (self.gateway.address, port).into(), tls };
         self.block_on(Caller::connect(config, target)).unwrap()
