@@ -101,8 +101,7 @@ fn is_correlation(name: &[u8], correlation: Option<&str>) -> bool {
 /// Whether a header of the caller's INVITE reaches leg B.
 pub fn crosses(id: HeaderId, name: &[u8], rules: &HeaderRules) -> bool {
     let named = |list: &[String]| list.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
-    let fixed = |list: &[&str]| list.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
-    if fixed(&BORDER) || fixed(&HOP_BY_HOP) || is_leg_own(id) || named(&rules.stop) {
+    if is_stopped(name, rules) || is_leg_own(id) {
         return false;
     }
     match id {
@@ -114,6 +113,12 @@ pub fn crosses(id: HeaderId, name: &[u8], rules: &HeaderRules) -> bool {
         }
         _ => true,
     }
+}
+
+/// Stops here in both directions, in requests and responses.
+fn is_stopped(name: &[u8], rules: &HeaderRules) -> bool {
+    let is = |listed: &str| name.eq_ignore_ascii_case(listed.as_bytes());
+    BORDER.iter().chain(&HOP_BY_HOP).any(|listed| is(listed)) || rules.stop.iter().any(|listed| is(listed))
 }
 
 fn is_microsoft(name: &[u8]) -> bool {
@@ -193,7 +198,7 @@ pub(crate) fn relayed_request_lines(request: &Message, rules: &HeaderRules) -> B
 }
 
 /// Header lines of a response that go to the other leg with it.
-pub(crate) fn relayed_response_lines(response: &Message) -> Bytes {
+pub(crate) fn relayed_response_lines(response: &Message, rules: &HeaderRules) -> Bytes {
     use HeaderId as H;
     let mut block = Block::default();
     for header in response.headers() {
@@ -215,7 +220,8 @@ pub(crate) fn relayed_response_lines(response: &Message) -> Bytes {
                 | H::ReferSub
                 | H::AllowEvents
         );
-        if travels || (header.id == H::Other && is_microsoft(header.name)) {
+        let is_passed = travels || (header.id == H::Other && is_microsoft(header.name));
+        if is_passed && !is_stopped(header.name, rules) {
             block.line(header.name, &header.value());
         }
     }
@@ -320,5 +326,18 @@ mod tests {
         assert!(crosses(HeaderId::Other, b"Ms-Mras-Address", &rules));
         let strict = HeaderRules { unknown: UnknownHeaders::Drop, ..HeaderRules::default() };
         assert!(!crosses(HeaderId::Other, b"X-Unknown", &strict));
+    }
+
+    #[test]
+    fn what_stops_at_the_border_stops_in_responses_too() {
+        let response = b"SIP/2.0 486 Busy\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1\r\nFrom: <sip:a@b.c>;tag=1\r\n\
+            To: <sip:d@e.f>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nms-keep-alive: UAS\r\nms-subnet: 10.0.0.0\r\n\
+            ms-secret: 1\r\nms-diagnostics: 15030;reason=\"x\"\r\nContent-Length: 0\r\n\r\n";
+        let response = Message::parse(Bytes::from_static(response), &sip::Limits::default()).unwrap();
+        let mut rules = HeaderRules::default();
+        let diagnostics = "ms-diagnostics: 15030;reason=\"x\"\r\n";
+        assert_eq!(relayed_response_lines(&response, &rules), format!("ms-secret: 1\r\n{diagnostics}"));
+        rules.stop.push("Ms-Secret".to_owned());
+        assert_eq!(relayed_response_lines(&response, &rules), diagnostics);
     }
 }

@@ -113,6 +113,8 @@ fn hop(contact: &NameAddr, rules: &Rules<'_>) -> Result<Hop, RedirectFault> {
     let transport = match (uri.scheme(), uri.transport()) {
         (Scheme::Sips, _) => Transport::Tls,
         (_, Some(named)) => named,
+        // One that nobody here speaks (ws, sctp) is not the same as none.
+        (_, None) if uri.param("transport").is_some() => return Err(RedirectFault::Transport(shown())),
         (_, None) => rules.transport,
     };
     if transport != rules.transport {

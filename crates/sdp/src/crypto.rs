@@ -19,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const KEY_SALT_BYTES_MAX: usize = 44;
 const DECODED_BYTES_MAX: usize = 96;
 
-/// A crypto suite of RFC 4568 §6.2 or RFC 7714 §14.2.
+/// A crypto suite of RFC 4568 §6.2 or RFC 7714.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Suite {
     /// `AES_CM_128_HMAC_SHA1_80`

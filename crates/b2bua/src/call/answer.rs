@@ -131,7 +131,7 @@ impl Call {
         };
         let contact = self.contact_text(Side::A);
         let lines = [(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, ALLOW)];
-        let block = headers::relayed_response_lines(response);
+        let block = headers::relayed_response_lines(response, &self.policy.headers);
         let body = early.map(|told| (SDP, told));
         self.answer_caller(cx, now, Answer { lines: &lines, block: &block, body, ..Answer::of(status) });
         self.state = State::Ringing(attempt);

@@ -381,7 +381,7 @@ impl Call {
         if let Some(diagnostics) = response.header(HeaderId::MsDiagnostics) {
             refusal = refusal.evidence(format!("ms-diagnostics: {}", String::from_utf8_lossy(diagnostics)));
         }
-        let block = crate::headers::relayed_response_lines(response);
+        let block = crate::headers::relayed_response_lines(response, &self.policy.headers);
         let answer = Answer { reason: Some(&response.reason()), block: &block, ..Answer::of(status) };
         self.answer_caller(cx, now, answer);
         let outcome = Outcome {

@@ -8,11 +8,12 @@ use relay::Side;
 use sip::endpoint::{ClientFailure, ClientKey, ServerKey};
 use sip::{HeaderId, Message, Method};
 
+use super::answer::supports_timer;
 use super::{Call, RELAYED_MAX, Relayed, State};
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::flows::FlowEntry;
 use crate::headers;
-use crate::leg::SessionTimer;
+use crate::leg::{MIN_SE_SECS, SessionTimer};
 
 impl Call {
     /// A request in the dialog of `side`, from a flow that may speak for it.
@@ -44,6 +45,9 @@ impl Call {
             (_, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_)) => {
                 cx.respond_plain(now, key, request, 491, &[]);
             }
+            (Method::Invite | Method::Update, _) if is_interval_too_small(request) => {
+                cx.respond_plain(now, key, request, 422, &[(HeaderId::MinSe, &MIN_SE_SECS.to_string())]);
+            }
             (Method::Invite, _) => self.on_reoffer(cx, now, side, key, request),
             (Method::Update, _) if request.body().is_empty() => self.on_refresh(cx, now, side, key, request),
             (Method::Update, _) => self.on_reoffer(cx, now, side, key, request),
@@ -51,7 +55,7 @@ impl Call {
         }
     }
 
-    /// A session refresh concerns one leg only (RFC 4028 §9).
+    /// A session refresh concerns one leg only.
     fn on_refresh(&mut self, cx: &mut Core, now: Instant, side: Side, key: ServerKey, request: &Message) {
         if let Some(dialog) = &mut self.leg_mut(side).dialog {
             dialog.refresh_target(request);
@@ -69,17 +73,15 @@ impl Call {
         request: &Message,
         body: Option<bytes::Bytes>,
     ) {
-        // A refresh that no longer speaks of the timer ends it (RFC 4028 §7.3).
-        self.leg_mut(side).session = SessionTimer::asked(request);
+        // A refresh that no longer speaks of the timer ends it; one from a peer that cannot refresh is none.
+        self.leg_mut(side).session = SessionTimer::asked(request).filter(|_| supports_timer(request));
         self.arm_session(cx, now, side);
         let contact = self.contact_text(side);
         let session = self.leg(side).session.map(|s| s.answer());
         let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, headers::ALLOW)];
         if let Some(value) = &session {
             lines.push((HeaderId::SessionExpires, value));
-            if super::answer::supports_timer(request) {
-                lines.push((HeaderId::Require, "timer"));
-            }
+            lines.push((HeaderId::Require, "timer"));
         }
         let body = body.map(|body| (&b"application/sdp"[..], body));
         cx.respond(now, key, request, &Answer { lines: &lines, body, ..Answer::of(200) });
@@ -131,7 +133,7 @@ impl Call {
         // A redirect inside a dialog would lead the other leg past this gateway.
         let code = if status.is_redirect() { 500 } else { status.code() };
         let reason = response.reason();
-        let block = headers::relayed_response_lines(response);
+        let block = headers::relayed_response_lines(response, &self.policy.headers);
         let content_type = response.value_bytes(HeaderId::ContentType).unwrap_or_default();
         let body =
             Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));
@@ -152,6 +154,11 @@ impl Call {
         let at = self.relayed.iter().position(|pending| pending.client == client)?;
         Some(self.relayed.swap_remove(at))
     }
+}
+
+// RFC 4028 §9.
+fn is_interval_too_small(request: &Message) -> bool {
+    supports_timer(request) && SessionTimer::asked(request).is_some_and(|asked| asked.secs < MIN_SE_SECS)
 }
 
 /// Methods that need a Contact (RFC 3261 §12.2, RFC 3515, RFC 6665).

@@ -193,7 +193,7 @@ impl Call {
 
     fn relay_refusal(&mut self, cx: &mut Core, now: Instant, open: &Renegotiation, response: &Message) {
         let status = response.status().map_or(500, |s| if s.is_redirect() { 500 } else { s.code() });
-        let block = headers::relayed_response_lines(response);
+        let block = headers::relayed_response_lines(response, &self.policy.headers);
         let reason = response.reason();
         let reason = Some(&reason[..]).filter(|_| response.status().is_some_and(|s| s.code() == status));
         let answer = Answer { reason, block: &block, ..Answer::of(status) };

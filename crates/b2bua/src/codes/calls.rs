@@ -31,8 +31,8 @@ registry! {
         cause "The gateway's status is NoNewCalls: calls in progress go on, new ones are refused.",
         exchange "Enable-UMIPGateway <gateway>.", lync "", umbra "Set `status = \"Enabled\"`.";
     OUTCALLS_NOT_ALLOWED = "UMB-GW004", "outgoing call not allowed", sip Some((403, "Forbidden")), ms Some(61005),
-        cause "UM placed a call (Play-on-Phone, find-me) through a gateway whose outcalls_allowed is off.",
-        exchange "Set-UMIPGateway <gateway> -OutcallsAllowed $true.", lync "", umbra "Set `outcalls_allowed = true`.";
+        cause "UM placed a call (Play-on-Phone, find-me). This version carries calls toward UM only and refuses every one from a UM server.",
+        exchange "Give the plan another UM IP gateway for outgoing calls, and Set-UMIPGateway <this gateway> -OutcallsAllowed $false.", lync "", umbra "";
     MWI_NOT_ALLOWED = "UMB-GW005", "message waiting indication not allowed", sip Some((403, "Forbidden")), ms Some(61005),
         cause "UM sent a message-waiting NOTIFY for a user whose gateway does not allow it.",
         exchange "Set-UMIPGateway <gateway> -MessageWaitingIndicatorAllowed $true.", lync "", umbra "Set `message_waiting_indicator_allowed = true`.";
@@ -74,7 +74,7 @@ registry! {
         exchange "Set-UMService <server> -MaxCallsAllowed <n>, or add a server to the plan.", lync "", umbra "Keep `max_calls_allowed` of the servers equal to Exchange's.";
     TRANSACTIONS_MAX = "UMB-CAP004", "transaction table is full", sip Some(UNAVAILABLE), ms Some(61004),
         cause "More open transactions than the gateway keeps: a flood, or peers that never answer.",
-        exchange "", lync "", umbra "Look at `umbra status` for the peer that fills it.";
+        exchange "", lync "", umbra "`umbra_calls_active` and `umbra_calls` by ip_gateway in /metrics show who fills it.";
     COMPLETED = "UMB-CALL001", "call ended normally", sip None, ms None,
         cause "One side hung up after the call was answered.", exchange "", lync "", umbra "";
     CALLER_GAVE_UP = "UMB-CALL002", "caller gave up during set-up", sip Some((487, "Request Terminated")), ms None,
@@ -116,5 +116,5 @@ registry! {
     SETUP_TIMEOUT = "UMB-CALL019", "call was not answered in time", sip Some((408, "Request Timeout")), ms Some(62001),
         cause "A UM server rang, but neither answered nor refused within the set-up time.", exchange "Check the UM worker process on the server.", lync "", umbra "";
     INTERVAL_TOO_SMALL = "UMB-CALL020", "session interval too small", sip Some((422, "Session Interval Too Small")), ms None,
-        cause "Session-Expires is below the minimum of 90 s (RFC 4028 §5).", exchange "", lync "", umbra "";
+        cause "Session-Expires is below the minimum of 90 s (RFC 4028 §4).", exchange "", lync "", umbra "";
 }

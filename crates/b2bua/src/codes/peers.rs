@@ -12,9 +12,9 @@ registry! {
     UNKNOWN_ADDRESS = "UMB-PEER002", "source address is no peer", sip Some(FORBIDDEN), ms Some(61002),
         cause "A request over TCP or UDP came from an address that belongs to no UM IP gateway and no server.",
         exchange "New-UMIPGateway -Address <ip>.", lync "", umbra "Add an [[ip_gateway]] with this address.";
-    SERVER_DOWN = "UMB-PEER003", "UM server does not answer OPTIONS", sip None, ms None,
-        cause "`down_after` probes in a row failed; calls avoid the server until one succeeds.",
-        exchange "Check that the Microsoft Exchange Unified Messaging (or Call Router) service runs and listens: Test-UMConnectivity.", lync "", umbra "Check name resolution and the path with `umbra doctor`.";
+    SERVER_DOWN = "UMB-PEER003", "UM server left out of choice", sip None, ms None,
+        cause "A call could not reach it, or it did not answer in time; for 15 s calls prefer other servers.",
+        exchange "Check that the Microsoft Exchange Unified Messaging (or Call Router) service runs and listens: Test-UMConnectivity.", lync "", umbra "Check name resolution and the path to the server; the log names the step that failed.";
     FOREIGN_DIALOG = "UMB-PEER004", "call touched by a peer that has no part in it", sip Some((481, "Call/Transaction Does Not Exist")), ms None,
         cause "An in-dialog request came on a connection of another peer than the call's.",
         exchange "", lync "", umbra "If the peer has several names, list them as `members` of its [[pool]].";
@@ -39,7 +39,7 @@ registry! {
         cause "The maddr of the Contact does not name the same server as its host.", exchange "", lync "", umbra "";
     NO_SERVER_LEFT = "UMB-SRV001", "no UM server left", sip NONE_LEFT, ms Some(62001),
         cause "Every server of the dial plan is down, disabled, or failed this call.",
-        exchange "Check the UM services of the plan's servers: Get-UMService, Test-UMConnectivity.", lync "", umbra "`umbra status` shows each server's state.";
+        exchange "Check the UM services of the plan's servers: Get-UMService, Test-UMConnectivity.", lync "", umbra "`umbra_peer_up` in /metrics shows each server's state.";
     SERVER_CONNECT = "UMB-SRV002", "UM server cannot be connected", sip NONE_LEFT, ms Some(62001),
         cause "The connection was refused, could not be routed, or timed out.", exchange "Check that the service listens: startup mode and port.", lync "", umbra "Check name and ports of the server.";
     SERVER_TIMEOUT = "UMB-SRV003", "UM server did not answer in time", sip NONE_LEFT, ms Some(62001),

@@ -80,13 +80,21 @@ impl Engine {
                 let call = self.core.invites.get(&key).copied();
                 self.with_call(call, |call, core| call.on_invite_lost(core, now, key));
             }
-            Event::ServerGone { .. } => {}
+            Event::ServerGone { key } => self.on_server_gone(key),
             Event::Stray { flow, message } => self.drop_message("stray_responses", &flow, &message),
             Event::Malformed { flow, error, .. } => {
                 if let Some(entry) = self.core.flows.get(flow.key).cloned() {
                     self.core.dropped("malformed_messages", &entry, error.to_string().as_bytes());
                 }
             }
+        }
+    }
+
+    // Else a long call would remember every offer it ever had.
+    fn on_server_gone(&mut self, key: ServerKey) {
+        let call = self.core.invites.remove(&key);
+        if let Some(call) = call.and_then(|call| self.calls.get_mut(call)) {
+            call.invites.retain(|known| *known != key);
         }
     }
 

@@ -130,7 +130,7 @@ impl Core {
     pub(super) fn answer_forwarded(&mut self, now: Instant, key: ServerKey, response: &Message) {
         let Some(request) = self.forwarded.remove(&key) else { return };
         let status = response.status().map_or(500, |s| if s.is_redirect() { 503 } else { s.code() });
-        let block = headers::relayed_response_lines(response);
+        let block = headers::relayed_response_lines(response, &self.policy.headers);
         self.respond(now, key, &request, &Answer { block: &block, ..Answer::of(status) });
     }
 

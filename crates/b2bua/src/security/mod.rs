@@ -196,7 +196,7 @@ pub fn decide(question: &Question<'_>) -> Result<Decision, Refusal> {
     Ok(Decision { gateway_media, server_media, signalling: plan_signalling(question.plan) })
 }
 
-/// Whether a pool level and a plan fit by configuration alone: the table of `umbra check` and `umbra doctor`.
+/// Whether a pool level and a plan fit by configuration alone: the table of `umbra check`.
 pub fn fits(pool: PoolEncryption, plan: VoipSecurity) -> bool {
     use PoolEncryption as P;
     use VoipSecurity as V;

@@ -296,3 +296,33 @@ fn bye_from_both_sides_at_once_is_answered_on_both() {
     world.assert_clean();
     assert_eq!(world.records.len(), 1);
 }
+
+#[test]
+fn offers_that_are_over_are_forgotten_during_the_call() {
+    let mut world = answered();
+    for port in [3456, 3458, 3460] {
+        world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.6", port, Some(9))));
+        assert_eq!(world.caller().last_status(), 200);
+    }
+    assert_eq!(world.engine.core.invites.len(), 4);
+    // An INVITE's transaction stays for 64*T1, to absorb what is sent again.
+    world.advance(Duration::from_secs(40));
+    assert!(world.engine.core.invites.is_empty(), "{} offers remembered", world.engine.core.invites.len());
+    assert_eq!(world.engine.status().by_state, [("established", 1)]);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn a_refresh_below_the_minimum_gets_422_and_one_without_the_option_tag_starts_no_timer() {
+    let mut world = answered();
+    world.in_dialog(&caller(), Method::Update, "Supported: timer\r\nSession-Expires: 1\r\n", None);
+    assert_eq!(world.caller().last_status(), 422);
+    let refusal = world.caller().responses.last().unwrap();
+    assert_eq!(refusal.header(HeaderId::MinSe), Some(&b"90"[..]));
+    world.in_dialog(&caller(), Method::Update, "Session-Expires: 1800\r\n", None);
+    assert_eq!(world.caller().last_status(), 200);
+    assert_eq!(world.caller().responses.last().unwrap().header(HeaderId::SessionExpires), None);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}

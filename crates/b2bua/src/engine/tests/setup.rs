@@ -176,6 +176,7 @@ fn a_redirect_to_a_stranger_or_in_a_circle_is_refused_by_name() {
         ("<sip:ken@evil.example:5066;transport=tls>", codes::REDIRECT_ESCAPE),
         ("<sip:ken@cas01.contoso.com:5061;transport=tls>", codes::REDIRECT_LOOP),
         ("<sip:ken@mbx01.contoso.com:5065;transport=tcp>", codes::REDIRECT_WEAKER),
+        ("<sip:ken@mbx01.contoso.com:5066;transport=sctp>", codes::REDIRECT_WEAKER),
         ("<sip:ken@mbx01.contoso.com:5066;transport=tls;maddr=evil.example>", codes::REDIRECT_MADDR),
         ("<tel:+123>", codes::REDIRECT_UNUSABLE),
     ];
