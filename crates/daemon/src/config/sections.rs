@@ -186,6 +186,13 @@ pub(super) fn admin(root: &Reader<'_>, base: &Path) -> Admin {
     let section = root.table("admin");
     let socket = section.file("socket", base);
     let token_file = section.file("token_file", base);
+    if token_file.is_some() {
+        let what = "the token is not asked for yet: whoever reaches the address reads the metrics";
+        section.warn(codes::CFG_NOT_YET, "token_file", what);
+    }
+    if socket.is_some() {
+        section.warn(codes::CFG_NOT_YET, "socket", "nothing listens on the control socket yet");
+    }
     let http = section.text("http").filter(|text| !text.is_empty()).and_then(|text| {
         let address = text.parse::<SocketAddr>().ok();
         if address.is_none() {
@@ -217,9 +224,17 @@ pub(super) fn observe(root: &Reader<'_>, base: &Path) -> (Observe, Option<String
     let log_format = log.word("format", &formats).unwrap_or(LogFormat::Auto);
     log.finish();
     let (cdr_dir, cdr_jsonl, cdr_um_csv) = cdr(&section.table("cdr"), base);
-    accept_table(&section.table("capture"), &["ring", "media"]);
-    accept_table(&section.table("hep"), &["to", "capture_id"]);
-    accept_table(&section.table("otlp"), &["endpoint", "sample_ratio"]);
+    for (name, keys) in [
+        ("capture", ["ring", "media"]),
+        ("hep", ["to", "capture_id"]),
+        ("otlp", ["endpoint", "sample_ratio"]),
+    ] {
+        let table = section.table(name);
+        if table.is_present() {
+            section.warn(codes::CFG_NOT_YET, name, format!("`{name}` is not part of this version yet"));
+        }
+        accept_table(&table, &keys);
+    }
     let header = section.text("correlation_header").unwrap_or_else(|| "X-Call-ID".to_owned());
     if !header.is_empty() && !words::is_token(&header) {
         section.error(codes::CFG_VALUE, "correlation_header", format!("`{header}` is no header name"));
@@ -345,6 +360,10 @@ fn headers(section: &Reader<'_>) -> HeaderRules {
 
 fn health(section: &Reader<'_>) -> HealthRules {
     let default = HealthRules::default();
+    if section.is_present() {
+        let what = "servers are not probed yet; a failed call marks one down";
+        section.warn(codes::CFG_NOT_YET, "options_interval", what);
+    }
     let off = section.text("options_interval").is_some_and(|text| text == "off");
     let seconds = |secs| Duration::from_secs(secs);
     let interval = match off {

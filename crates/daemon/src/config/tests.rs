@@ -365,3 +365,13 @@ fn a_missing_file_is_one_clear_problem() {
     let problems = load(Path::new("/nonexistent/umbra.toml")).expect_err("missing");
     assert_eq!(codes_of(&problems.list), ["UMB-CFG014"]);
 }
+
+#[test]
+fn a_setting_that_nothing_acts_on_is_said_to_have_no_effect() {
+    let unused = "\n[health]\ndown_after = 2\n[admin]\nsocket = \"s\"\nhttp = \"192.0.2.1:9065\"\ntoken_file = \"t\"\n\
+        [observe]\nhep = { to = \"192.0.2.9:9060\" }\n";
+    let warnings = plain(&format!("{PLAIN}{unused}")).expect("compiles").warnings;
+    for setting in ["health.options_interval", "admin.socket", "admin.token_file", "observe.hep"] {
+        assert_has(&warnings, "UMB-CFG022", setting);
+    }
+}

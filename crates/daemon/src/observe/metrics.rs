@@ -171,9 +171,11 @@ impl Metrics {
         }
     }
 
-    /// A redirect was followed. Both ends are servers of the dial plan.
+    /// A redirect was followed. Both ends are servers of the dial plan; the port is the redirecting server's
+    /// choice, so it makes no label.
     pub fn redirected(&self, from: &str, to: &str) {
-        self.redirects.get_or_create(&HopLabels { from: from.to_owned(), to: to.to_owned() }).inc();
+        let name = |place: &str| place.rsplit_once(':').map_or(place, |(name, _)| name).to_owned();
+        self.redirects.get_or_create(&HopLabels { from: name(from), to: name(to) }).inc();
     }
 
     /// A server failed a call.
@@ -250,5 +252,18 @@ mod tests {
         ] {
             assert!(text.contains(name), "{name} missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn ports_that_a_redirecting_server_chooses_make_no_series() {
+        let metrics = Metrics::new();
+        for port in 5066..5070 {
+            metrics.redirected("cas01.contoso.test:5061 (tls)", &format!("mbx01.contoso.test:{port} (tls)"));
+        }
+        let text = metrics.expose();
+        assert!(
+            text.contains(r#"umbra_redirects_total{from="cas01.contoso.test",to="mbx01.contoso.test"} 4"#),
+            "{text}"
+        );
     }
 }
