@@ -188,7 +188,7 @@ pub enum Temper {
     /// The lab's own logic.
     #[default]
     Calm,
-    /// [`Restless`] callers, and one restless worker per Mailbox server.
+    /// `Restless` callers, and one restless worker per Mailbox server.
     Restless,
 }
 
