@@ -42,7 +42,7 @@ impl Actions {
         Self::default()
     }
 
-    /// One after another; more than [`ACTIONS_MAX`] would be cut, and no transition has that many.
+    /// One after another; more than `ACTIONS_MAX` would be cut, and no transition has that many.
     #[must_use]
     pub fn of(actions: &[Action]) -> Self {
         debug_assert!(actions.len() <= ACTIONS_MAX);
