@@ -12,6 +12,8 @@ COPY --from=build /src/target/release/umbra /usr/local/bin/umbra
 COPY config/umbra.toml /usr/share/umbra/umbra.example.toml
 USER umbra
 WORKDIR /var/lib/umbra
+# The configuration folder is mounted read-only; records go where this user may write.
+ENV UMBRA__OBSERVE__CDR__DIR=/var/lib/umbra/cdr
 EXPOSE 5060/tcp 5061/tcp
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/umbra"]

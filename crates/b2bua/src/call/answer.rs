@@ -34,6 +34,18 @@ pub(crate) fn session_of(message: &Message) -> Result<Option<Session>, BodyFault
     Session::parse(chosen).map(Some).map_err(|e| BodyFault::Sdp(e.to_string()))
 }
 
+/// The answer in a 2xx, which may not be missing.
+pub(super) fn answer_of(response: &Message, who: &str) -> Result<Session, Refusal> {
+    match session_of(response) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => {
+            let what = format!("{who} answered without a description");
+            Err(Refusal::new(codes::ANSWER_UNUSABLE, who, what))
+        }
+        Err(fault) => Err(fault.refusal(who)),
+    }
+}
+
 /// Why a body cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
@@ -201,17 +213,7 @@ impl Call {
         {
             return Ok((told.clone(), None));
         }
-        let answer = match session_of(response) {
-            Ok(Some(answer)) => answer,
-            Ok(None) => {
-                return Err(Refusal::new(
-                    codes::ANSWER_UNUSABLE,
-                    &who,
-                    format!("{who} answered without a description"),
-                ));
-            }
-            Err(fault) => return Err(fault.refusal(&who)),
-        };
+        let answer = answer_of(response, &who)?;
         if attempt.late == Late::No {
             return Ok((self.early_answer(cx, attempt, answer)?, None));
         }

@@ -8,7 +8,7 @@ use relay::Side;
 use sip::endpoint::{ClientFailure, ClientKey, ServerKey};
 use sip::{HeaderId, Message, Method};
 
-use super::answer::{media_refusal, session_of};
+use super::answer::{answer_of, media_refusal, session_of};
 use super::{Call, Late, MediaState, Renegotiation, State};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
@@ -164,17 +164,7 @@ impl Call {
     ) -> Result<(Bytes, Option<Box<Exchange>>), Refusal> {
         let answering = !open.from;
         let who = self.leg(answering).peer.name.clone();
-        let answer = match session_of(response) {
-            Ok(Some(answer)) => answer,
-            Ok(None) => {
-                return Err(Refusal::new(
-                    codes::ANSWER_UNUSABLE,
-                    &who,
-                    format!("{who} answered without a description"),
-                ));
-            }
-            Err(fault) => return Err(fault.refusal(&who)),
-        };
+        let answer = answer_of(response, &who)?;
         let decision = self.decide(answering, media_plan::said(&answer), Phase::Answer)?;
         let MediaState::Ready(media) = &mut self.media else {
             return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
