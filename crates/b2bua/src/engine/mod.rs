@@ -35,13 +35,15 @@ use crate::verdict::Refusal;
 /// All signalling state of one shard.
 pub struct Engine {
     calls: SlotMap<CallKey, Call>,
+    /// Calls that this input reached: only they can have ended, so an input costs the same however many calls are held.
+    touched: Vec<CallKey>,
     core: Core,
 }
 
 impl Engine {
     /// An engine without flows and calls.
     pub fn new(config: EngineConfig, policy: Arc<Policy>) -> Self {
-        Self { calls: SlotMap::with_key(), core: Core::new(config, policy) }
+        Self { calls: SlotMap::with_key(), touched: Vec::new(), core: Core::new(config, policy) }
     }
 
     /// Takes one input in; afterwards drain [`Engine::poll_output`].
@@ -120,6 +122,7 @@ impl Engine {
 
     fn with_call(&mut self, key: Option<CallKey>, act: impl FnOnce(&mut Call, &mut Core)) {
         if let Some(call) = key.and_then(|key| self.calls.get_mut(key)) {
+            self.touched.push(call.key);
             act(call, &mut self.core);
         }
     }
@@ -164,6 +167,7 @@ impl Engine {
     fn on_flow_down(&mut self, now: Instant, flow: sip::FlowKey) {
         self.core.flows.remove(flow);
         for call in self.calls.values_mut() {
+            self.touched.push(call.key);
             call.on_flow_down(&mut self.core, now, flow);
         }
         self.core.endpoint.handle_flow_down(now, flow);
@@ -203,17 +207,14 @@ impl Engine {
     /// After every input: endpoint drained, ended calls gone, the end of a drain told.
     fn settle(&mut self, now: Instant) {
         self.dispatch_endpoint(now);
-        let ended: Vec<CallKey> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| matches!(call.state, State::Ended))
-            .map(|(key, _)| key)
-            .collect();
-        for key in ended {
-            if let Some(mut call) = self.calls.remove(key) {
+        for key in self.touched.drain(..) {
+            if self.calls.get(key).is_some_and(is_over)
+                && let Some(mut call) = self.calls.remove(key)
+            {
                 call.forget(&mut self.core);
             }
         }
+        debug_assert!(!self.calls.values().any(is_over), "a call ended unseen");
         if self.calls.is_empty() {
             self.check_empty();
             if let Some(drain) = &mut self.core.drain
@@ -235,6 +236,10 @@ impl Engine {
             "a question outlived its call"
         );
     }
+}
+
+fn is_over(call: &Call) -> bool {
+    matches!(call.state, State::Ended)
 }
 
 fn call_status(key: CallKey, call: &Call) -> CallStatus {
