@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -30,11 +31,15 @@ pub(super) struct Source {
 /// Reads a configuration file.
 pub(super) fn read(file: &Path) -> Result<String, Box<Problem>> {
     let failed = |what: String| Box::new(Problem::of_file(codes::CFG_FILE, file, what));
-    let length = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
-    if length > FILE_BYTES_MAX {
+    // Counted while reading: a device has no length to ask for and no end.
+    let mut text = String::new();
+    let length = std::fs::File::open(file)
+        .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        .map_err(|error| failed(error.to_string()))?;
+    if length as u64 > FILE_BYTES_MAX {
         return Err(failed(format!("longer than {FILE_BYTES_MAX} bytes")));
     }
-    std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))
+    Ok(text)
 }
 
 impl Source {

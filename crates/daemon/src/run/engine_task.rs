@@ -92,6 +92,7 @@ pub(super) async fn run(task: EngineTask) {
         over: Over::No,
     };
     let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut unbroken = 0;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     // Begin with whatever the engine wants before any input (health probes).
@@ -99,8 +100,15 @@ pub(super) async fn run(task: EngineTask) {
     loop {
         let deadline = state.task.engine.poll_deadline().map(|(at, _)| at);
         tokio::select! {
-            _ = state.task.events.recv_many(&mut batch, BATCH_MAX) => {
+            count = state.task.events.recv_many(&mut batch, BATCH_MAX) => {
                 batch.drain(..).for_each(|event| state.on_net(event));
+                unbroken += count;
+                if unbroken >= BATCH_MAX {
+                    unbroken = 0;
+                    // The connections woken by the answers may wait for this very thread. Without a break a burst
+                    // fills their queues, and peers that do read are taken for peers that do not.
+                    tokio::task::yield_now().await;
+                }
             }
             Some(report) = state.task.media_reports.recv() => state.on_media(report),
             Some(control) = state.task.control.recv() => state.on_control(control),

@@ -48,10 +48,11 @@ pub async fn run_until_stopped(
 }
 
 async fn drain(gateway: &Gateway, drain_max: Duration, int: &mut Signal) -> Stop {
-    gateway.drain(Some(Instant::now() + drain_max)).await;
+    // Patience longer than the clock can count is patience without end.
+    gateway.drain(Instant::now().checked_add(drain_max)).await;
     tokio::select! {
         () = gateway.drained() => Stop::Drained,
-        () = tokio::time::sleep(drain_max + LAST_WORDS) => Stop::Now,
+        () = tokio::time::sleep(drain_max.saturating_add(LAST_WORDS)) => Stop::Now,
         _ = int.recv() => Stop::Now,
     }
 }

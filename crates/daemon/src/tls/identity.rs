@@ -1,6 +1,7 @@
 //! Our own certificate and the roots we trust, read from PEM files. Owns the check that key and certificate belong
 //! together; refuses to know who will see them.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -126,10 +127,13 @@ fn certificates(path: &Path, count_max: usize) -> Result<Vec<CertificateDer<'sta
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.into(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(path).map_err(failed)?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(TlsError::TooLong(path.into()));
     }
-    std::fs::read(path).map_err(failed)
+    Ok(bytes)
 }
 
 fn pem(path: &Path, what: &str) -> TlsError {

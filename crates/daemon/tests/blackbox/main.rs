@@ -10,6 +10,7 @@ mod certificates;
 mod cli;
 mod demo;
 mod harness;
+mod hostile;
 mod malformed;
 mod samples;
 mod shapes;
