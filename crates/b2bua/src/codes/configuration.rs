@@ -55,7 +55,7 @@ registry! {
     CFG_NO_LISTENER = "UMB-CFG024", "startup mode needs a TLS section", sip None, ms None,
         cause "`startup_mode` is TLS or Dual, but there is no [tls] section to take certificate and key from.", exchange "", lync "", umbra "Add [tls], or set `startup_mode = \"TCP\"`.";
     CFG_BACKEND = "UMB-CFG025", "TLS backend not in this build", sip None, ms None,
-        cause "`backend = \"openssl\"` needs a build with that feature.", exchange "", lync "", umbra "Use `rustls`, or a build with the feature `openssl`.";
+        cause "`backend = \"openssl\"` is a documented word, but rustls is the only backend so far.", exchange "", lync "", umbra "Set `backend = \"rustls\"`, or leave it out.";
     CFG_PLAN_UNUSED = "UMB-CFG026", "nothing leads to this dial plan", sip None, ms None,
         cause "No hunt group names the plan; only a phone-context in the URI can reach it.", exchange "New-UMHuntGroup -UMDialPlan <plan>.", lync "", umbra "Add a [[hunt_group]].";
 }

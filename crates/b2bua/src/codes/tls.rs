@@ -37,7 +37,7 @@ registry! {
         cause "Lync checks revocation and wants a distribution point in the certificate.", exchange "", lync "", umbra "Issue from a CA that publishes CRLs; labs may ignore this.";
     NO_COMMON_SUITE = "UMB-TLS014", "no cipher suite in common", sip None, ms None,
         cause "Windows Server 2012 R2 and older offer ECDHE_RSA with CBC only, which rustls does not have; older ones stop at TLS 1.0.",
-        exchange "Use an ECDSA certificate, or a newer Windows.", lync "", umbra "Use a build with the openssl backend for this peer.";
+        exchange "Use an ECDSA certificate, or a newer Windows.", lync "", umbra "rustls is the only backend so far; such a host needs a newer certificate or system.";
     EXPIRES_SOON = "UMB-TLS015", "certificate expires soon", sip None, ms None,
         cause "The gateway's certificate ends within 30 days.", exchange "", lync "", umbra "Renew it; a reload picks it up without dropping calls.";
     ROOT_MISSING = "UMB-TLS016", "certificate's issuer is not among the trusted roots", sip None, ms None,

@@ -115,7 +115,8 @@ fn refuse(context: &NetContext, remote: SocketAddr, failure: &HandshakeFailure) 
     context.metrics.handshake("", failure.label());
     let reason = failure.label();
     context.warnings.warn(reason, || {
-        warn!(event = "tls_refused", %remote, reason, detail = %printable(failure), "TLS peer refused");
+        let umb_code = failure.code().as_str();
+        warn!(event = "tls_refused", %remote, reason, umb_code, detail = %printable(failure), "TLS peer refused");
     });
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn run(task: EngineTask) {
     let mut unbroken = 0;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    // Begin with whatever the engine wants before any input (health probes).
+    // Begin with whatever the engine wants before any input.
     state.drain_outputs();
     loop {
         let deadline = state.task.engine.poll_deadline().map(|(at, _)| at);

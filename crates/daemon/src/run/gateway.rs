@@ -52,8 +52,13 @@ pub enum StartError {
     #[error(transparent)]
     Media(#[from] MediaError),
     /// The folder of the call records.
-    #[error("cannot write call records: {0}")]
-    Records(std::io::Error),
+    #[error("cannot write call records to {}: {source}", folder.display())]
+    Records {
+        /// Where they were to go.
+        folder: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The admin endpoint's port.
     #[error("cannot serve the admin endpoint on {address}: {source}")]
     Admin {
@@ -303,7 +308,9 @@ fn start_records(
     metrics: &Arc<Metrics>,
 ) -> Result<(Option<RecordWriter>, Option<RecordSender>), StartError> {
     let Some(records) = settings.records.clone() else { return Ok((None, None)) };
-    let (writer, sender) = RecordWriter::start(records, metrics.clone()).map_err(StartError::Records)?;
+    let folder = records.folder.clone();
+    let (writer, sender) = RecordWriter::start(records, metrics.clone())
+        .map_err(|source| StartError::Records { folder, source })?;
     Ok((Some(writer), Some(sender)))
 }
 

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use b2bua::codes::{self, Code};
 use rustls::{CertificateError, Error, OtherError};
 
 /// Why a certificate was refused. Each reason has its own label in the metrics.
@@ -126,6 +127,22 @@ impl HandshakeFailure {
             Self::Protocol(_) => "protocol",
             Self::Io(_) => "connection_lost",
             Self::Timeout => "timeout",
+        }
+    }
+
+    /// What `umbra explain` knows it by.
+    pub fn code(&self) -> Code {
+        use PeerRejection as P;
+        match self {
+            Self::Rejected(P::NoCertificate) => codes::NO_CLIENT_CERTIFICATE,
+            Self::Rejected(P::UntrustedChain(_)) => codes::UNTRUSTED_CHAIN,
+            Self::Rejected(P::Expired | P::NotYetValid) => codes::EXPIRED,
+            Self::Rejected(P::WrongPurpose) => codes::WRONG_PURPOSE,
+            Self::Rejected(P::WildcardSubject(_)) => codes::WILDCARD_SUBJECT,
+            Self::Rejected(P::NoName | P::MalformedName | P::Unusable(_)) => codes::CLIENT_CERTIFICATE_BAD,
+            Self::Rejected(P::UnknownName(_)) => codes::UNKNOWN_NAME,
+            Self::Rejected(P::NameMismatch { .. }) => codes::NAME_MISMATCH,
+            Self::Alert(_) | Self::Protocol(_) | Self::Io(_) | Self::Timeout => codes::HANDSHAKE_FAILED,
         }
     }
 

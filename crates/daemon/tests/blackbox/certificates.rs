@@ -83,4 +83,7 @@ fn strangers_over_tls_are_refused_each_with_its_own_reason_and_counter() {
     for words in ["no certificate", "stranger.contoso.com", "expired", "wildcard"] {
         assert!(log.contains(words), "the log does not say `{words}`:\n{log}");
     }
+    for code in ["umb-tls001", "umb-tls002", "umb-tls004", "umb-tls005", "umb-peer001"] {
+        assert!(log.contains(code), "the log does not name {code}:\n{log}");
+    }
 }
