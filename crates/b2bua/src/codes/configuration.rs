@@ -34,8 +34,8 @@ registry! {
         cause "The file is missing, too long, or may not be read.", exchange "", lync "", umbra "Name it with -c FILE, or try `umbra demo`, which needs none.";
     CFG_ENVIRONMENT = "UMB-CFG015", "environment override not understood", sip None, ms None,
         cause "An UMBRA__… variable names no setting, or its value does not fit.", exchange "", lync "", umbra "Write UMBRA__SECTION__KEY, e.g. UMBRA__LISTEN__TLS_PORT=5061.";
-    CFG_ADMIN_TOKEN = "UMB-CFG016", "admin address without token", sip None, ms None,
-        cause "[admin] http is not a loopback address, and there is no `token_file`.", exchange "", lync "", umbra "Set `token_file`, or listen on 127.0.0.1.";
+    CFG_ADMIN_TOKEN = "UMB-CFG016", "admin address reachable from outside", sip None, ms None,
+        cause "[admin] http is not a loopback address, and this version asks nobody for a token.", exchange "", lync "", umbra "Listen on a loopback address; let a proxy with authentication stand in front where it must be reached.";
     CFG_HOSTING_PROVIDER = "UMB-CFG017", "hosting provider cannot serve UM", sip None, ms None,
         cause "A provider used for UM must be enabled, share the address space, host no users and not be local.",
         exchange "", lync "Set-CsHostingProvider -Enabled $true -EnabledSharedAddressSpace $true -HostsOCSUsers $false -IsLocal $false.", umbra "";
