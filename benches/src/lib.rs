@@ -1,1 +1,56 @@
-//! Benchmarks live in `benches/` of this package.
+//! What is measured: small pieces of work that can be repeated any number of times, by name. Owns the work and its
+//! input; how it is counted (time, instructions, allocations) stands in `benches/` of this package and in the script
+//! `benches/cost`.
+
+mod calls;
+mod policy;
+mod trace;
+mod transactions;
+mod wire;
+
+pub use calls::{Held, Scenario};
+pub use trace::Trace;
+
+/// One piece of work, prepared and ready to be repeated.
+pub struct Work {
+    /// Its name in every table.
+    pub name: &'static str,
+    /// How many operations one repetition does.
+    pub per_run: usize,
+    /// One repetition. The number it gives back keeps the compiler from leaving the work out.
+    pub run: Box<dyn FnMut() -> usize>,
+}
+
+/// Everything that can be measured, in the order of the tables.
+pub const NAMES: [&str; 11] = [
+    "frame",
+    "parse",
+    "typed headers",
+    "print",
+    "sdp parse",
+    "sdp relay",
+    "transaction",
+    "invite transaction",
+    "call, TCP and RTP",
+    "call, TLS and SRTP",
+    "call, two redirects",
+];
+
+/// Prepares a piece of work; `None` for a name that is not in [`NAMES`].
+pub fn prepare(name: &str) -> Option<Work> {
+    let work = match name {
+        "frame" => wire::frame(),
+        "parse" => wire::parse(),
+        "typed headers" => wire::typed(),
+        "print" => wire::print(),
+        "sdp parse" => wire::sdp_parse(),
+        "sdp relay" => wire::sdp_relay(),
+        "transaction" => transactions::plain(),
+        "invite transaction" => transactions::invite(),
+        "call, TCP and RTP" => calls::work("call, TCP and RTP", Scenario::Plain),
+        "call, TLS and SRTP" => calls::work("call, TLS and SRTP", Scenario::Sealed),
+        "call, two redirects" => calls::work("call, two redirects", Scenario::Redirected),
+        _ => return None,
+    };
+    Some(work)
+}

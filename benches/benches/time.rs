@@ -1,0 +1,52 @@
+//! Time per operation, and repetitions on demand for counting instructions from outside.
+//!
+//! ```text
+//! cargo bench -p umbra-benches --bench time                 every piece of work
+//! …/time-<hash> repeat NAME RUNS                            nothing but RUNS repetitions of one
+//! ```
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use umbra_benches::{NAMES, Work, prepare};
+
+/// Rounds whose fastest counts: on a busy machine the others measure the neighbours.
+const ROUNDS: usize = 15;
+/// Shortest round.
+const ROUND: Duration = Duration::from_millis(40);
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["repeat", name, runs] => repeat(name, runs.parse().unwrap_or(1)),
+        _ => NAMES.iter().filter_map(|name| prepare(name)).for_each(print_time),
+    }
+}
+
+/// Prints how many operations were done: what is counted outside is divided by the difference of two runs.
+fn repeat(name: &str, runs: usize) {
+    let Some(mut work) = prepare(name) else {
+        eprintln!("no such work: {name}; there are {}", NAMES.join("; "));
+        std::process::exit(2);
+    };
+    for _ in 0..runs {
+        black_box((work.run)());
+    }
+    println!("{}", work.per_run * runs);
+}
+
+fn print_time(mut work: Work) {
+    let once = time(&mut work, 1);
+    let runs = (ROUND.as_nanos() / once.as_nanos().max(1)).max(1) as usize;
+    let best = (0..ROUNDS).map(|_| time(&mut work, runs)).min().unwrap_or_default();
+    let each = best.as_nanos() as f64 / (runs * work.per_run) as f64;
+    println!("{:<22} {:>10.0} ns", work.name, each);
+}
+
+fn time(work: &mut Work, runs: usize) -> Duration {
+    let start = Instant::now();
+    for _ in 0..runs {
+        black_box((work.run)());
+    }
+    start.elapsed()
+}
