@@ -4,10 +4,12 @@
 mod call;
 pub mod codes;
 pub mod engine;
-mod headers;
+pub mod headers;
 mod leg;
 mod media_plan;
 pub mod policy;
+pub mod profile;
+pub mod quirks;
 pub mod record;
 mod redirect;
 pub mod route;
@@ -17,7 +19,7 @@ pub mod verdict;
 
 pub use codes::{Code, CodeEntry};
 pub use engine::{Engine, EngineConfig, Event, Input, Output};
-pub use headers::crosses;
+pub use headers::HeaderPolicy;
 pub use policy::Policy;
 pub use record::CallRecord;
 pub use route::{RouteAnswer, RouteQuestion, route};

@@ -14,6 +14,8 @@ use sdp::{
 
 use crate::engine::MediaPorts;
 use crate::engine::keys::KeySource;
+use crate::profile::Dialect;
+use crate::quirks::{Quirk, QuirkSet};
 use crate::security::{self, Decision, LegMedia};
 
 /// Suites the relay can run.
@@ -74,6 +76,7 @@ struct LegState {
     /// The last description they sent that was accepted.
     remote: Option<Session>,
     settled: Option<Settled>,
+    quirks: QuirkSet,
 }
 
 /// Media of one call.
@@ -97,6 +100,11 @@ impl CallMedia {
     ) -> Self {
         let codecs = CodecPolicy { names: codecs.to_vec() };
         Self { ports, address, codecs, inactivity, a: LegState::new(keys), b: LegState::new(keys) }
+    }
+
+    /// Who is on a side.
+    pub fn speaks(&mut self, side: Side, dialect: Dialect) {
+        self.leg_mut(side).quirks = dialect.quirks;
     }
 
     /// Turns an offer of `from` into ours for the other side.
@@ -213,8 +221,11 @@ impl CallMedia {
         audio: &sdp::Audio,
         keys: &mut KeySource,
     ) -> Result<Keys, MediaFault> {
-        let theirs =
-            sdp::pick_crypto(audio, &SUITES).ok_or(MediaFault::Answer(AnswerError::CryptoNotOffered))?;
+        let picked = match self.leg(side).quirks.has(Quirk::MkiLessCrypto) {
+            true => sdp::pick_crypto(audio, &SUITES),
+            false => sdp::pick_crypto_as_offered(audio, &SUITES),
+        };
+        let theirs = picked.ok_or(MediaFault::Answer(AnswerError::CryptoNotOffered))?;
         let kept = self.leg(side).settled.as_ref().and_then(|s| s.keys.as_ref());
         let kept = kept
             .filter(|k| k.theirs.key == theirs.key && k.theirs.suite == theirs.suite)
@@ -277,7 +288,13 @@ impl CallMedia {
 
 impl LegState {
     fn new(keys: &mut KeySource) -> Self {
-        Self { session_id: keys.session_id(), version: 0, remote: None, settled: None }
+        Self {
+            session_id: keys.session_id(),
+            version: 0,
+            remote: None,
+            settled: None,
+            quirks: QuirkSet::NONE,
+        }
     }
 
     fn next_origin(&mut self) -> OriginSeed {
@@ -328,6 +345,31 @@ pub(crate) fn said(session: &Session) -> security::MediaSecurity {
         Some(sdp::MediaSecurity::None) => security::MediaSecurity::None,
         Some(sdp::MediaSecurity::Unusable(_)) | None => security::MediaSecurity::Unusable,
     }
+}
+
+/// The same of an offer, with the quirks that are on for its sender.
+pub(crate) fn offered(offer: &Session, dialect: Dialect) -> security::MediaSecurity {
+    match said(offer) {
+        // RFC 4568 knows crypto lines on secure profiles only.
+        security::MediaSecurity::Optional if !dialect.has(Quirk::OptionalSrtp) => {
+            security::MediaSecurity::None
+        }
+        other => other,
+    }
+}
+
+/// The quirks that reading and answering this offer takes.
+pub(crate) fn quirks_in(offer: &Session, dialect: Dialect) -> QuirkSet {
+    let mut acted = QuirkSet::NONE;
+    let Some(audio) = offer.audio() else { return acted };
+    if audio.security() == sdp::MediaSecurity::Optional && dialect.has(Quirk::OptionalSrtp) {
+        acted.add(Quirk::OptionalSrtp);
+    }
+    let first = sdp::pick_crypto_as_offered(audio, &SUITES);
+    if first != sdp::pick_crypto(audio, &SUITES) && dialect.has(Quirk::MkiLessCrypto) {
+        acted.add(Quirk::MkiLessCrypto);
+    }
+    acted
 }
 
 /// The protection a decision gives a leg of a call that came from a gateway.

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use crate::headers::{HeaderRules, UnknownHeaders};
+pub use crate::profile::{Dialect, Profile};
+use crate::quirks::QuirkSet;
+
 /// Everything the engine decides with. Immutable; a call keeps the policy it started with.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -30,7 +34,7 @@ pub struct Policy {
     pub mailboxes: Vec<Mailbox>,
     /// Redirect budget, server choice, fail-over.
     pub routing: RoutingRules,
-    /// Which headers reach leg B.
+    /// What the configuration adds to the header table.
     pub headers: HeaderRules,
     /// OPTIONS probes.
     pub health: HealthRules,
@@ -119,6 +123,8 @@ pub struct IpGateway {
     pub message_waiting_indicator_allowed: Allowed,
     /// The pool with the same FQDN, when this gateway stands for one (index into `pools`).
     pub pool: Option<usize>,
+    /// What it is, and the quirks that are on for it.
+    pub dialect: Dialect,
 }
 
 /// How a UM IP gateway is addressed.
@@ -250,6 +256,8 @@ pub struct Server {
     pub status: ServerStatus,
     /// What it does.
     pub role: ServerRole,
+    /// What it is, and the quirks that are on for it.
+    pub dialect: Dialect,
 }
 
 /// Whether a server gets new calls.
@@ -352,38 +360,6 @@ pub enum Selection {
     Priority,
 }
 
-/// Which headers of leg A reach leg B.
-#[derive(Clone, Debug)]
-pub struct HeaderRules {
-    /// What happens to a header this gateway does not know.
-    pub unknown: UnknownHeaders,
-    /// Additional names that pass.
-    pub pass: Vec<String>,
-    /// Names that never pass (`ms-user-logon-data`, `ms-subnet`, `ms-endpoint-location-data` always).
-    pub stop: Vec<String>,
-}
-
-impl Default for HeaderRules {
-    fn default() -> Self {
-        Self {
-            unknown: UnknownHeaders::Pass,
-            pass: Vec::new(),
-            stop: ["ms-user-logon-data", "ms-subnet", "ms-endpoint-location-data"]
-                .map(str::to_owned)
-                .to_vec(),
-        }
-    }
-}
-
-/// What happens to a header this gateway does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownHeaders {
-    /// Passed byte for byte.
-    Pass,
-    /// Left out.
-    Drop,
-}
-
 /// OPTIONS probes toward UM servers.
 #[derive(Clone, Debug)]
 pub struct HealthRules {
@@ -439,6 +415,16 @@ impl Policy {
     /// The pool a gateway stands for.
     pub fn pool_of(&self, ip_gateway: usize) -> Option<&Pool> {
         self.pools.get(self.ip_gateways.get(ip_gateway)?.pool?)
+    }
+
+    /// How a peer is spoken to; a stranger has no quirk.
+    pub fn dialect_of(&self, peer: Option<Peer>) -> Dialect {
+        let found = match peer {
+            Some(Peer::IpGateway(index)) => self.ip_gateways.get(index).map(|g| g.dialect),
+            Some(Peer::Server(role, index)) => self.servers(role).get(index).map(|s| s.dialect),
+            None => None,
+        };
+        found.unwrap_or(Dialect { profile: Profile::IpPbx, quirks: QuirkSet::NONE })
     }
 
     /// Configured name of a peer.

@@ -114,7 +114,7 @@ impl ServerTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::ServerRole;
+    use crate::policy::{Dialect, Profile, ServerRole};
 
     fn server(name: &str, calls: usize) -> Server {
         Server {
@@ -126,6 +126,7 @@ mod tests {
             max_calls_allowed: calls,
             status: ServerStatus::Enabled,
             role: ServerRole::CallRouter,
+            dialect: Dialect::of(Profile::Exum2016),
         }
     }
 

@@ -320,6 +320,11 @@ pub fn pick_crypto(offer: &Audio, allowed: &[Suite]) -> Option<CryptoLine> {
     usable().find(|line| line.mki.is_none()).or_else(|| usable().next()).cloned()
 }
 
+/// As [`pick_crypto`], for a peer that means the order of its lines: the first whose suite is allowed.
+pub fn pick_crypto_as_offered(offer: &Audio, allowed: &[Suite]) -> Option<CryptoLine> {
+    offer.crypto.iter().find(|line| allowed.contains(&line.suite)).cloned()
+}
+
 #[cfg(test)]
 #[path = "crypto_tests.rs"]
 mod tests;

@@ -31,7 +31,7 @@ pub use answer::{AcceptedAudio, AnswerError, check_answer};
 pub use audio::{Audio, Direction, Profile, RtcpAttribute};
 pub use body::{BodyError, choose_body};
 pub use codec::PayloadType;
-pub use crypto::{CryptoError, CryptoLine, KeySalt, Lifetime, Suite, pick_crypto};
+pub use crypto::{CryptoError, CryptoLine, KeySalt, Lifetime, Suite, pick_crypto, pick_crypto_as_offered};
 pub use mki::Mki;
 pub use relay::{
     Anchor, AnswerMedia, CodecPolicy, OfferError, OfferMedia, RelayedOffer, relay_answer, relay_offer,

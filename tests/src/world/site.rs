@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use b2bua::policy::{
-    Allowed, DialPlan, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway, Mailbox,
-    MediaBridge, PeerAddress, Policy, Pool, PoolEncryption, RoutingRules, Server, ServerRole, ServerStatus,
-    UnknownPeer, UriType, VoipSecurity,
+    Allowed, DialPlan, Dialect, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
+    Mailbox, MediaBridge, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules, Server,
+    ServerRole, ServerStatus, UnknownPeer, UriType, VoipSecurity,
 };
 use lab::frontend::OfferShape;
 use lab::um::{MailboxConfig, PlanSecurity};
@@ -207,6 +207,10 @@ fn ip_gateways() -> Vec<IpGateway> {
         outcalls_allowed: Allowed::Yes,
         message_waiting_indicator_allowed: Allowed::Yes,
         pool: pools.iter().position(|pool| pool.fqdn == caller.fqdn()),
+        dialect: Dialect::of(match caller {
+            Caller::Plain => Profile::IpPbx,
+            _ => Profile::Sfb2015,
+        }),
     };
     Caller::ALL.map(gateway).to_vec()
 }
@@ -249,6 +253,7 @@ fn servers(names: &[&str], role: ServerRole) -> Vec<Server> {
         max_calls_allowed: 100,
         status: ServerStatus::Enabled,
         role,
+        dialect: Dialect::of(Profile::Exum2016),
     };
     names.iter().enumerate().map(server).collect()
 }

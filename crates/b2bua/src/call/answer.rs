@@ -14,9 +14,10 @@ use super::{Attempt, Call, Late, MediaState, State, Step};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::{CallAnswered, CallTimer, Event};
-use crate::headers::{self, ALLOW};
+use crate::headers::{ALLOW, WithBody};
 use crate::leg::SessionTimer;
 use crate::media_plan::{self, MediaFault};
+use crate::quirks::Quirk;
 use crate::record::OfferResult;
 use crate::security::{self, Direction, MediaSecurity, Phase, Question, Said, Signalling};
 use crate::verdict::Refusal;
@@ -134,16 +135,19 @@ impl Call {
             attempt.early = Some((response.body(), told.clone()));
             self.apply_media(cx);
         }
-        // A 180 with a description confuses UCMA: 183 carries it.
-        let status = match (&early, response.status().map_or(180, |s| s.code())) {
-            (Some(_), _) => 183,
-            (None, 183) => 183,
-            (None, status @ 180..=182) => status,
-            (None, _) => 180,
+        let status = match response.status().map_or(180, |s| s.code()) {
+            // A 180 with a description confuses UCMA: 183 carries it.
+            180..=182 if early.is_some() && self.a.peer.dialect.has(Quirk::ProgressFor180WithSdp) => {
+                cx.count(Quirk::ProgressFor180WithSdp.counter());
+                183
+            }
+            status @ 180..=183 => status,
+            _ if early.is_some() => 183,
+            _ => 180,
         };
         let contact = self.contact_text(Side::A);
         let lines = [(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, ALLOW)];
-        let block = headers::relayed_response_lines(response, &self.policy.headers);
+        let block = self.response_lines(cx, response, Side::B, WithBody::No);
         let body = early.map(|told| (SDP, told));
         self.answer_caller(cx, now, Answer { lines: &lines, block: &block, body, ..Answer::of(status) });
         self.state = State::Ringing(attempt);

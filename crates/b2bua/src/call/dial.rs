@@ -20,9 +20,10 @@ use crate::engine::{
     CallTimer, ConnectFailure, ConnectFailureKind, ConnectKey, Event, MediaFailure, MediaPorts, Output,
     Target,
 };
-use crate::headers::Block;
+use crate::headers::{Block, WithBody};
 use crate::media_plan::CallMedia;
 use crate::policy::{Policy, Server};
+use crate::quirks::Quirk;
 use crate::record::OfferResult;
 use crate::redirect::{self, Hop, RedirectFault, Rules};
 use crate::security::Signalling;
@@ -69,6 +70,7 @@ impl Call {
             gateway.media_inactivity,
             &mut cx.keys,
         );
+        media.speaks(Side::A, self.a.peer.dialect);
         let offered = match super::answer::session_of(&self.invite) {
             Ok(Some(offer)) => {
                 media.relay_offer(Side::A, offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No))
@@ -263,6 +265,9 @@ impl Call {
             other => return self.state = other,
         };
         self.b.peer = entry.leg_peer();
+        if let MediaState::Ready(media) = &mut self.media {
+            media.speaks(Side::B, entry.dialect);
+        }
         self.b.flow = Some(entry.flow);
         self.b_cseq += 1;
         let request = self.b_invite(&attempt);
@@ -381,7 +386,7 @@ impl Call {
         if let Some(diagnostics) = response.header(HeaderId::MsDiagnostics) {
             refusal = refusal.evidence(format!("ms-diagnostics: {}", String::from_utf8_lossy(diagnostics)));
         }
-        let block = crate::headers::relayed_response_lines(response, &self.policy.headers);
+        let block = self.response_lines(cx, response, Side::B, WithBody::No);
         let answer = Answer { reason: Some(&response.reason()), block: &block, ..Answer::of(status) };
         self.answer_caller(cx, now, answer);
         let outcome = Outcome {
@@ -460,6 +465,7 @@ impl Call {
     /// The caller has waited long enough for a word.
     pub fn on_progress_due(&mut self, cx: &mut Core, now: Instant) {
         if matches!(self.state, State::AwaitingMedia | State::Dialing(_)) {
+            cx.count(Quirk::FirstProgress.counter());
             let contact = self.contact_text(Side::A);
             let lines = [(HeaderId::Contact, contact.as_str())];
             self.answer_caller(cx, now, Answer { lines: &lines, ..Answer::of(183) });

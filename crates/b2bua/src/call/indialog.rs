@@ -91,13 +91,17 @@ impl Call {
         if self.relayed.len() >= RELAYED_MAX {
             return cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]);
         }
-        let lines = headers::relayed_request_lines(request, &self.policy.headers);
+        let lines = self.request_lines(cx, request, from);
         let call = self.key;
         let other = self.leg_mut(!from);
         let (Some(dialog), Some(flow)) = (&mut other.dialog, other.flow) else {
             return cx.respond_plain(now, key, request, 481, &[]);
         };
         let mut draft = dialog.request(request.method().clone()).block(&lines);
+        // A REFER without it would be none.
+        if let Some(target) = request.value_bytes(HeaderId::ReferTo) {
+            draft = draft.header(HeaderId::ReferTo, target);
+        }
         if refreshes_target(request.method()) {
             draft = draft.header(HeaderId::Contact, other.contact.clone());
         }
@@ -133,7 +137,7 @@ impl Call {
         // A redirect inside a dialog would lead the other leg past this gateway.
         let code = if status.is_redirect() { 500 } else { status.code() };
         let reason = response.reason();
-        let block = headers::relayed_response_lines(response, &self.policy.headers);
+        let block = self.response_lines(cx, response, !pending.from, headers::WithBody::Yes);
         let content_type = response.value_bytes(HeaderId::ContentType).unwrap_or_default();
         let body =
             Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));

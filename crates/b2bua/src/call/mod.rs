@@ -26,9 +26,11 @@ use sip::endpoint::{ClientKey, OutgoingRequest, ServerKey};
 
 use crate::engine::core::{Answer, Core, DialogId};
 use crate::engine::{CallKey, CallTimer, ConnectKey, MediaCommand, Output, QueryKey};
+use crate::headers::{self, HeaderPolicy};
 use crate::leg::Leg;
 use crate::media_plan::{CallMedia, Exchange};
 use crate::policy::Policy;
+use crate::quirks::Quirk;
 use crate::redirect::Hop;
 use crate::route::Route;
 use crate::security::Decision;
@@ -208,7 +210,9 @@ impl Call {
         self.invites.push(self.invite_key);
         cx.outputs.push_back(Output::Media(MediaCommand::Allocate { call: self.key }));
         cx.timers.set(self.key, CallTimer::MediaReady, now + dial::MEDIA_READY_MAX);
-        cx.timers.set(self.key, CallTimer::Progress, now + dial::progress_after(&self.policy));
+        if self.a.peer.dialect.has(Quirk::FirstProgress) {
+            cx.timers.set(self.key, CallTimer::Progress, now + dial::progress_after(&self.policy));
+        }
     }
 
     pub fn dialog_id(&self, side: Side) -> DialogId {
@@ -227,6 +231,26 @@ impl Call {
         for key in self.invites.drain(..) {
             cx.invites.remove(&key);
         }
+    }
+
+    /// Header lines that go with a request of `from` to the other leg.
+    pub fn request_lines(&self, cx: &mut Core, request: &Message, from: Side) -> Bytes {
+        cx.carried(headers::relayed_request_lines(request, &self.header_policy(), from))
+    }
+
+    /// Header lines that go with a response of `from` to the other leg.
+    pub fn response_lines(
+        &self,
+        cx: &mut Core,
+        response: &Message,
+        from: Side,
+        body: headers::WithBody,
+    ) -> Bytes {
+        cx.carried(headers::relayed_response_lines(response, &self.header_policy(), from, body))
+    }
+
+    fn header_policy(&self) -> HeaderPolicy<'_> {
+        HeaderPolicy::for_peers(&self.policy.headers, self.a.peer.dialect, self.b.peer.dialect)
     }
 
     /// Takes the state out to move its content; the caller puts the next one in.

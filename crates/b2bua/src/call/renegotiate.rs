@@ -12,7 +12,7 @@ use super::answer::{answer_of, media_refusal, session_of};
 use super::{Call, Late, MediaState, Renegotiation, State};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
-use crate::headers::{self, ALLOW};
+use crate::headers::{ALLOW, WithBody};
 use crate::media_plan::{self, Exchange};
 use crate::security::{MediaSecurity, Phase};
 use crate::verdict::Refusal;
@@ -96,7 +96,11 @@ impl Call {
                 format!("{who} offered fax only; the audio call goes on"),
             ));
         }
-        let said = offer.as_ref().map_or(MediaSecurity::Absent, media_plan::said);
+        let dialect = self.leg(from).peer.dialect;
+        let said = offer.as_ref().map_or(MediaSecurity::Absent, |offer| {
+            cx.count_quirks(media_plan::quirks_in(offer, dialect));
+            media_plan::offered(offer, dialect)
+        });
         let decision = self.decide(from, said, Phase::ReOffer)?;
         let MediaState::Ready(media) = &mut self.media else {
             return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
@@ -183,7 +187,7 @@ impl Call {
 
     fn relay_refusal(&mut self, cx: &mut Core, now: Instant, open: &Renegotiation, response: &Message) {
         let status = response.status().map_or(500, |s| if s.is_redirect() { 500 } else { s.code() });
-        let block = headers::relayed_response_lines(response, &self.policy.headers);
+        let block = self.response_lines(cx, response, !open.from, WithBody::No);
         let reason = response.reason();
         let reason = Some(&reason[..]).filter(|_| response.status().is_some_and(|s| s.code() == status));
         let answer = Answer { reason, block: &block, ..Answer::of(status) };

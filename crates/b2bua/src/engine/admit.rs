@@ -16,7 +16,7 @@ use crate::call::answer::{BodyFault, session_of};
 use crate::call::story::{Missed, Outcome, Story};
 use crate::call::{Call, MediaState, State, Trail};
 use crate::codes;
-use crate::headers::{self, HOP_HEADER, OwnLines};
+use crate::headers::{self, HOP_HEADER, HeaderPolicy, OwnLines};
 use crate::leg::{Leg, MIN_SE_SECS, SessionTimer};
 use crate::media_plan;
 use crate::policy::Peer;
@@ -117,7 +117,7 @@ impl Engine {
             session: None,
         };
         let b = leg_b(core, &decision, &a);
-        let b_set = leg_b_set(core, invite, &b);
+        let b_set = leg_b_set(core, invite, &a, &b);
         story.b_call_id = Some(text(&b.call_id));
         story.security = decision.describe();
         let started = started_event(core, &story, &route, entry);
@@ -175,8 +175,8 @@ fn leg_b(core: &mut Core, decision: &Decision, a: &Leg) -> Leg {
     }
 }
 
-fn leg_b_set(core: &Core, invite: &Message, b: &Leg) -> Bytes {
-    let value = |id| invite.value_bytes(id).unwrap_or_default();
+fn leg_b_set(core: &mut Core, invite: &Message, a: &Leg, b: &Leg) -> Bytes {
+    let value = |id| headers::harmless(invite.value_bytes(id).unwrap_or_default());
     let from = headers::with_tag(&headers::without_tag(&value(HeaderId::From)), &b.tag);
     let to = headers::without_tag(&value(HeaderId::To));
     let own = OwnLines {
@@ -188,7 +188,10 @@ fn leg_b_set(core: &Core, invite: &Message, b: &Leg) -> Bytes {
         hop_token: &core.hop_token,
         correlation: core.policy.gateway.correlation_header.as_deref(),
     };
-    headers::leg_b_set(invite, &core.policy.headers, &own)
+    let policy = core.policy.clone();
+    let headers = HeaderPolicy::for_peers(&policy.headers, a.peer.dialect, b.peer.dialect);
+    let carried = headers::leg_b_set(invite, &headers, &own);
+    core.carried(carried)
 }
 
 fn story_of(now: Instant, entry: &FlowEntry, invite: &Message) -> Story {
@@ -257,6 +260,9 @@ fn screen(
     story.route = Some(found.clone());
     let offer = offer.map_err(|fault: BodyFault| fault.refusal(who))?;
     let decision = first_decision(core, &found, entry, offer.as_ref())?;
+    if let Some(offer) = &offer {
+        core.count_quirks(media_plan::quirks_in(offer, entry.dialect));
+    }
     if offer.is_some_and(|offer| offer.is_fax_only()) {
         return Err(Refusal::new(codes::FAX_REFUSED, who, format!("{who} offered fax only")));
     }
@@ -290,7 +296,7 @@ fn first_decision(
         media: match offer {
             // A fax is refused for what it is, not for its keys.
             Some(offer) if offer.is_fax_only() => MediaSecurity::Absent,
-            Some(offer) => media_plan::said(offer),
+            Some(offer) => media_plan::offered(offer, entry.dialect),
             None => MediaSecurity::Absent,
         },
         direction: Direction::FromGateway,

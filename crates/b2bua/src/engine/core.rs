@@ -14,8 +14,9 @@ use super::flows::{FlowEntry, Flows};
 use super::io::{CallKey, ConnectKey, EngineConfig, Event, Output, QueryKey};
 use super::keys::KeySource;
 use super::timers::Timers;
-use crate::headers;
+use crate::headers::{self, Carried};
 use crate::policy::Policy;
+use crate::quirks::QuirkSet;
 use crate::server_choice::ServerTable;
 use crate::verdict::{Refusal, clean};
 
@@ -131,6 +132,20 @@ impl Core {
 
     pub fn count(&mut self, counter: &'static str) {
         *self.counters.entry(counter).or_default() += 1;
+    }
+
+    /// Counts each quirk that acted.
+    pub fn count_quirks(&mut self, acted: QuirkSet) {
+        acted.iter().for_each(|quirk| self.count(quirk.counter()));
+    }
+
+    /// Counts what happened to header lines on their way, and hands them on.
+    pub fn carried(&mut self, carried: Carried) -> Bytes {
+        self.count_quirks(carried.acted);
+        if carried.left_out > 0 {
+            self.count("header_lines_unclean");
+        }
+        carried.lines
     }
 
     /// Something was dropped or refused outside any call.

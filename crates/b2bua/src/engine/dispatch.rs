@@ -201,7 +201,7 @@ impl Engine {
             }
             Some(ClientUse::Forwarded(server)) if is_final => {
                 self.core.clients.remove(&key);
-                self.core.answer_forwarded(now, server, response);
+                self.core.answer_forwarded(now, server, flow, response);
             }
             Some(_) => {}
             None => self.end_orphan(now, flow, response),

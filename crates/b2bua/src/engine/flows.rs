@@ -10,6 +10,7 @@ use sip::{FlowKey, Transport};
 use super::io::{FlowUp, Origin, PeerIdentity};
 use crate::leg::{LegPeer, Verified};
 use crate::policy::{Peer, Policy};
+use crate::profile::Dialect;
 
 /// One flow.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct FlowEntry {
     pub transport: Transport,
     /// The configured peer, `None` for a stranger.
     pub peer: Option<Peer>,
+    /// How it is spoken to.
+    pub dialect: Dialect,
     /// Its configured name, or the name we connected to.
     pub name: String,
     /// Names of its certificate.
@@ -40,7 +43,12 @@ impl FlowEntry {
 
     /// The peer a leg on this flow would have.
     pub fn leg_peer(&self) -> LegPeer {
-        LegPeer { name: self.name.clone(), address: self.remote.ip(), is_verified: self.verified }
+        LegPeer {
+            name: self.name.clone(),
+            address: self.remote.ip(),
+            is_verified: self.verified,
+            dialect: self.dialect,
+        }
     }
 }
 
@@ -60,6 +68,7 @@ impl Flows {
             name.clone_into(&mut entry.name);
             // An address may belong to a gateway too; what we connected to is what was meant.
             entry.peer = policy.server_by_name(name).or(entry.peer);
+            entry.dialect = policy.dialect_of(entry.peer);
         }
         self.0.insert(up.key, entry.clone());
         entry
@@ -97,6 +106,7 @@ impl Flows {
             let names = entry.names.clone();
             let found = find_peer(policy, entry.verified, &names, entry.remote.ip());
             entry.peer = found.or_else(|| policy.server_by_name(&entry.name));
+            entry.dialect = policy.dialect_of(entry.peer);
             if let Some(peer) = found {
                 policy.peer_name(peer).clone_into(&mut entry.name);
             }
@@ -131,6 +141,7 @@ fn identify(up: &FlowUp, policy: &Policy) -> FlowEntry {
         remote: up.remote,
         transport: up.transport,
         peer,
+        dialect: policy.dialect_of(peer),
         name: peer.map_or_else(String::new, |p| policy.peer_name(p).to_owned()),
         names,
         verified,

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use sip::endpoint::{OutgoingRequest, ServerKey};
+use relay::Side;
+use sip::endpoint::{Flow, OutgoingRequest, ServerKey};
 use sip::{HeaderId, Message, Method, Transport};
 
 use super::Engine;
@@ -12,8 +13,8 @@ use super::core::{Answer, ClientUse, Core};
 use super::flows::FlowEntry;
 use super::io::{Output, Target};
 use crate::codes::{self, Code};
-use crate::headers::{self, ACCEPT, ALLOW, Block};
-use crate::policy::{Allowed, IpGateway, Mailbox, Peer, PeerAddress, Policy, ServerRole};
+use crate::headers::{self, ACCEPT, ALLOW, Block, HeaderPolicy, WithBody};
+use crate::policy::{Allowed, Dialect, IpGateway, Mailbox, Peer, PeerAddress, Policy, Profile, ServerRole};
 use crate::verdict::Refusal;
 
 /// Forwarded requests under way at once.
@@ -103,7 +104,7 @@ impl Core {
     }
 
     fn forwarded_notify(&mut self, request: &Message, to: &FlowEntry) -> OutgoingRequest {
-        let value = |id| request.value_bytes(id).unwrap_or_default();
+        let value = |id| headers::harmless(request.value_bytes(id).unwrap_or_default());
         let from = headers::with_tag(&headers::without_tag(&value(HeaderId::From)), &self.endpoint.new_tag());
         let prefix = self.call_id_prefix.clone();
         let hops = request.max_forwards().unwrap_or(70).saturating_sub(1);
@@ -115,7 +116,9 @@ impl Core {
             .header(HeaderId::CallId, self.endpoint.new_call_id(prefix.as_bytes()))
             .header(HeaderId::CSeq, "1 NOTIFY")
             .header(HeaderId::Contact, self.contact(to.transport, to.flow.via_port));
-        let lines = headers::relayed_request_lines(request, &self.policy.headers);
+        let policy = self.policy.clone();
+        let lines = headers::relayed_request_lines(request, &outside(&policy, to.dialect), Side::B);
+        let lines = self.carried(lines);
         let uri = request.to().map(|to| to.uri.raw().clone()).unwrap_or_else(|_| request.request_uri());
         OutgoingRequest {
             method: Method::Notify,
@@ -127,10 +130,13 @@ impl Core {
     }
 
     /// The pool's answer goes back to the Mailbox server.
-    pub(super) fn answer_forwarded(&mut self, now: Instant, key: ServerKey, response: &Message) {
+    pub(super) fn answer_forwarded(&mut self, now: Instant, key: ServerKey, pool: &Flow, response: &Message) {
         let Some(request) = self.forwarded.remove(&key) else { return };
         let status = response.status().map_or(500, |s| if s.is_redirect() { 503 } else { s.code() });
-        let block = headers::relayed_response_lines(response, &self.policy.headers);
+        let policy = self.policy.clone();
+        let pool = self.flows.get(pool.key).map_or(policy.dialect_of(None), |entry| entry.dialect);
+        let lines = headers::relayed_response_lines(response, &outside(&policy, pool), Side::A, WithBody::No);
+        let block = self.carried(lines);
         self.respond(now, key, &request, &Answer { block: &block, ..Answer::of(status) });
     }
 
@@ -140,6 +146,11 @@ impl Core {
             self.respond_plain(now, key, &request, 504, &[]);
         }
     }
+}
+
+/// Headers between a pool and whichever UM server speaks.
+fn outside(policy: &Policy, pool: Dialect) -> HeaderPolicy<'_> {
+    HeaderPolicy::for_peers(&policy.headers, pool, Dialect::of(Profile::Exum2016))
 }
 
 /// The UM IP gateway that serves the user of a NOTIFY and lets message waiting through.

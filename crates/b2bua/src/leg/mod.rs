@@ -10,6 +10,7 @@ use sip::endpoint::Flow;
 use sip::{HeaderId, Message, Refresher};
 
 use crate::engine::flows::FlowEntry;
+use crate::profile::Dialect;
 
 /// Shortest session interval (RFC 4028 §4).
 pub(crate) const MIN_SE_SECS: u32 = 90;
@@ -23,6 +24,8 @@ pub(crate) struct LegPeer {
     pub address: IpAddr,
     /// Came with a verified certificate.
     pub is_verified: Verified,
+    /// How it is spoken to.
+    pub dialect: Dialect,
 }
 
 /// How a peer is known.

@@ -8,8 +8,8 @@ use clap::Args;
 use serde::Serialize;
 use sip::StatusCode;
 
-use super::Exit;
 use super::screen::{Format, Screen, Style, Tone, escaped};
+use super::{Exit, wrapped};
 
 /// Suggestions for an unknown code.
 const SUGGESTIONS_MAX: usize = 3;
@@ -186,30 +186,6 @@ fn entry_text(entry: &CodeEntry, style: Style) -> String {
     for (name, words) in parts.into_iter().filter(|(_, words)| !words.is_empty()) {
         let _ = write!(out, "\n  {}\n{}", style.paint(Tone::Strong, name), wrapped(words, 4, 96));
     }
-    out
-}
-
-/// Words in lines of at most `width` characters, each indented.
-fn wrapped(words: &str, indent: usize, width: usize) -> String {
-    let mut out = String::new();
-    let mut column = 0;
-    for word in words.split_whitespace() {
-        let length = word.chars().count();
-        if column > 0 && column + 1 + length > width {
-            out.push('\n');
-            column = 0;
-        }
-        if column == 0 {
-            out.push_str(&" ".repeat(indent));
-            column = indent;
-        } else {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += length;
-    }
-    out.push('\n');
     out
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod exit;
 mod explain;
 mod load;
+mod quirks;
 mod route;
 mod run;
 mod screen;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
+use screen::wrapped;
 pub use screen::{ColorChoice, Format, Global, Screen, Style, Tone, Volume, escaped, escaped_lines};
 
 /// A command that another module brings along.
@@ -59,6 +61,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Dry-run the routing of one request
     Route(route::RouteArgs),
+    /// List the quirks of peers, their counters and switches; with --headers the header table
+    Quirks(quirks::QuirksArgs),
 }
 
 /// Parses and runs; the whole of `main`.
@@ -95,6 +99,7 @@ fn dispatch(screen: &Screen, command: Command) -> Exit {
         Command::Check(arguments) => check::run(screen, &arguments),
         Command::Explain(arguments) => explain::run(screen, &arguments),
         Command::Route(arguments) => route::run(screen, &arguments),
+        Command::Quirks(arguments) => quirks::run(screen, &arguments),
     }
 }
 

@@ -200,6 +200,30 @@ impl Style {
     }
 }
 
+/// Words in lines of at most `width` characters, each indented.
+pub(super) fn wrapped(words: &str, indent: usize, width: usize) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            out.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out.push('\n');
+    out
+}
+
 /// Text that somebody else wrote, safe to show: control, bidirectional and invisible characters as `\u{…}`.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -5,6 +5,7 @@ mod certificate;
 mod checks;
 mod objects;
 mod problem;
+mod quirks;
 mod reader;
 mod sections;
 mod source;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use b2bua::Policy;
 use b2bua::policy::UnknownPeer;
+use b2bua::quirks::QuirkSet;
 
 use crate::tls::TlsFiles;
 pub use problem::{Place, Problem, Problems, Severity, render};
@@ -43,6 +45,8 @@ pub struct Compiled {
     pub admin: Admin,
     /// Log, records, capture.
     pub observe: Observe,
+    /// Quirks that are off for everybody.
+    pub quirks_off: QuirkSet,
     /// Folder for what outlives the process.
     pub state_dir: PathBuf,
     /// The file it came from, for reload.
@@ -213,7 +217,8 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let admin = sections::admin(&root, &base);
     let (observe, correlation_header) = sections::observe(&root, &base);
     let rules = sections::rules(&root);
-    let objects = objects::read(&root);
+    let quirks_off = quirks::section(&root);
+    let objects = objects::read(&root, quirks_off);
     sections::accepted_elsewhere(&root);
     root.finish();
     let tls = tls.filter(|_| listen.startup_mode != StartupMode::Tcp);
@@ -239,6 +244,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         media: media.media,
         admin,
         observe,
+        quirks_off,
         state_dir: gateway.state_dir,
         file,
         warnings: Vec::new(),

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, AutoAttendant, DialPlan, GatewayStatus, HuntGroup, IpGateway, Mailbox, MediaBridge, PeerAddress,
-    Pool, PoolEncryption, Server, ServerRole, ServerStatus, UriType, VoipSecurity,
+    Allowed, AutoAttendant, DialPlan, Dialect, GatewayStatus, HuntGroup, IpGateway, Mailbox, MediaBridge,
+    PeerAddress, Pool, PoolEncryption, Profile, Server, ServerRole, ServerStatus, UriType, VoipSecurity,
 };
+use b2bua::quirks::QuirkSet;
 
 use super::reader::Reader;
 use super::sections::{count, fqdn};
-use super::{StartupMode, words};
+use super::{StartupMode, quirks, words};
 
 /// Everything read.
 pub(super) struct Objects {
@@ -28,14 +29,15 @@ pub(super) struct Objects {
 
 /// Objects whose index must stay the one of the file are always pushed, also after a finding: nothing compiled leaves
 /// here while there is an error.
-pub(super) fn read(root: &Reader<'_>) -> Objects {
-    let pools: Vec<Pool> = root.tables("pool").iter().map(pool).collect();
+pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
+    let (pools, dialects): (Vec<Pool>, Vec<Dialect>) =
+        root.tables("pool").iter().map(|table| pool(table, off)).unzip();
     let mut dial_plans: Vec<DialPlan> = root.tables("dial_plan").iter().map(dial_plan).collect();
     if dial_plans.is_empty() {
         root.error(codes::CFG_MISSING_KEY, "dial_plan", "there is no [[dial_plan]]");
     }
     let ip_gateways: Vec<IpGateway> =
-        root.tables("ip_gateway").iter().map(|t| ip_gateway(t, &pools)).collect();
+        root.tables("ip_gateway").iter().map(|t| ip_gateway(t, &pools, &dialects, off)).collect();
     if ip_gateways.is_empty() {
         root.error(codes::CFG_MISSING_KEY, "ip_gateway", "there is no [[ip_gateway]]: nobody could call");
     }
@@ -44,8 +46,8 @@ pub(super) fn read(root: &Reader<'_>) -> Objects {
     let hunt_groups = root.tables("hunt_group").iter().map(|t| hunt_group(t, &gateways, &plans)).collect();
     let auto_attendants = root.tables("auto_attendant").iter().map(|t| auto_attendant(t, &plans)).collect();
     let mailboxes = root.tables("mailbox").iter().map(|t| mailbox(t, &plans)).collect();
-    let call_routers = servers(root, "call_router", ServerRole::CallRouter, &mut dial_plans);
-    let mailbox_servers = servers(root, "mailbox_server", ServerRole::Mailbox, &mut dial_plans);
+    let call_routers = servers(root, ServerRole::CallRouter, &mut dial_plans, off);
+    let mailbox_servers = servers(root, ServerRole::Mailbox, &mut dial_plans, off);
     hosted(root);
     Objects {
         pools,
@@ -81,7 +83,7 @@ fn resolve(table: &Reader<'_>, key: &'static str, wanted: &str, known: &[String]
     found
 }
 
-fn pool(table: &Reader<'_>) -> Pool {
+fn pool(table: &Reader<'_>, off: QuirkSet) -> (Pool, Dialect) {
     use PoolEncryption::{DoNotSupportEncryption, RequireEncryption, SupportEncryption};
     let words = [
         ("RequireEncryption", RequireEncryption),
@@ -101,8 +103,9 @@ fn pool(table: &Reader<'_>) -> Pool {
         address: table.addresses("address").unwrap_or_default(),
         encryption: table.need_word("encryption", &words).unwrap_or(RequireEncryption),
     };
+    let dialect = quirks::dialect(table, &Profile::POOLS, Profile::Sfb2015, off);
     table.finish();
-    pool
+    (pool, dialect)
 }
 
 fn dial_plan(table: &Reader<'_>) -> DialPlan {
@@ -155,7 +158,8 @@ fn plan_details(table: &Reader<'_>, plan: &DialPlan) {
     }
 }
 
-fn ip_gateway(table: &Reader<'_>, pools: &[Pool]) -> IpGateway {
+/// A gateway that stands for a pool is what the pool is, unless it says otherwise.
+fn ip_gateway(table: &Reader<'_>, pools: &[Pool], dialects: &[Dialect], off: QuirkSet) -> IpGateway {
     let states = [
         ("Enabled", GatewayStatus::Enabled),
         ("Disabled", GatewayStatus::Disabled),
@@ -166,7 +170,11 @@ fn ip_gateway(table: &Reader<'_>, pools: &[Pool]) -> IpGateway {
         PeerAddress::Fqdn(name) => pools.iter().position(|pool| pool.fqdn.eq_ignore_ascii_case(name)),
         PeerAddress::Ip(_) => None,
     };
+    let of_pool = pool.and_then(|index| dialects.get(index)).copied();
+    let default = of_pool.map_or(Profile::IpPbx, |dialect| dialect.profile);
+    let of_pool = of_pool.map_or(QuirkSet::NONE, |d| QuirkSet::of_profile(d.profile).minus(d.quirks));
     let gateway = IpGateway {
+        dialect: quirks::dialect(table, &Profile::GATEWAYS, default, off.with(of_pool)),
         name: table.need_text("name"),
         address,
         addresses,
@@ -258,7 +266,11 @@ fn mailbox(table: &Reader<'_>, plans: &[String]) -> Mailbox {
 }
 
 /// Servers of a role; each enters the plans it names, or every plan when it names none.
-fn servers(root: &Reader<'_>, key: &'static str, role: ServerRole, plans: &mut [DialPlan]) -> Vec<Server> {
+fn servers(root: &Reader<'_>, role: ServerRole, plans: &mut [DialPlan], off: QuirkSet) -> Vec<Server> {
+    let key = match role {
+        ServerRole::CallRouter => "call_router",
+        ServerRole::Mailbox => "mailbox_server",
+    };
     let known: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
     let tables = root.tables(key);
     for (index, table) in tables.iter().enumerate() {
@@ -276,10 +288,10 @@ fn servers(root: &Reader<'_>, key: &'static str, role: ServerRole, plans: &mut [
             }
         }
     }
-    tables.iter().map(|table| server(table, role)).collect()
+    tables.iter().map(|table| server(table, role, off)).collect()
 }
 
-fn server(table: &Reader<'_>, role: ServerRole) -> Server {
+fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet) -> Server {
     let states = [
         ("Enabled", ServerStatus::Enabled),
         ("NoNewCalls", ServerStatus::NoNewCalls),
@@ -293,9 +305,9 @@ fn server(table: &Reader<'_>, role: ServerRole) -> Server {
         }
         ServerRole::Mailbox => service_ports(table),
     };
-    let worker_ports = match role {
-        ServerRole::CallRouter => Vec::new(),
-        ServerRole::Mailbox => worker_ports(table),
+    let (worker_ports, profiles) = match role {
+        ServerRole::CallRouter => (Vec::new(), &Profile::ROUTERS[..]),
+        ServerRole::Mailbox => (worker_ports(table), &Profile::SERVERS[..]),
     };
     let server = Server {
         name: fqdn(table, "name"),
@@ -306,6 +318,7 @@ fn server(table: &Reader<'_>, role: ServerRole) -> Server {
         max_calls_allowed: count(table.whole("max_calls_allowed", 1..=100_000), 100),
         status: table.word("status", &states).unwrap_or(ServerStatus::Enabled),
         role,
+        dialect: quirks::dialect(table, profiles, Profile::Exum2016, off),
     };
     table.finish();
     server

@@ -348,12 +348,9 @@ fn headers(section: &Reader<'_>) -> HeaderRules {
         }
         list
     };
-    let rules = HeaderRules {
-        unknown: section.word("unknown", &words).unwrap_or(default.unknown),
-        pass: names("pass"),
-        // What must stop at the border stays stopped, whatever the file adds.
-        stop: default.stop.into_iter().chain(names("stop")).collect(),
-    };
+    let to_um = section.word("unknown", &words).unwrap_or(default.unknown_to_um());
+    let from_um = section.word("unknown_from_um", &words).unwrap_or(default.unknown_from_um());
+    let rules = HeaderRules::new(to_um, from_um, names("pass"), names("stop"));
     section.finish();
     rules
 }

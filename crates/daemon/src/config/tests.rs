@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use b2bua::policy::{Allowed, PeerAddress, PoolEncryption, ServerRole, VoipSecurity};
+use b2bua::policy::{Allowed, Dialect, PeerAddress, PoolEncryption, Profile, ServerRole, VoipSecurity};
+use b2bua::quirks::Quirk;
 use lab::pki::{CertSpec, Life, Naming, Pki, Purpose};
 use tempfile::TempDir;
 
@@ -327,6 +328,55 @@ fn hosted_voice_mail_settings_are_checked() {
     let problems = refused(&text);
     assert_has(&problems, "UMB-CFG017", "hosting_provider[0].is_local");
     assert_has(&problems, "UMB-CFG018", "hosted_voicemail_policy[0].destination");
+}
+
+#[test]
+fn profiles_and_quirks_are_read_and_a_gateway_is_what_its_pool_is() {
+    let text = format!(
+        "{PLAIN}\n[[pool]]\nname = \"p\"\nfqdn = \"p.contoso.test\"\nencryption = \"Require\"\nprofile = \"lync2013\"\n\
+         quirks_off = [\"ms-headers\"]\n[[ip_gateway]]\nname = \"p\"\naddress = \"p.contoso.test\"\n\
+         [quirks]\ndisable = [\"First-Progress\"]\n"
+    );
+    let policy = plain(&text).expect("compiles").policy;
+    let lync = policy.ip_gateways.iter().find(|gateway| gateway.pool.is_some()).expect("the pool's").dialect;
+    assert_eq!(lync.profile, Profile::Lync2013);
+    assert!(!lync.has(Quirk::MsHeaders) && !lync.has(Quirk::FirstProgress) && lync.has(Quirk::MsHopByHop));
+    let pbx = policy.ip_gateways[0].dialect;
+    assert_eq!(pbx, Dialect::of(Profile::IpPbx).without(QuirkSet::from_iter([Quirk::FirstProgress])));
+    assert_eq!(policy.mailbox_servers[0].dialect.profile, Profile::Exum2016);
+}
+
+#[test]
+fn a_word_that_is_no_quirk_or_no_profile_is_refused_with_what_was_meant() {
+    let disable = |name: &str| refused(&format!("{PLAIN}\n[quirks]\ndisable = [\"{name}\"]\n"));
+    for (name, words) in [
+        ("diversion-qoting", "did you mean `diversion-quoting`"),
+        ("banana", "umbra quirks"),
+        ("border-headers", "is a rule"),
+        ("correlation-header", "observe.correlation_header"),
+    ] {
+        let problems = disable(name);
+        assert_has(&problems, "UMB-CFG005", "quirks.disable");
+        assert!(problems.iter().any(|p| p.what.contains(words)), "{name}: {}", render(&problems));
+    }
+    let problems = refused(&plain_with("[[mailbox_server]]", "[[mailbox_server]]\nprofile = \"exum2012\""));
+    assert_has(&problems, "UMB-CFG005", "mailbox_server[0].profile");
+    let problems = refused(&plain_with("[[call_router]]", "[[call_router]]\nprofile = \"exum2010\""));
+    assert_has(&problems, "UMB-CFG005", "call_router[0].profile");
+    let problems =
+        refused(&plain_with("[[mailbox_server]]", "[[mailbox_server]]\nquirks_off = [\"ms-headers\"]"));
+    assert_has(&problems, "UMB-CFG005", "mailbox_server[0].quirks_off");
+}
+
+#[test]
+fn unknown_headers_are_ruled_per_direction() {
+    use b2bua::policy::UnknownHeaders::{Drop, Pass};
+    let rules =
+        |text: &str| plain(&format!("{PLAIN}\n[headers]\n{text}")).expect("compiles").policy.headers.clone();
+    let drop = rules("unknown = \"drop\"\n");
+    assert_eq!((drop.unknown_to_um(), drop.unknown_from_um()), (Drop, Pass));
+    let drop = rules("unknown_from_um = \"drop\"\n");
+    assert_eq!((drop.unknown_to_um(), drop.unknown_from_um()), (Pass, Drop));
 }
 
 #[test]

@@ -69,6 +69,7 @@ async fn open_tls(context: &Arc<NetContext>, endpoint: Endpoint) -> Result<(), C
     match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok((stream, peer)) => {
             context.metrics.handshake(&endpoint.name, "ok");
+            context.count_quirks(&peer);
             let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
             launch(context, endpoint, stream, local, peer).await;
             Ok(())

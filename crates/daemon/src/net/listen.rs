@@ -101,6 +101,7 @@ async fn serve_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr) 
         Err(failure) => return refuse(context, remote, &failure),
     };
     context.metrics.handshake(peer.names().first().map_or("", String::as_str), "ok");
+    context.count_quirks(&peer);
     debug!(%remote, names = ?peer.names(), "peer verified");
     let end = context.flows.open_stream(context.limits.queue_len_max, context.limits.queue_bytes_max);
     let peer = PeerIdentity::Verified { names: peer.names().to_vec() };

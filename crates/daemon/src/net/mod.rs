@@ -19,7 +19,7 @@ use sip::{FlowKey, Transport};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::observe::{Metrics, WarnLimiter};
-use crate::tls::TlsContext;
+use crate::tls::{TlsContext, VerifiedPeer};
 
 pub use connect::{Endpoint, open};
 pub use flows::{FlowTable, SendFault};
@@ -151,6 +151,11 @@ pub struct NetContext {
 }
 
 impl NetContext {
+    /// Counts what had to be tolerated of a certificate.
+    pub fn count_quirks(&self, peer: &VerifiedPeer) {
+        peer.tolerated().iter().for_each(|quirk| self.metrics.event(quirk.counter()));
+    }
+
     /// Completes when everything must end.
     pub async fn stopped(&self) {
         let mut stop = self.stop.clone();

@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use b2bua::CallRecord;
 use b2bua::engine::EngineStatus;
@@ -195,6 +196,10 @@ impl Metrics {
         self.connections.set(size(connections));
         self.transactions.set(size(status.transactions.0 + status.transactions.1));
         self.draining.set(i64::from(status.draining));
+        for (kind, count) in &status.counters {
+            // The engine's own totals; no other code counts these kinds.
+            self.events.get_or_create(&KindLabel { kind }).inner().store(*count, Ordering::Relaxed);
+        }
     }
 
     /// A reload was taken (or refused).
@@ -252,6 +257,18 @@ mod tests {
         ] {
             assert!(text.contains(name), "{name} missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_the_engine_counted_is_exposed_as_its_total() {
+        let metrics = Metrics::new();
+        let mut status =
+            EngineStatus { counters: vec![("quirk_diversion_quoting", 2)], ..EngineStatus::default() };
+        metrics.engine(&status, 0);
+        status.counters[0].1 = 5;
+        metrics.engine(&status, 0);
+        let text = metrics.expose();
+        assert!(text.contains("umbra_events_total{kind=\"quirk_diversion_quoting\"} 5"), "{text}");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use b2bua::policy::{
-    Allowed, DialPlan, Gateway as Own, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
-    MediaBridge, PeerAddress, RoutingRules, Server, ServerRole, ServerStatus, UnknownPeer, UriType,
-    VoipSecurity,
+    Allowed, DialPlan, Dialect, Gateway as Own, GatewayStatus, HeaderRules, HealthRules, HuntGroup,
+    IpGateway, MediaBridge, PeerAddress, Profile, RoutingRules, Server, ServerRole, ServerStatus,
+    UnknownPeer, UriType, VoipSecurity,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -47,6 +47,7 @@ fn policy(server_port: u16) -> Policy {
             outcalls_allowed: Allowed::No,
             message_waiting_indicator_allowed: Allowed::No,
             pool: None,
+            dialect: Dialect::of(Profile::IpPbx),
         }],
         hunt_groups: vec![HuntGroup {
             name: String::from("default"),
@@ -77,6 +78,7 @@ fn policy(server_port: u16) -> Policy {
             max_calls_allowed: 10,
             status: ServerStatus::Enabled,
             role: ServerRole::Mailbox,
+            dialect: Dialect::of(Profile::Exum2016),
         }],
         auto_attendants: Vec::new(),
         mailboxes: Vec::new(),

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use b2bua::Policy;
-use b2bua::policy::PeerAddress;
+use b2bua::policy::{Dialect, PeerAddress};
+use b2bua::quirks::QuirkSet;
 use sip::Transport;
 
 use crate::media::MediaConfig;
@@ -81,5 +82,20 @@ pub fn known_peers(policy: &Policy) -> KnownPeers {
     }
     let servers = policy.call_routers.iter().chain(&policy.mailbox_servers);
     names.extend(servers.map(|server| server.name.clone()));
-    KnownPeers::new(names, addresses)
+    let mut known = KnownPeers::new(names, addresses);
+    for (index, gateway) in policy.ip_gateways.iter().enumerate() {
+        let pool = policy.pool_of(index);
+        let members = pool.into_iter().flat_map(|pool| &pool.members).cloned();
+        for name in members.chain([gateway.address.to_string()]) {
+            known = known.without(&name, off(gateway.dialect));
+        }
+    }
+    for server in policy.call_routers.iter().chain(&policy.mailbox_servers) {
+        known = known.without(&server.name, off(server.dialect));
+    }
+    known
+}
+
+fn off(dialect: Dialect) -> QuirkSet {
+    QuirkSet::of_profile(dialect.profile).minus(dialect.quirks)
 }

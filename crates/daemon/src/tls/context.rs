@@ -92,7 +92,7 @@ impl TlsContext {
             .with_protocol_versions(versions.list())
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(OutboundVerifier::new(roots, provider)))
+            .with_custom_certificate_verifier(Arc::new(OutboundVerifier::new(roots, provider, known.clone())))
             .with_client_cert_resolver(resolver);
         client.resumption = Resumption::disabled();
         let names = identity.names().to_vec();
@@ -128,7 +128,7 @@ impl TlsContext {
             .map_err(|_| HandshakeFailure::Protocol(format!("{name:?} is no host name")))?;
         let connected = TlsConnector::from(self.client.clone()).connect(server_name, stream).await;
         let stream = connected.map_err(|error| HandshakeFailure::from_io(&error))?;
-        let peer = VerifiedPeer::of_outbound(stream.get_ref().1.peer_certificates(), name)?;
+        let peer = VerifiedPeer::of_outbound(stream.get_ref().1.peer_certificates(), name, &self.known)?;
         Ok((stream, peer))
     }
 }

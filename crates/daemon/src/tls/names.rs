@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use b2bua::quirks::{Quirk, QuirkSet};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -31,6 +32,17 @@ pub struct PresentedNames {
     pub addresses: Vec<IpAddr>,
     /// Where `dns` comes from.
     pub source: NameSource,
+    /// What the certificate is made for.
+    pub purpose: Purpose,
+}
+
+/// What a certificate says it is for.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// Clients too, or it does not say.
+    Clients,
+    /// Not clients.
+    NotClients,
 }
 
 impl PresentedNames {
@@ -44,13 +56,42 @@ impl PresentedNames {
             return Err(PeerRejection::WildcardSubject(name.to_owned()));
         }
         let (dns, addresses) = alternative_names(&certificate)?;
+        let purpose = purpose(&certificate)?;
         if !dns.is_empty() {
-            return Ok(Self { dns, addresses, source: NameSource::SubjectAltName });
+            return Ok(Self { dns, addresses, source: NameSource::SubjectAltName, purpose });
         }
+        let source = NameSource::CommonName;
         match common_name {
-            Some(name) => Ok(Self { dns: vec![name], addresses, source: NameSource::CommonName }),
-            None if !addresses.is_empty() => Ok(Self { dns, addresses, source: NameSource::SubjectAltName }),
+            Some(name) => Ok(Self { dns: vec![name], addresses, source, purpose }),
+            None if !addresses.is_empty() => {
+                Ok(Self { dns, addresses, source: NameSource::SubjectAltName, purpose })
+            }
             None => Err(PeerRejection::NoName),
+        }
+    }
+
+    /// The quirks a peer of that name must have for this certificate to prove it; `None` when it does not name it.
+    pub(super) fn proves(&self, wanted: &str) -> Option<QuirkSet> {
+        let mut needed = QuirkSet::NONE;
+        if self.source == NameSource::CommonName && wanted.parse::<IpAddr>().is_err() {
+            needed.add(Quirk::CommonName);
+        }
+        if !self.spells(wanted) {
+            if !self.covers(wanted) {
+                return None;
+            }
+            needed.add(Quirk::WildcardSan);
+        }
+        Some(needed)
+    }
+
+    fn spells(&self, wanted: &str) -> bool {
+        match wanted.parse::<IpAddr>() {
+            Ok(address) => self.addresses.contains(&address.to_canonical()),
+            Err(_) => {
+                let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
+                self.dns.iter().any(|presented| presented.eq_ignore_ascii_case(wanted))
+            }
         }
     }
 
@@ -78,6 +119,15 @@ fn dns_matches(presented: &str, wanted: &str) -> bool {
         Some((label, rest)) => !label.is_empty() && domain.contains('.') && rest.eq_ignore_ascii_case(domain),
         None => false,
     }
+}
+
+/// RFC 5280 §4.2.1.12: without the extension any purpose is allowed.
+fn purpose(certificate: &X509Certificate<'_>) -> Result<Purpose, PeerRejection> {
+    let usage = certificate.extended_key_usage().map_err(|e| PeerRejection::Unusable(e.to_string()))?;
+    Ok(match usage {
+        Some(usage) if !usage.value.client_auth && !usage.value.any => Purpose::NotClients,
+        _ => Purpose::Clients,
+    })
 }
 
 fn common_name(certificate: &X509Certificate<'_>) -> Result<Option<String>, PeerRejection> {

@@ -2,9 +2,11 @@
 //! and a name that was wanted. Chain mathematics stay with rustls-webpki; names are matched here, because Lync and
 //! Exchange certificates name hosts in the common name and carry the server purpose only.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use b2bua::quirks::{Quirk, QuirkSet};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -16,19 +18,25 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::names::PresentedNames;
+use super::names::{PresentedNames, Purpose};
 use super::reject::PeerRejection;
 
 /// A far end whose certificate chains to our roots and carries a wanted name. Only this module makes one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedPeer {
     names: Vec<String>,
+    tolerated: QuirkSet,
 }
 
 impl VerifiedPeer {
     /// Names that were matched, most specific first.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The quirks it took to accept the certificate.
+    pub fn tolerated(&self) -> QuirkSet {
+        self.tolerated
     }
 
     /// The peer of a finished inbound handshake. The verifier ran inside it (client certificates are mandatory and
@@ -46,17 +54,20 @@ impl VerifiedPeer {
     pub(super) fn of_outbound(
         chain: Option<&[CertificateDer<'_>]>,
         wanted: &str,
+        known: &KnownPeers,
     ) -> Result<Self, PeerRejection> {
         let leaf = chain.and_then(<[_]>::first).ok_or(PeerRejection::NoCertificate)?;
-        require_name(&PresentedNames::of(leaf)?, wanted)
+        known.require(&PresentedNames::of(leaf)?, wanted)
     }
 }
 
-/// Names and addresses of every configured peer that may connect to us.
+/// Names and addresses of every configured peer that may connect to us, and the quirks that are off for some.
 #[derive(Clone, Debug, Default)]
 pub struct KnownPeers {
     names: Vec<String>,
     addresses: Vec<IpAddr>,
+    /// Quirks that are off for a peer.
+    off: BTreeMap<String, QuirkSet>,
 }
 
 impl KnownPeers {
@@ -66,32 +77,61 @@ impl KnownPeers {
         names.sort();
         names.dedup();
         let addresses = addresses.into_iter().map(|address| address.to_canonical()).collect();
-        Self { names, addresses }
+        Self { names, addresses, off: BTreeMap::new() }
+    }
+
+    /// The same, with quirks off for one peer: a certificate that needs one of them does not prove it.
+    #[must_use]
+    pub fn without(mut self, name: &str, off: QuirkSet) -> Self {
+        if !off.is_empty() {
+            let known = self.off.entry(name.to_ascii_lowercase()).or_default();
+            *known = known.with(off);
+        }
+        self
+    }
+
+    fn is_off(&self, name: &str, needed: QuirkSet) -> bool {
+        let off = self.off.get(name).copied().unwrap_or_default();
+        needed.iter().any(|quirk| off.has(quirk))
     }
 
     /// Which of the known names the certificate proves: those it spells out first, those behind a wildcard after.
     fn identify(&self, presented: &PresentedNames) -> Result<VerifiedPeer, PeerRejection> {
-        let spelled = self.names.iter().filter(|name| presented.dns.contains(name));
-        let by_wildcard =
-            self.names.iter().filter(|name| !presented.dns.contains(name) && presented.covers(name));
+        let purpose = match presented.purpose {
+            Purpose::Clients => QuirkSet::NONE,
+            Purpose::NotClients => QuirkSet::from_iter([Quirk::ServerAuthClient]),
+        };
+        let proven = self.names.iter().filter_map(|name| Some((name, presented.proves(name)?.with(purpose))));
+        let (refused, mut proven): (Vec<_>, Vec<_>) =
+            proven.partition(|(name, needed)| self.is_off(name, *needed));
+        proven.sort_by_key(|(_, needed)| needed.has(Quirk::WildcardSan));
         let by_address = self.addresses.iter().filter(|address| presented.addresses.contains(address));
-        let names: Vec<String> = spelled
-            .chain(by_wildcard)
-            .cloned()
+        let tolerated = proven.first().map_or(purpose, |(_, needed)| *needed);
+        let names: Vec<String> = proven
+            .iter()
+            .map(|(name, _)| (*name).clone())
             .chain(by_address.copied().map(super::reject::address_name))
             .collect();
-        if names.is_empty() {
-            return Err(PeerRejection::UnknownName(presented.all()));
+        if !names.is_empty() {
+            return Ok(VerifiedPeer { names, tolerated });
         }
-        Ok(VerifiedPeer { names })
+        // What is off for everybody it could have been is the reason that helps.
+        match refused.first() {
+            Some((name, _)) if self.is_off(name, purpose) => Err(PeerRejection::WrongPurpose),
+            _ => Err(PeerRejection::UnknownName(presented.all())),
+        }
     }
-}
 
-fn require_name(presented: &PresentedNames, wanted: &str) -> Result<VerifiedPeer, PeerRejection> {
-    if presented.covers(wanted) {
-        return Ok(VerifiedPeer { names: vec![wanted.to_ascii_lowercase()] });
+    /// Whether the certificate proves that very name, with the quirks that are on for it.
+    fn require(&self, presented: &PresentedNames, wanted: &str) -> Result<VerifiedPeer, PeerRejection> {
+        let name = wanted.to_ascii_lowercase();
+        match presented.proves(wanted).filter(|needed| !self.is_off(&name, *needed)) {
+            Some(tolerated) => Ok(VerifiedPeer { names: vec![name], tolerated }),
+            None => {
+                Err(PeerRejection::NameMismatch { expected: wanted.to_owned(), presented: presented.all() })
+            }
+        }
     }
-    Err(PeerRejection::NameMismatch { expected: wanted.to_owned(), presented: presented.all() })
 }
 
 /// Verifies those who connect to us.
@@ -173,11 +213,16 @@ impl ClientCertVerifier for InboundVerifier {
 pub(super) struct OutboundVerifier {
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
+    known: Arc<KnownPeers>,
 }
 
 impl OutboundVerifier {
-    pub(super) fn new(roots: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Self {
-        Self { roots, provider }
+    pub(super) fn new(
+        roots: Arc<RootCertStore>,
+        provider: Arc<CryptoProvider>,
+        known: Arc<KnownPeers>,
+    ) -> Self {
+        Self { roots, provider, known }
     }
 }
 
@@ -192,7 +237,7 @@ impl ServerCertVerifier for OutboundVerifier {
     ) -> Result<ServerCertVerified, Error> {
         verify_chain(&self.roots, &self.provider, leaf, intermediates, now)?;
         let presented = PresentedNames::of(leaf).map_err(PeerRejection::into_tls)?;
-        require_name(&presented, &server_name.to_str()).map_err(PeerRejection::into_tls)?;
+        self.known.require(&presented, &server_name.to_str()).map_err(PeerRejection::into_tls)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -32,6 +32,53 @@ fn run_without_a_file_says_where_it_looked_and_offers_the_demo() {
 }
 
 #[test]
+fn quirks_are_listed_with_their_state_and_the_key_that_switched_them() {
+    let (code, out, _) = run(&["quirks"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("diversion-quoting") && out.contains("quirk_diversion_quoting"), "{out}");
+    let folder = folder();
+    let plain = include_str!("../../../../config/minimal-plain.toml");
+    let text = plain.replace("[[ip_gateway]]", "[[ip_gateway]]\nquirks_off = [\"first-progress\"]");
+    let file = folder.path().join("umbra.toml");
+    std::fs::write(&file, format!("{text}\n[quirks]\ndisable = [\"wildcard-san\"]\n")).unwrap();
+    let (code, out, err) = run(&["quirks", "-c", file.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(code, 0, "{err}");
+    let lines: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let line =
+        |name: &str| lines.as_array().unwrap().iter().find(|line| line["name"] == name).unwrap().clone();
+    assert_eq!(
+        (&line("wildcard-san")["state"], &line("wildcard-san")["key"]),
+        (&"off".into(), &"quirks.disable".into())
+    );
+    let partly = line("first-progress");
+    assert_eq!((&partly["state"], &partly["off_for"][0]), (&"partly".into(), &"pbx".into()));
+    assert_eq!(line("common-name")["state"], "on");
+    assert_eq!(line("border-headers")["kind"], "rule");
+}
+
+#[test]
+fn an_unknown_quirk_is_a_configuration_error_with_a_suggestion() {
+    let folder = folder();
+    let plain = include_str!("../../../../config/minimal-plain.toml");
+    let file = folder.path().join("umbra.toml");
+    std::fs::write(&file, format!("{plain}\n[quirks]\ndisable = [\"wildcard-sans\"]\n")).unwrap();
+    let (code, _, err) = run(&["quirks", "-c", file.to_str().unwrap()]);
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains("did you mean `wildcard-san`"), "{err}");
+}
+
+#[test]
+fn the_header_table_is_printed_for_people_and_machines() {
+    let (code, out, _) = run(&["quirks", "--headers"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("Diversion") && out.contains("repair"), "{out}");
+    let (_, out, _) = run(&["quirks", "--headers", "-o", "json"]);
+    let rows: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let row = rows.as_array().unwrap().iter().find(|row| row["header"] == "Call-ID").unwrap();
+    assert_eq!((&row["invite"], &row["response_from_um"]), (&"own".into(), &"own".into()));
+}
+
+#[test]
 fn explain_works_offline_and_suggests_on_a_slip() {
     let (code, out, _) = run(&["explain", "UMB-SEC001"]);
     assert_eq!(code, 0);

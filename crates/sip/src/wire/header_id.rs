@@ -94,6 +94,11 @@ header_names! {
     MsEndpointLocationData = "ms-endpoint-location-data";
     MsConversationId = "Ms-Conversation-ID";
     MsExchangeCommand = "Ms-Exchange-Command";
+    MsMrasAddress = "Ms-Mras-Address";
+    MsKeepAlive = "ms-keep-alive";
+    MsFe = "ms-fe";
+    ProxyConnection = "Proxy-Connection";
+    PChargingVector = "P-Charging-Vector";
 }
 
 const SLOTS: usize = 256;
@@ -127,6 +132,14 @@ const fn build_table() -> [u8; SLOTS] {
 }
 
 impl HeaderId {
+    /// How many names are known; every id but `Other` is below it as a number, `Other` is equal to it.
+    pub const COUNT: usize = NAMES.len();
+
+    /// Every known header, in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = HeaderId> {
+        NAMES.iter().map(|(id, _, _)| *id)
+    }
+
     /// Recognises a name in any case, or its one-letter compact form.
     pub fn from_name(name: &[u8]) -> HeaderId {
         if let [letter] = name {
@@ -163,6 +176,7 @@ mod tests {
     fn every_name_is_recognised_in_any_case_and_prints_as_itself() {
         for (at, (id, name, compact)) in NAMES.iter().enumerate() {
             assert_eq!(*id as usize, at);
+            assert_eq!(HeaderId::all().nth(at), Some(*id));
             assert_eq!(HeaderId::from_name(name.as_bytes()), *id);
             assert_eq!(HeaderId::from_name(name.to_uppercase().as_bytes()), *id);
             assert_eq!(HeaderId::from_name(name.to_lowercase().as_bytes()), *id);
@@ -180,5 +194,6 @@ mod tests {
             assert_eq!(HeaderId::from_name(name), HeaderId::Other);
         }
         assert_eq!(HeaderId::Other.name(), "");
+        assert_eq!(HeaderId::Other as usize, HeaderId::COUNT);
     }
 }

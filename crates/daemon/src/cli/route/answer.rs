@@ -1,13 +1,15 @@
 //! The answer of a dry run: steps, route, servers in order, security, headers. Computed by the functions that serve
 //! calls; the shape is what `-o json` prints, so its keys are stable.
 
+use b2bua::headers::Passage;
 use b2bua::policy::{DialPlan, PoolEncryption, Selection, Server, ServerRole, ServerStatus, VoipSecurity};
+use b2bua::policy::{Dialect, Peer, Profile};
 use b2bua::route::{Route, Step};
 use b2bua::security::{
     Decision, Direction, LegMedia, MediaSecurity, Phase, Question, Said, Signalling, decide, plan_signalling,
 };
 use b2bua::verdict::Refusal;
-use b2bua::{Policy, crosses, route};
+use b2bua::{HeaderPolicy, Policy, route};
 use serde::Serialize;
 use sip::Message;
 
@@ -141,7 +143,7 @@ impl Answer {
             route: None,
             servers: Vec::new(),
             security: None,
-            headers: asked.request.as_ref().map(|request| headers(policy, request)),
+            headers: asked.request.as_ref().map(|request| headers(policy, asked.sender.index, request)),
             refusal: None,
         }
     }
@@ -266,10 +268,12 @@ fn candidate(server: &Server, plan: &DialPlan) -> Candidate {
     }
 }
 
-fn headers(policy: &Policy, request: &Message) -> Headers {
+fn headers(policy: &Policy, ip_gateway: usize, request: &Message) -> Headers {
     let mut out = Headers::default();
+    let sender = policy.dialect_of(Some(Peer::IpGateway(ip_gateway)));
+    let rules = HeaderPolicy::for_peers(&policy.headers, sender, Dialect::of(Profile::Exum2016));
     for header in request.headers() {
-        let list = match crosses(header.id, header.name, &policy.headers) {
+        let list = match rules.carries(header.id, header.name, Passage::Invite) {
             true => &mut out.sent_on,
             false => &mut out.not_sent_on,
         };
