@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use b2bua::policy::{
-    Allowed, DialPlan, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway, Mailbox,
-    MediaBridge, PeerAddress, Policy, Pool, PoolEncryption, RoutingRules, Server, ServerRole, ServerStatus,
-    UnknownPeer, UriType, VoipSecurity,
+    Allowed, DialPlan, Dialect, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
+    Mailbox, MediaBridge, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules, Server,
+    ServerRole, ServerStatus, UnknownPeer, UriType, VoipSecurity,
 };
 
 pub(crate) const POOL: &str = "pool01.contoso.com";
@@ -84,6 +84,7 @@ fn ip_gateway(name: &str, address: PeerAddress, pool: Option<usize>) -> IpGatewa
         outcalls_allowed: Allowed::Yes,
         message_waiting_indicator_allowed: Allowed::Yes,
         pool,
+        dialect: Dialect::of(if pool.is_some() { Profile::Sfb2015 } else { Profile::IpPbx }),
     }
 }
 
@@ -118,5 +119,6 @@ fn server(name: &str, at: [u8; 4], role: ServerRole) -> Server {
         max_calls_allowed: CALLS_MAX,
         status: ServerStatus::Enabled,
         role,
+        dialect: Dialect::of(Profile::Exum2016),
     }
 }
