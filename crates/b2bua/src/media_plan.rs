@@ -191,8 +191,31 @@ impl CallMedia {
         decision: &Decision,
         keys: &mut KeySource,
     ) -> Result<Bytes, MediaFault> {
-        let side = exchange.from;
         let offer = exchange.offer.clone().ok_or(MediaFault::Own("there is no offer to answer"))?;
+        self.answer(exchange.from, offer, &|_| true, decision, keys)
+    }
+
+    /// Answers an offer of `side` here, because the other side cannot be asked: with what that side agreed to before.
+    pub fn answer_here(
+        &mut self,
+        side: Side,
+        offer: Session,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<Bytes, MediaFault> {
+        let agreed = self.leg(!side).settled.as_ref().map(|s| s.formats.clone());
+        let agreed = agreed.ok_or(MediaFault::Own("nothing was agreed yet"))?;
+        self.answer(side, offer, &|format| agreed.contains(&format), decision, keys)
+    }
+
+    fn answer(
+        &mut self,
+        side: Side,
+        offer: Session,
+        may_pass: &dyn Fn(u8) -> bool,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<Bytes, MediaFault> {
         let audio = offer.audio().ok_or(MediaFault::Offer(OfferError::NoAudio))?.clone();
         let (rtp, rtcp) = audio.remote().ok_or(MediaFault::Offer(OfferError::NoAddress))?;
         let other = self.leg(!side).remote.clone().ok_or(MediaFault::Own("nothing was answered"))?;
@@ -203,7 +226,8 @@ impl CallMedia {
         let media =
             sealed.as_ref().map_or(AnswerMedia::Clear, |k| AnswerMedia::Sealed { line: k.ours.clone() });
         let origin = self.leg_mut(side).next_origin();
-        let bytes = sdp::relay_answer(&offer, &other, &self.anchor(side), &media, &origin)?;
+        let anchor = self.anchor(side);
+        let bytes = sdp::relay_answer_within(&offer, &other, may_pass, &anchor, &media, &origin)?;
         let ours = Session::parse(&bytes).map_err(AnswerError::Description)?;
         let direction =
             ours.audio().map_or(audio.direction, |own| audio.direction.within(own.direction.mirrored()));
@@ -250,6 +274,13 @@ impl CallMedia {
         let fresh = || keys.crypto_line(OWN_TAG, Suite::AesCm128HmacSha1_80);
         let line = in_use.or_else(fresh).ok_or(MediaFault::Own("no key could be made"))?;
         Ok((OfferMedia::Sealed(vec![line.clone()]), Some(line)))
+    }
+
+    /// Whether what leg A agreed to still fits what leg B agreed to since: every format the caller may send is
+    /// taken, and both sides mean the same directions.
+    pub fn legs_agree(&self) -> bool {
+        let (Some(a), Some(b)) = (&self.a.settled, &self.b.settled) else { return true };
+        a.formats.iter().all(|format| b.formats.contains(format)) && a.direction == b.direction.mirrored()
     }
 
     /// The plan, once both legs have settled.

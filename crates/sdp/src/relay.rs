@@ -130,6 +130,19 @@ pub fn relay_answer(
     media: &AnswerMedia,
     origin: &OriginSeed,
 ) -> Result<Bytes, AnswerError> {
+    relay_answer_within(offer_from_a, answer_from_b, &|_| true, anchor, media, origin)
+}
+
+/// As [`relay_answer`], with no format but those `may_pass` lets through: for an offer whose far side cannot be asked
+/// again and keeps what it agreed to.
+pub fn relay_answer_within(
+    offer_from_a: &Session,
+    answer_from_b: &Session,
+    may_pass: &dyn Fn(u8) -> bool,
+    anchor: &Anchor,
+    media: &AnswerMedia,
+    origin: &OriginSeed,
+) -> Result<Bytes, AnswerError> {
     let index = offer_from_a.audio_index().ok_or(AnswerError::NoAudio)?;
     let offered = offer_from_a.audio_at(index).filter(|audio| audio.port != 0).ok_or(AnswerError::NoAudio)?;
     let answered = answer_from_b.audio().ok_or(AnswerError::NoAudio)?;
@@ -137,7 +150,8 @@ pub fn relay_answer(
         return Err(AnswerError::MediaRejected);
     }
     let (sealing, crypto) = seal_answer(offered, media)?;
-    let formats: Vec<PayloadType> = common_formats(offered, answered);
+    let mut formats: Vec<PayloadType> = common_formats(offered, answered);
+    formats.retain(|format| may_pass(format.pt));
     if formats.iter().all(PayloadType::is_auxiliary) {
         return Err(AnswerError::NoCodec);
     }

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// The longest route set that is taken.
 pub const ROUTE_SET_MAX: usize = 32;
 /// Max-Forwards of a request we originate (RFC 3261 §8.1.1.6).
-const MAX_FORWARDS: &[u8] = b"70";
+pub const MAX_FORWARDS: u32 = 70;
 /// First CSeq of a side that has sent nothing.
 const CSEQ_FIRST: u32 = 1;
 
@@ -166,19 +166,24 @@ impl Dialog {
 
     /// The next request of ours.
     pub fn request(&mut self, method: Method) -> RequestDraft {
+        self.forward(method, MAX_FORWARDS)
+    }
+
+    /// The next request of ours, for one that came from elsewhere and may make so many hops yet.
+    pub fn forward(&mut self, method: Method, max_forwards: u32) -> RequestDraft {
         let cseq = self.local_cseq.map_or(CSEQ_FIRST, |last| last.saturating_add(1));
         self.local_cseq = Some(cseq);
-        self.draft(method, cseq)
+        self.draft(method, cseq, max_forwards)
     }
 
     /// The ACK to the 2xx of the INVITE with this number.
     #[must_use]
     pub fn ack(&self, cseq: u32) -> RequestDraft {
-        self.draft(Method::Ack, cseq)
+        self.draft(Method::Ack, cseq, MAX_FORWARDS)
     }
 
     /// RFC 3261 §12.2.1.1: a first route without `lr` is a strict router and becomes the Request-URI.
-    fn draft(&self, method: Method, cseq: u32) -> RequestDraft {
+    fn draft(&self, method: Method, cseq: u32, max_forwards: u32) -> RequestDraft {
         let strict = self.route_set.first().and_then(strict_router);
         let (uri, routes) = match &strict {
             Some(uri) => (uri.clone(), &self.route_set[1..]),
@@ -194,7 +199,7 @@ impl Dialog {
         }
         let sequence = [number.as_bytes(), b" ", draft.method.as_bytes()].concat();
         draft
-            .header(HeaderId::MaxForwards, MAX_FORWARDS)
+            .header(HeaderId::MaxForwards, max_forwards.to_string())
             .header(HeaderId::From, &self.local_uri)
             .header(HeaderId::To, &self.remote_uri)
             .header(HeaderId::CallId, &self.call_id)

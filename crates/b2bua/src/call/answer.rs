@@ -7,19 +7,22 @@ use bytes::Bytes;
 use relay::Side;
 use sdp::{AnswerError, OfferError, Session};
 use sip::dialog::Dialog;
-use sip::{HeaderId, Message};
+use sip::{HeaderId, Message, Method};
 
+use super::forks::{EarlyAnswer, How, Winner};
+use super::progress::Told;
+use super::reliable::{self, Heard, Provisional};
 use super::story::{Missed, Outcome};
 use super::{Attempt, Call, Late, MediaState, State, Step};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::{CallAnswered, CallTimer, Event};
-use crate::headers::{ALLOW, WithBody};
+use crate::headers::{ALLOW, SUPPORTED, WithBody};
 use crate::leg::SessionTimer;
-use crate::media_plan::{self, MediaFault};
+use crate::media_plan::{self, Exchange, MediaFault};
 use crate::quirks::Quirk;
 use crate::record::OfferResult;
-use crate::security::{self, Direction, MediaSecurity, Phase, Question, Said, Signalling};
+use crate::security::{self, Decision, Direction, MediaSecurity, Phase, Question, Said, Signalling};
 use crate::verdict::Refusal;
 
 const SDP: &[u8] = b"application/sdp";
@@ -85,6 +88,25 @@ pub(crate) fn media_refusal(fault: &MediaFault, who: &str) -> Refusal {
     Refusal::new(code, who, format!("{who}: {fault}"))
 }
 
+/// An 18x in its early dialog.
+#[derive(Copy, Clone)]
+struct Carried {
+    /// Which early dialog.
+    at: usize,
+    how: How,
+}
+
+/// The dialog a 2xx confirms or makes (RFC 3261 §13.2.2.4).
+fn confirmed(winner: &mut Winner, attempt: &Attempt, response: &Message) -> Option<Dialog> {
+    match winner.fork.as_mut().and_then(|fork| fork.dialog.take()) {
+        Some(mut dialog) => dialog.confirm_with(response).is_ok().then_some(dialog),
+        None => match &attempt.step {
+            Step::Inviting { request, .. } => Dialog::uac(request, response).ok(),
+            _ => None,
+        },
+    }
+}
+
 impl Call {
     /// Decides one description of one side.
     pub fn decide(
@@ -124,67 +146,170 @@ impl Call {
         mut attempt: Box<Attempt>,
         response: &Message,
     ) {
-        cx.timers.clear(self.key, CallTimer::Progress);
-        self.learn_b_dialog(cx, &attempt, response);
-        let early = match (&attempt.early, attempt.late, session_of(response)) {
-            (Some((_, told)), ..) => Some(told.clone()),
-            (None, Late::No, Ok(Some(answer))) => self.early_answer(cx, &attempt, answer).ok(),
-            _ => None,
-        };
-        if let (None, Some(told)) = (&attempt.early, &early) {
-            attempt.early = Some((response.body(), told.clone()));
-            self.apply_media(cx);
+        if let Some(carried) = self.heard_in_order(cx, now, &mut attempt, response) {
+            let body = self.early_description(cx, &mut attempt, carried, response);
+            self.relay_ringing(cx, now, body, response);
         }
-        let status = match response.status().map_or(180, |s| s.code()) {
-            // A 180 with a description confuses UCMA: 183 carries it.
-            180..=182 if early.is_some() && self.a.peer.dialect.has(Quirk::ProgressFor180WithSdp) => {
-                cx.count(Quirk::ProgressFor180WithSdp.counter());
-                183
-            }
-            status @ 180..=183 => status,
-            _ if early.is_some() => 183,
-            _ => 180,
-        };
-        let contact = self.contact_text(Side::A);
-        let lines = [(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, ALLOW)];
-        let block = self.response_lines(cx, response, Side::B, WithBody::No);
-        let body = early.map(|told| (SDP, told));
-        self.answer_caller(cx, now, Answer { lines: &lines, block: &block, body, ..Answer::of(status) });
         self.state = State::Ringing(attempt);
     }
 
-    fn early_answer(&mut self, cx: &mut Core, attempt: &Attempt, answer: Session) -> Result<Bytes, Refusal> {
+    // The early dialog of an 18x and how it was carried, acknowledged where it asks for that; `None`: not to be processed.
+    fn heard_in_order(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        attempt: &mut Attempt,
+        response: &Message,
+    ) -> Option<Carried> {
+        let Step::Inviting { request, .. } = &attempt.step else { return None };
+        let Some(at) = attempt.forks.hear(request, response) else {
+            cx.count("early_dialogs_over_the_limit");
+            return None;
+        };
+        cx.dialogs.insert(self.dialog_id(Side::B), (self.key, Side::B));
+        let Some(rseq) = reliable::rseq_of(response) else { return Some(Carried { at, how: How::Loosely }) };
+        let fork = attempt.forks.get_mut(at)?;
+        // Without a dialog there is no way to send a PRACK.
+        let dialog = fork.dialog.as_mut()?;
+        if fork.received.receive(rseq) != Heard::InOrder {
+            // RFC 3262 §4: neither acknowledged nor processed further.
+            cx.count("reliable_responses_out_of_order");
+            return None;
+        }
+        let rack = sip::RAck { rseq, cseq: response.cseq() };
+        let draft = dialog.request(Method::Prack).header(HeaderId::RAck, rack.to_string());
+        match (draft.finish(), self.b.flow) {
+            (Ok(prack), Some(flow)) => {
+                cx.send(now, &flow, prack, ClientUse::Prack);
+            }
+            _ => cx.count("pracks_not_built"),
+        }
+        Some(Carried { at, how: How::Reliably })
+    }
+
+    // The first description of an early dialog is its answer to our offer; the media of the first one that has an
+    // acceptable answer runs. Gives what the caller is to be told.
+    fn early_description(
+        &mut self,
+        cx: &mut Core,
+        attempt: &mut Attempt,
+        carried: Carried,
+        response: &Message,
+    ) -> Option<Bytes> {
+        let known = |told: &Told| match told {
+            Told::Loosely(body) => Some(body.clone()),
+            _ => None,
+        };
+        let Carried { at, how } = carried;
+        let (is_first, playing) = (attempt.forks.get(at)?.answer.is_none(), attempt.forks.playing());
+        let session = match session_of(response) {
+            Ok(None) => return known(&self.progress.told),
+            Err(_) if how == How::Loosely => return known(&self.progress.told),
+            Ok(Some(session)) => Ok(session),
+            Err(fault) => Err(fault.refusal(&self.b.peer.name)),
+        };
+        if !is_first {
+            return known(&self.progress.told);
+        }
+        let settled = match &session {
+            Ok(answer) if playing.is_none() => self.settle_b(&attempt.exchange, answer.clone()),
+            Ok(answer) => self.decide(Side::B, media_plan::said(answer), Phase::Answer),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        if settled.is_ok() && playing.is_none() {
+            attempt.forks.play(at);
+        }
+        let judged = settled.clone().and(session);
+        attempt.forks.get_mut(at)?.answer = Some(EarlyAnswer { judged, how });
+        let told = match (&self.progress.told, &settled) {
+            (Told::Nothing, Ok(decision)) => self.describe_to_caller(cx, attempt, decision),
+            (told, _) => known(told),
+        };
+        if settled.is_ok() && playing.is_none() {
+            self.apply_media(cx);
+        }
+        told
+    }
+
+    /// Takes leg B's answer to our offer.
+    fn settle_b(&mut self, exchange: &Exchange, answer: Session) -> Result<Decision, Refusal> {
         let decision = self.decide(Side::B, media_plan::said(&answer), Phase::Answer)?;
         let who = self.b.peer.name.clone();
         let MediaState::Ready(media) = &mut self.media else {
             return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
         };
-        media
-            .settle_answer(&attempt.exchange, answer)
-            .and_then(|()| media.answer_offerer(&attempt.exchange, &decision, &mut cx.keys))
-            .map_err(|fault| media_refusal(&fault, &who))
+        media.settle_answer(exchange, answer).map_err(|fault| media_refusal(&fault, &who))?;
+        Ok(decision)
     }
 
-    fn learn_b_dialog(&mut self, cx: &mut Core, attempt: &Attempt, response: &Message) {
-        let Step::Inviting { request, .. } = &attempt.step else { return };
-        if let Ok(dialog) = Dialog::uac(request, response) {
-            self.b.dialog = Some(dialog);
-            cx.dialogs.insert(self.dialog_id(Side::B), (self.key, Side::B));
+    // From what leg B settled: our answer to the caller, or our offer when it brought none. That one needs a
+    // reliable response (RFC 3261 §13.2.1).
+    fn describe_to_caller(&mut self, cx: &mut Core, attempt: &Attempt, decision: &Decision) -> Option<Bytes> {
+        let is_reliable = self.tells_reliably();
+        if attempt.late == Late::Yes {
+            if !is_reliable {
+                return None;
+            }
+            let (body, exchange) = self.settled_offer(cx, decision).ok()?;
+            self.progress.told = Told::Offered(Box::new(exchange));
+            return Some(body);
         }
+        let body = self.settled_answer_for_a(cx, &attempt.exchange, decision).ok()?;
+        self.progress.told = if is_reliable { Told::Agreed } else { Told::Loosely(body.clone()) };
+        Some(body)
     }
 
-    /// 2xx of leg B: acknowledged at once, then judged.
+    fn settled_offer(&mut self, cx: &mut Core, decision: &Decision) -> Result<(Bytes, Exchange), Refusal> {
+        let who = self.b.peer.name.clone();
+        let MediaState::Ready(media) = &mut self.media else {
+            return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
+        };
+        media.relay_settled(Side::B, decision, &mut cx.keys).map_err(|fault| media_refusal(&fault, &who))
+    }
+
+    fn settled_answer_for_a(
+        &mut self,
+        cx: &mut Core,
+        exchange: &Exchange,
+        decision: &Decision,
+    ) -> Result<Bytes, Refusal> {
+        let who = self.b.peer.name.clone();
+        let MediaState::Ready(media) = &mut self.media else {
+            return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
+        };
+        media.answer_offerer(exchange, decision, &mut cx.keys).map_err(|fault| media_refusal(&fault, &who))
+    }
+
+    fn relay_ringing(&mut self, cx: &mut Core, now: Instant, body: Option<Bytes>, response: &Message) {
+        let status = match response.status().map_or(180, |s| s.code()) {
+            // A 180 with a description confuses UCMA: 183 carries it.
+            180..=182 if body.is_some() && self.a.peer.dialect.has(Quirk::ProgressFor180WithSdp) => {
+                cx.count(Quirk::ProgressFor180WithSdp.counter());
+                183
+            }
+            status @ 180..=183 => status,
+            _ if body.is_some() => 183,
+            _ => 180,
+        };
+        let block = self.response_lines(cx, response, Side::B, WithBody::No);
+        self.tell_caller(cx, now, Provisional { status, block, body });
+    }
+
+    /// 2xx of leg B: acknowledged at once, then judged. Every other early dialog of the INVITE is over.
     pub(super) fn on_answer(
         &mut self,
         cx: &mut Core,
         now: Instant,
-        attempt: Box<Attempt>,
+        mut attempt: Box<Attempt>,
         response: &Message,
     ) {
         cx.timers.clear(self.key, CallTimer::Setup);
         cx.timers.clear(self.key, CallTimer::Progress);
-        self.b.dialog = None;
-        self.learn_b_dialog(cx, &attempt, response);
+        let mut winner = attempt.forks.win(response);
+        if !winner.plays {
+            self.drop_early_offer(cx, now);
+        }
+        self.b.dialog = confirmed(&mut winner, &attempt, response);
         if self.b.dialog.is_none() {
             let refusal = Refusal::new(
                 codes::SERVER_FAILED,
@@ -194,50 +319,68 @@ impl Call {
             self.state = State::Dialing(attempt);
             return self.refuse(cx, now, &refusal, OfferResult::Failed);
         }
+        cx.dialogs.insert(self.dialog_id(Side::B), (self.key, Side::B));
         self.send_ack(cx, now, Side::B, response.cseq().number, None);
-        match self.judged_answer(cx, &attempt, response) {
+        match self.judged_answer(cx, &attempt, winner, response) {
+            Ok(_) if self.progress.holds_back_success() => {
+                // RFC 3262 §3.
+                self.apply_media(cx);
+                self.state = State::Held;
+            }
             Ok((body, offer)) => self.connect_caller(cx, now, body, offer),
             Err(refusal) => {
-                self.state = State::Dialing(attempt);
+                self.state = State::Held;
                 self.refuse_answered(cx, now, &refusal);
             }
         }
     }
 
-    // The body for the caller and, when the offer was late, what its ACK will answer.
+    // The body for the caller and, when it is an offer, what the ACK will answer.
     fn judged_answer(
         &mut self,
         cx: &mut Core,
         attempt: &Attempt,
+        winner: Winner,
         response: &Message,
-    ) -> Result<(Bytes, Option<Box<media_plan::Exchange>>), Refusal> {
-        let who = self.b.peer.name.clone();
-        if let Some((seen, told)) = &attempt.early
-            && (response.body().is_empty() || *seen == response.body())
-        {
-            return Ok((told.clone(), None));
-        }
-        let answer = answer_of(response, &who)?;
-        if attempt.late == Late::No {
-            return Ok((self.early_answer(cx, attempt, answer)?, None));
-        }
-        let decision = self.decide(Side::B, media_plan::said(&answer), Phase::Answer)?;
-        let MediaState::Ready(media) = &mut self.media else {
-            return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
+    ) -> Result<(Option<Bytes>, Option<Box<Exchange>>), Refusal> {
+        let early = winner.fork.and_then(|fork| fork.answer);
+        let decision = match early {
+            // RFC 3261 §13.2.1: complete already, whatever the 2xx says again. An UPDATE may have changed it since.
+            Some(EarlyAnswer { judged, how: How::Reliably }) => {
+                let answer = judged?;
+                match winner.plays {
+                    true => self.decide(Side::B, media_plan::said(&answer), Phase::Answer)?,
+                    false => self.settle_b(&attempt.exchange, answer)?,
+                }
+            }
+            Some(EarlyAnswer { judged, how: How::Loosely }) if response.body().is_empty() => {
+                self.settle_b(&attempt.exchange, judged?)?
+            }
+            _ => {
+                let who = self.b.peer.name.clone();
+                let answer = answer_of(response, &who)?;
+                self.settle_b(&attempt.exchange, answer)?
+            }
         };
-        let offered = media
-            .settle_answer(&attempt.exchange, answer)
-            .and_then(|()| media.relay_settled(Side::B, &decision, &mut cx.keys));
-        let (body, exchange) = offered.map_err(|fault| media_refusal(&fault, &who))?;
-        Ok((body, Some(Box::new(exchange))))
+        match &self.progress.told {
+            // RFC 3261 §13.2.1: the answer in the 2xx is the one its 18x told; what differs is offered anew.
+            Told::Loosely(body) => Ok((Some(body.clone()), None)),
+            Told::Offered(_) | Told::Agreed => Ok((None, None)),
+            Told::Nothing if attempt.late == Late::Yes => self
+                .settled_offer(cx, &decision)
+                .map(|(body, exchange)| (Some(body), Some(Box::new(exchange)))),
+            Told::Nothing => {
+                self.settled_answer_for_a(cx, &attempt.exchange, &decision).map(|body| (Some(body), None))
+            }
+        }
     }
 
-    fn connect_caller(
+    pub(super) fn connect_caller(
         &mut self,
         cx: &mut Core,
         now: Instant,
-        body: Bytes,
-        offer: Option<Box<media_plan::Exchange>>,
+        body: Option<Bytes>,
+        offer: Option<Box<Exchange>>,
     ) {
         if offer.is_none() {
             self.apply_media(cx);
@@ -248,13 +391,17 @@ impl Call {
         let mut lines = vec![
             (HeaderId::Contact, contact.as_str()),
             (HeaderId::Allow, ALLOW),
-            (HeaderId::Supported, "timer"),
+            (HeaderId::Supported, SUPPORTED),
         ];
         if let Some(value) = &session {
             lines.push((HeaderId::SessionExpires, value));
             lines.push((HeaderId::Require, "timer"));
         }
-        self.answer_caller(cx, now, Answer { lines: &lines, body: Some((SDP, body)), ..Answer::of(200) });
+        self.answer_caller(
+            cx,
+            now,
+            Answer { lines: &lines, body: body.map(|body| (SDP, body)), ..Answer::of(200) },
+        );
         if let Some(dialog) = &mut self.a.dialog {
             dialog.confirm();
         }
@@ -278,7 +425,7 @@ impl Call {
     }
 
     /// Leg B is up but its answer cannot stand: the caller is refused, the server hung up on.
-    fn refuse_answered(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal) {
+    pub(super) fn refuse_answered(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal) {
         let (status, reason, block) = cx.refusal_parts(refusal);
         self.answer_caller(
             cx,
@@ -321,6 +468,7 @@ impl Call {
             State::Answering { side, offer: None } => {
                 debug_assert!(self.leg(side).dialog.is_some(), "an ACK without a dialog");
                 self.state = State::Established;
+                self.reoffer_if_due(cx, now);
             }
             State::Answering { side, offer: Some(exchange) } => {
                 self.state = State::Established;

@@ -11,6 +11,8 @@ use sip::endpoint::{ClientFailure, ClientKey, OutgoingRequest};
 use sip::{HeaderId, Message, Method, Transport};
 
 use super::failover::{Failure, fault_counter, redirect_failure};
+use super::forks::Forks;
+use super::reliable::Provisional;
 use super::story::{Missed, Outcome};
 use super::{Attempt, Call, Late, MediaState, State, Step};
 use crate::codes;
@@ -85,7 +87,7 @@ impl Call {
                 return self.refuse(cx, now, &refusal, OfferResult::Rejected);
             }
         };
-        cx.timers.set(self.key, CallTimer::Setup, now + self.policy.routing.redirect_total);
+        self.limit_setup(cx, now, self.policy.routing.redirect_total);
         let Some(hop) = self.next_server(cx, now) else {
             return self.give_up(cx, now);
         };
@@ -97,9 +99,25 @@ impl Call {
             redirects: 0,
             alternatives: Vec::new(),
             step: Step::Start,
-            early: None,
+            forks: Forks::default(),
         };
         self.begin_hop(cx, now, Box::new(attempt));
+    }
+
+    fn limit_setup(&mut self, cx: &mut Core, now: Instant, left: Duration) {
+        let until = now + left;
+        self.trail.budget.until = Some(until);
+        cx.timers.set(self.key, CallTimer::Setup, until);
+    }
+
+    // The first 18x stops the clock of set-up and starts that of ringing; a later one lengthens neither.
+    fn limit_ringing(&mut self, cx: &mut Core, now: Instant) {
+        let budget = &mut self.trail.budget;
+        if let Some(until) = budget.until.take() {
+            budget.left = until.saturating_duration_since(now);
+            let rings_until = *budget.rings_until.get_or_insert(now + RING_MAX);
+            cx.timers.set(self.key, CallTimer::Setup, rings_until);
+        }
     }
 
     /// The transport of leg B.
@@ -143,7 +161,11 @@ impl Call {
     }
 
     pub(super) fn begin_hop(&mut self, cx: &mut Core, now: Instant, mut attempt: Box<Attempt>) {
-        attempt.early = None;
+        attempt.forks = Forks::default();
+        self.drop_early_offer(cx, now);
+        if self.trail.budget.until.is_none() {
+            self.limit_setup(cx, now, self.trail.budget.left);
+        }
         self.trail.targets += 1;
         self.trail.visited.push(attempt.hop.clone());
         self.hold(cx, &attempt.hop.server);
@@ -321,7 +343,7 @@ impl Call {
         }
         match status {
             101..=199 => {
-                cx.timers.set(self.key, CallTimer::Setup, now + RING_MAX);
+                self.limit_ringing(cx, now);
                 self.on_ringing(cx, now, attempt, response);
             }
             200..=299 => {
@@ -434,6 +456,11 @@ impl Call {
 
     /// Withdraws whatever the attempt waits for. A late 2xx is then nobody's: ACK and BYE.
     pub fn abandon(&self, cx: &mut Core, now: Instant, attempt: &Attempt) {
+        self.withdraw(cx, now, attempt, &Bytes::new());
+    }
+
+    /// As [`Self::abandon`], with Reason lines for the CANCEL, or for the BYE if the 2xx crosses it (RFC 3326).
+    pub fn withdraw(&self, cx: &mut Core, now: Instant, attempt: &Attempt, reason: &Bytes) {
         match &attempt.step {
             Step::Start => {}
             Step::Resolving(query) => {
@@ -444,7 +471,10 @@ impl Call {
             }
             Step::Inviting { client, .. } => {
                 cx.clients.remove(client);
-                cx.endpoint.cancel(now, *client);
+                if !reason.is_empty() {
+                    cx.withdrawn.insert(*client, reason.clone());
+                }
+                cx.endpoint.cancel_with(now, *client, reason);
             }
         }
     }
@@ -466,9 +496,7 @@ impl Call {
     pub fn on_progress_due(&mut self, cx: &mut Core, now: Instant) {
         if matches!(self.state, State::AwaitingMedia | State::Dialing(_)) {
             cx.count(Quirk::FirstProgress.counter());
-            let contact = self.contact_text(Side::A);
-            let lines = [(HeaderId::Contact, contact.as_str())];
-            self.answer_caller(cx, now, Answer { lines: &lines, ..Answer::of(183) });
+            self.tell_caller(cx, now, Provisional { status: 183, block: Bytes::new(), body: None });
         }
     }
 

@@ -34,15 +34,17 @@ impl Call {
 
     /// The call is over and no leg is up.
     pub fn close(&mut self, cx: &mut Core, now: Instant, outcome: Outcome) {
+        self.drop_pending(cx, now);
         self.account(cx, now, outcome);
         self.state = State::Ended;
     }
 
     /// The caller gave up: CANCEL, or BYE in the early dialog.
     pub fn on_cancel(&mut self, cx: &mut Core, now: Instant, why: &Message) {
+        let reason = self.reason_lines(why, Side::A);
         match &self.state {
-            State::AwaitingMedia => {}
-            State::Dialing(attempt) | State::Ringing(attempt) => self.abandon(cx, now, attempt),
+            State::AwaitingMedia | State::Held => {}
+            State::Dialing(attempt) | State::Ringing(attempt) => self.withdraw(cx, now, attempt, &reason),
             // The 2xx was faster; the caller will ACK it and send BYE (RFC 3261 §9.2).
             _ => return,
         }
@@ -59,12 +61,15 @@ impl Call {
             drop_reason: "CallerHungUp",
             missed: Missed::Yes,
         };
+        if matches!(self.state, State::Held) {
+            return self.hang_up(cx, now, outcome, &[Side::B], &reason);
+        }
         self.close(cx, now, outcome);
     }
 
     /// BYE of one side.
     pub fn on_bye(&mut self, cx: &mut Core, now: Instant, from: Side, bye: &Message) {
-        if matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_)) {
+        if matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held) {
             return match from {
                 Side::A => self.on_cancel(cx, now, bye),
                 Side::B => self.on_early_bye(cx, now),
@@ -115,6 +120,7 @@ impl Call {
     pub fn terminate(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal, drop_reason: &'static str) {
         match &self.state {
             State::AwaitingMedia => self.refuse(cx, now, refusal, OfferResult::Failed),
+            State::Held => self.refuse_answered(cx, now, refusal),
             State::Dialing(attempt) | State::Ringing(attempt) => {
                 self.abandon(cx, now, attempt);
                 self.refuse(cx, now, refusal, OfferResult::Failed);
@@ -195,6 +201,8 @@ impl Call {
 
     // In-dialog requests that will get no answer from the other leg any more.
     fn drop_pending(&mut self, cx: &mut Core, now: Instant) {
+        self.drop_early_offer(cx, now);
+        self.drop_reoffer(cx, now);
         for pending in std::mem::take(&mut self.relayed) {
             cx.clients.remove(&pending.client);
             cx.respond_plain(now, pending.server, &pending.request, 481, &[]);

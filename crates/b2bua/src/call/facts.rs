@@ -39,6 +39,7 @@ impl Call {
             }
             CallTimer::SessionA => self.on_session_due(cx, now, Side::A),
             CallTimer::SessionB => self.on_session_due(cx, now, Side::B),
+            CallTimer::Provisional => self.on_provisional_due(cx, now),
             CallTimer::Ending => {
                 cx.count("endings_given_up");
                 self.state = State::Ended;
@@ -93,7 +94,8 @@ impl Call {
     /// An INVITE of a far end can no longer be answered: its connection is gone. Another connection of the caller does not help, a
     /// response belongs to the one its request came on.
     pub fn on_invite_lost(&mut self, cx: &mut Core, now: Instant, invite: ServerKey) {
-        let is_open = matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_));
+        let is_open =
+            matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held);
         if invite == self.invite_key && is_open {
             let who = self.a.peer.name.clone();
             let what = format!("the connection of {who} was gone before the call was answered");

@@ -30,7 +30,9 @@ impl Call {
         if leg.flow.is_none() {
             leg.flow = Some(flow.flow);
         }
-        let in_order = leg.dialog.as_mut().is_some_and(|dialog| dialog.accept_request(request).is_ok());
+        let theirs = request.from_tag().unwrap_or_default();
+        let dialog = self.dialog_with_mut(side, theirs);
+        let in_order = dialog.is_some_and(|dialog| dialog.accept_request(request).is_ok());
         if !in_order {
             // RFC 3261 §12.2.2: a lower CSeq is out of order.
             return cx.respond_plain(now, key, request, 500, &[]);
@@ -41,9 +43,10 @@ impl Call {
                 self.on_bye(cx, now, side, request);
             }
             (_, State::Ending { .. } | State::Ended) => cx.respond_plain(now, key, request, 481, &[]),
+            (Method::Prack, _) if side == Side::A => self.on_prack(cx, now, key, request),
             (Method::Prack, _) => cx.respond_plain(now, key, request, 481, &[]),
-            (_, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_)) => {
-                cx.respond_plain(now, key, request, 491, &[]);
+            (_, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held) => {
+                self.on_early_request(cx, now, side, key, request);
             }
             (Method::Invite | Method::Update, _) if is_interval_too_small(request) => {
                 cx.respond_plain(now, key, request, 422, &[(HeaderId::MinSe, &MIN_SE_SECS.to_string())]);
@@ -87,23 +90,33 @@ impl Call {
         cx.respond(now, key, request, &Answer { lines: &lines, body, ..Answer::of(200) });
     }
 
-    fn relay_request(&mut self, cx: &mut Core, now: Instant, from: Side, key: ServerKey, request: &Message) {
+    pub(super) fn relay_request(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        from: Side,
+        key: ServerKey,
+        request: &Message,
+    ) {
         if self.relayed.len() >= RELAYED_MAX {
             return cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]);
         }
+        let Some(hops) = hops_left(request) else {
+            return cx.respond_plain(now, key, request, 483, &[]);
+        };
         let lines = self.request_lines(cx, request, from);
         let call = self.key;
-        let other = self.leg_mut(!from);
-        let (Some(dialog), Some(flow)) = (&mut other.dialog, other.flow) else {
+        let (flow, contact) = (self.leg(!from).flow, self.leg(!from).contact.clone());
+        let (Some(dialog), Some(flow)) = (self.speaking_dialog(!from), flow) else {
             return cx.respond_plain(now, key, request, 481, &[]);
         };
-        let mut draft = dialog.request(request.method().clone()).block(&lines);
+        let mut draft = dialog.forward(request.method().clone(), hops).block(&lines);
         // A REFER without it would be none.
         if let Some(target) = request.value_bytes(HeaderId::ReferTo) {
             draft = draft.header(HeaderId::ReferTo, target);
         }
         if refreshes_target(request.method()) {
-            draft = draft.header(HeaderId::Contact, other.contact.clone());
+            draft = draft.header(HeaderId::Contact, contact);
         }
         if !request.body().is_empty() {
             let content_type = request.value_bytes(HeaderId::ContentType).unwrap_or_default();
@@ -158,6 +171,11 @@ impl Call {
         let at = self.relayed.iter().position(|pending| pending.client == client)?;
         Some(self.relayed.swap_remove(at))
     }
+}
+
+/// Max-Forwards of a request on the other leg; `None`: it may go no further (RFC 3261 §16.3).
+pub(super) fn hops_left(request: &Message) -> Option<u32> {
+    request.max_forwards().unwrap_or(sip::dialog::MAX_FORWARDS).checked_sub(1)
 }
 
 // RFC 4028 §9.

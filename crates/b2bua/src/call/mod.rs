@@ -2,18 +2,23 @@
 //! steps stand in the modules below, one per stage of a call's life. Refuses to know other calls.
 //!
 //! ```text
-//! AwaitingMedia ─► Dialing ─► Ringing ─► Answering ─► Established ⇄ Renegotiating
-//!       │             │          │           │             │              │
-//!       └─────────────┴──────────┴───────────┴──► Ending ◄─┴──────────────┘ ─► Ended
+//! AwaitingMedia ─► Dialing ─► Ringing ─► (Held) ─► Answering ─► Established ⇄ Renegotiating
+//!       │             │          │         │           │             │              │
+//!       └─────────────┴──────────┴─────────┴───────────┴──► Ending ◄─┴──────────────┘ ─► Ended
 //! ```
 
 pub(crate) mod answer;
 mod dial;
+mod early;
 mod end;
 mod facts;
 mod failover;
+pub(crate) mod forks;
 mod indialog;
+pub(crate) mod progress;
+mod reliable;
 mod renegotiate;
+mod reoffer;
 pub(crate) mod story;
 
 use std::sync::Arc;
@@ -34,6 +39,10 @@ use crate::quirks::Quirk;
 use crate::redirect::Hop;
 use crate::route::Route;
 use crate::security::Decision;
+use early::EarlyOffer;
+use forks::Forks;
+use progress::Progress;
+use reoffer::Reoffer;
 use story::Story;
 
 /// In-dialog requests under way at once in one call.
@@ -62,6 +71,12 @@ pub(crate) struct Call {
     pub story: Story,
     /// Server transactions of INVITEs that this call answers.
     pub invites: Vec<ServerKey>,
+    /// What the caller was told before the answer.
+    pub progress: Progress,
+    /// An UPDATE with an offer between the early dialogs.
+    pub early_offer: Option<Box<EarlyOffer>>,
+    /// A re-INVITE of our own toward the caller.
+    pub reoffer: Option<Box<Reoffer>>,
 }
 
 /// Where a call stands.
@@ -72,6 +87,8 @@ pub(crate) enum State {
     Dialing(Box<Attempt>),
     /// A server rings (18x).
     Ringing(Box<Attempt>),
+    /// Leg B is up; our 2xx waits for the PRACK of a reliable 18x (RFC 3262 §3).
+    Held,
     /// Our 2xx is out, its ACK is awaited; `offer` holds what an answer in the ACK belongs to.
     Answering { side: Side, offer: Option<Box<Exchange>> },
     /// Both legs are up.
@@ -90,6 +107,7 @@ impl State {
             Self::AwaitingMedia => "awaiting media",
             Self::Dialing(_) => "dialing",
             Self::Ringing(_) => "ringing",
+            Self::Held => "awaiting PRACK",
             Self::Answering { .. } => "answering",
             Self::Established => "established",
             Self::Renegotiating(_) => "renegotiating",
@@ -124,6 +142,19 @@ pub(crate) struct Trail {
     pub failure: Option<crate::verdict::Refusal>,
     /// One line per thing that went wrong.
     pub evidence: Vec<String>,
+    /// How long set-up may still take.
+    pub budget: Budget,
+}
+
+/// The time for set-up. Ringing does not count, but has a limit of its own, all servers together.
+#[derive(Copy, Clone, Default)]
+pub(crate) struct Budget {
+    /// When set-up must be over; `None` before it began and while a server rings.
+    pub until: Option<Instant>,
+    /// What is left of it while a server rings.
+    pub left: std::time::Duration,
+    /// When ringing must be over, from the first 18x on.
+    pub rings_until: Option<Instant>,
 }
 
 /// An INVITE on its way to a server.
@@ -139,8 +170,8 @@ pub(crate) struct Attempt {
     /// Contacts not tried yet, of every 3xx since the server was chosen (RFC 3261 §8.1.3.4), newest first, each with the 3xx that led to it.
     pub alternatives: Vec<(Hop, usize)>,
     pub step: Step,
-    /// Body of leg B's early answer and what the caller was told.
-    pub early: Option<(Bytes, Bytes)>,
+    /// The early dialogs of its INVITE.
+    pub forks: Forks,
 }
 
 /// Whether the caller's INVITE brought an offer.
@@ -249,6 +280,11 @@ impl Call {
         cx.carried(headers::relayed_response_lines(response, &self.header_policy(), from, body))
     }
 
+    /// Reason lines of a CANCEL or BYE of `from` for ours on the other leg.
+    pub(super) fn reason_lines(&self, message: &Message, from: Side) -> Bytes {
+        headers::reason_lines(message, &self.header_policy(), from)
+    }
+
     fn header_policy(&self) -> HeaderPolicy<'_> {
         HeaderPolicy::for_peers(&self.policy.headers, self.a.peer.dialect, self.b.peer.dialect)
     }
@@ -259,9 +295,11 @@ impl Call {
     }
 
     /// Answers the caller's INVITE in its early dialog.
-    pub fn answer_caller(&self, cx: &mut Core, now: Instant, answer: Answer<'_>) {
+    pub fn answer_caller(&mut self, cx: &mut Core, now: Instant, answer: Answer<'_>) {
         let answer = Answer { tag: Some(&self.a.tag), ..answer };
         cx.respond(now, self.invite_key, &self.invite, &answer);
+        let status = answer.status;
+        self.note_answered(cx, status);
     }
 
     /// Tells the relay what was settled.

@@ -62,8 +62,18 @@ impl Call {
         self.state = State::Renegotiating(Box::new(open));
     }
 
+    pub(super) fn is_negotiating(&self) -> bool {
+        self.negotiates_with().is_some()
+    }
+
     /// Whose offer is open, if any.
     fn negotiates_with(&self) -> Option<Side> {
+        if let Some(open) = &self.early_offer {
+            return Some(open.from);
+        }
+        if self.reoffer.is_some() {
+            return Some(Side::B);
+        }
         match &self.state {
             State::Renegotiating(open) => Some(open.from),
             State::Answering { side, .. } => Some(*side),

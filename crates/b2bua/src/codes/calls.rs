@@ -67,7 +67,7 @@ registry! {
         cause "`max_calls_allowed` calls are in progress.",
         exchange "", lync "", umbra "Raise `max_calls_allowed` in [gateway] together with `rtp_ports`.";
     DRAINING = "UMB-CAP002", "gateway is draining", sip Some(UNAVAILABLE), ms Some(61004),
-        cause "The gateway is about to stop and takes no new calls.",
+        cause "The gateway is about to stop: it takes no new calls, and those not over when its patience ended are cut.",
         exchange "", lync "", umbra "Wait, or send calls to another entry of the dial plan.";
     SERVERS_FULL = "UMB-CAP003", "every UM server has as many calls as allowed", sip Some(UNAVAILABLE), ms Some(61004),
         cause "All healthy servers of the plan have reached MaxCallsAllowed.",
@@ -104,7 +104,7 @@ registry! {
     CONNECTION_LOST = "UMB-CALL013", "connection to the peer lost", sip None, ms None,
         cause "The connection that carried the call broke and could not be made again.", exchange "", lync "", umbra "";
     HUNG_UP_BY_OPERATOR = "UMB-CALL014", "ended by the operator", sip None, ms None,
-        cause "Somebody ended the call by command, or the drain time was over.", exchange "", lync "", umbra "";
+        cause "Somebody ended the call by command.", exchange "", lync "", umbra "";
     INTERNAL = "UMB-CALL015", "fault in the gateway", sip Some((500, "Server Internal Error")), ms Some(62004),
         cause "An invariant did not hold; only this call was ended.", exchange "", lync "", umbra "Please report it with the log lines of this call.";
     MALFORMED = "UMB-CALL016", "malformed request", sip Some((400, "Bad Request")), ms None,
@@ -117,4 +117,6 @@ registry! {
         cause "A UM server rang, but neither answered nor refused within the set-up time.", exchange "Check the UM worker process on the server.", lync "", umbra "";
     INTERVAL_TOO_SMALL = "UMB-CALL020", "session interval too small", sip Some((422, "Session Interval Too Small")), ms None,
         cause "Session-Expires is below the minimum of 90 s (RFC 4028 §4).", exchange "", lync "", umbra "";
+    PRACK_MISSING = "UMB-CALL021", "provisional response was never acknowledged", sip Some((504, "Server Time-out")), ms Some(62001),
+        cause "The caller asked for reliable provisional responses (100rel), but sent no PRACK within 64*T1 (RFC 3262 §3).", exchange "", lync "Check that the peer can reach the Contact of this gateway.", umbra "Check `advertised` in [listen].";
 }

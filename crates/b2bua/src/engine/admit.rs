@@ -13,6 +13,7 @@ use super::flows::FlowEntry;
 use super::io::{CallStarted, Event};
 use super::{CallKey, Engine};
 use crate::call::answer::{BodyFault, session_of};
+use crate::call::progress::Progress;
 use crate::call::story::{Missed, Outcome, Story};
 use crate::call::{Call, MediaState, State, Trail};
 use crate::codes;
@@ -28,7 +29,7 @@ use crate::verdict::{Refusal, clean};
 /// Max-Forwards of a request that has none.
 const MAX_FORWARDS: u32 = 70;
 /// Option tags a caller may require.
-const REQUIRABLE: [&[u8]; 1] = [b"timer"];
+const REQUIRABLE: [&[u8]; 2] = [b"timer", b"100rel"];
 /// Seconds after which a refused caller may try again, least and most.
 const RETRY_AFTER_SECS: (u32, u32) = (5, 20);
 
@@ -139,6 +140,9 @@ impl Engine {
             relayed: Vec::new(),
             story,
             invites: Vec::new(),
+            progress: Progress::default(),
+            early_offer: None,
+            reoffer: None,
         });
         self.core.event(Event::CallStarted(Box::new(CallStarted { call, ..started })));
         self.with_call(Some(call), |call, core| call.begin(core, now));

@@ -43,6 +43,12 @@ pub(crate) enum ClientUse {
     Refresh(CallKey, Side),
     /// An out-of-dialog request on its way through.
     Forwarded(ServerKey),
+    /// A PRACK of ours.
+    Prack,
+    /// An UPDATE with an offer between early dialogs.
+    EarlyOffer(CallKey),
+    /// A re-INVITE of ours toward the caller.
+    OwnReoffer(CallKey),
 }
 
 /// A dialog by Call-ID and our tag.
@@ -90,6 +96,8 @@ pub(crate) struct Core {
     pub forwarded: BTreeMap<ServerKey, Message>,
     pub queries: BTreeMap<QueryKey, CallKey>,
     pub counters: BTreeMap<&'static str, u64>,
+    /// Reason lines for the BYE that a 2xx gets when it crosses our CANCEL; gone with the INVITE's transaction.
+    pub withdrawn: BTreeMap<ClientKey, Bytes>,
     pub drain: Option<Drain>,
     /// First bytes of every Call-ID we make: ours alone, the same after a restart.
     pub call_id_prefix: String,
@@ -117,6 +125,7 @@ impl Core {
             forwarded: BTreeMap::new(),
             queries: BTreeMap::new(),
             counters: BTreeMap::new(),
+            withdrawn: BTreeMap::new(),
             drain: None,
             call_id_prefix: format!("ub{instance:08x}-{:04x}-", config.shard),
             hop_token: format!("{instance:08x}"),

@@ -13,6 +13,7 @@ use super::core::{ClientUse, DialogId};
 use super::flows::FlowEntry;
 use super::io::{CallKey, Output};
 use super::{Answer, Engine};
+use crate::call::Call;
 use crate::codes;
 use crate::headers::Block;
 use crate::policy::UnknownPeer;
@@ -147,11 +148,12 @@ impl Engine {
     }
 
     fn is_in_dialog(&self, call: CallKey, side: Side, request: &Message) -> bool {
-        let dialog = self.calls.get(call).and_then(|call| call.leg(side).dialog.as_ref());
-        let (Some(dialog), Some(ours), Some(theirs)) = (dialog, request.to_tag(), request.from_tag()) else {
+        let (Some(call), Some(ours), Some(theirs)) =
+            (self.calls.get(call), request.to_tag(), request.from_tag())
+        else {
             return false;
         };
-        dialog.matches(request.call_id(), ours, theirs)
+        call.dialog_with(side, theirs).is_some_and(|dialog| dialog.matches(request.call_id(), ours, theirs))
     }
 
     fn on_ack(&mut self, now: Instant, flow: &Flow, invite: Option<ServerKey>, ack: &Message) {
@@ -199,12 +201,32 @@ impl Engine {
                 self.core.clients.remove(&key);
                 self.on_refreshed(now, call, side, response);
             }
+            Some(ClientUse::Prack) if is_final => {
+                self.core.clients.remove(&key);
+                if !response.status().is_some_and(sip::StatusCode::is_success) {
+                    self.core.count("pracks_refused");
+                }
+            }
+            Some(ClientUse::OwnReoffer(call)) => {
+                let act =
+                    |call: &mut Call, core: &mut _| call.on_own_reoffer_response(core, now, key, response);
+                self.with_call(Some(call), act);
+            }
+            Some(ClientUse::EarlyOffer(call)) => {
+                let act =
+                    |call: &mut Call, core: &mut _| call.on_early_offer_response(core, now, key, response);
+                self.with_call(Some(call), act);
+            }
             Some(ClientUse::Forwarded(server)) if is_final => {
                 self.core.clients.remove(&key);
                 self.core.answer_forwarded(now, server, flow, response);
             }
             Some(_) => {}
-            None => self.end_orphan(now, flow, response),
+            None if is_final => {
+                let reason = self.core.withdrawn.remove(&key).unwrap_or_default();
+                self.end_orphan(now, flow, response, &reason);
+            }
+            None => {}
         }
     }
 
@@ -221,6 +243,7 @@ impl Engine {
     }
 
     fn on_client_failed(&mut self, now: Instant, key: ClientKey, why: ClientFailure) {
+        self.core.withdrawn.remove(&key);
         match self.core.clients.remove(&key) {
             Some(ClientUse::Invite(call)) => {
                 self.with_call(Some(call), |call, core| call.on_b_failed(core, now, key, &why));
@@ -233,13 +256,20 @@ impl Engine {
             }
             Some(ClientUse::Bye(call)) => self.with_call(Some(call), |call, core| call.on_bye_done(core)),
             Some(ClientUse::Refresh(..)) => self.core.count("session_refreshes_failed"),
+            Some(ClientUse::Prack) => self.core.count("pracks_unanswered"),
+            Some(ClientUse::OwnReoffer(call)) => {
+                self.with_call(Some(call), |call, core| call.on_own_reoffer_failed(core, key));
+            }
+            Some(ClientUse::EarlyOffer(call)) => {
+                self.with_call(Some(call), |call, core| call.on_early_offer_failed(core, now, key, &why));
+            }
             Some(ClientUse::Forwarded(server)) => self.core.fail_forwarded(now, server),
             None => {}
         }
     }
 
     // A 2xx that no call waits for: a second fork, or CANCEL and 200 crossed. It gets its ACK, and then BYE.
-    fn end_orphan(&mut self, now: Instant, flow: &Flow, response: &Message) {
+    fn end_orphan(&mut self, now: Instant, flow: &Flow, response: &Message, reason: &Bytes) {
         let is_answer = response.status().is_some_and(sip::StatusCode::is_success);
         if !is_answer || *response.method() != Method::Invite {
             return;
@@ -251,7 +281,7 @@ impl Engine {
         if let Ok(ack) = dialog.ack(response.cseq().number).finish() {
             self.core.endpoint.send_ack(now, flow, ack);
         }
-        if let Ok(bye) = dialog.request(Method::Bye).finish()
+        if let Ok(bye) = dialog.request(Method::Bye).block(reason).finish()
             && self.core.endpoint.send_request(now, flow, bye).is_err()
         {
             self.core.count("requests_not_sent");

@@ -506,4 +506,6 @@ pub enum CallTimer {
     SessionB,
     /// The last wait for answers to BYE.
     Ending,
+    /// A reliable 18x goes out again, or its PRACK never came (RFC 3262).
+    Provisional,
 }

@@ -187,6 +187,13 @@ impl Engine {
         self.with_call(Some(call), |call, core| call.terminate(core, now, &refusal, "Operator"));
     }
 
+    // The end of a drain. To a caller who still waits it is a matter of this gateway only: 503, another one may take the call.
+    fn cut_off(&mut self, now: Instant, call: CallKey) {
+        let what = "the drain's patience was over";
+        let refusal = Refusal::new(codes::DRAINING, &self.core.policy.gateway.fqdn, what);
+        self.with_call(Some(call), |call, core| call.terminate(core, now, &refusal, "Drained"));
+    }
+
     fn on_timeout(&mut self, now: Instant) {
         self.core.endpoint.handle_timeout(now);
         self.dispatch_endpoint(now);
@@ -200,7 +207,7 @@ impl Engine {
                 drain.until = None;
             }
             let calls: Vec<CallKey> = self.calls.keys().collect();
-            calls.into_iter().for_each(|call| self.hang_up(now, call));
+            calls.into_iter().for_each(|call| self.cut_off(now, call));
         }
     }
 

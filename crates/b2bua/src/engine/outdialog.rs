@@ -13,7 +13,7 @@ use super::core::{Answer, ClientUse, Core};
 use super::flows::FlowEntry;
 use super::io::{Output, Target};
 use crate::codes::{self, Code};
-use crate::headers::{self, ACCEPT, ALLOW, Block, HeaderPolicy, WithBody};
+use crate::headers::{self, ACCEPT, ALLOW, Block, HeaderPolicy, SUPPORTED, WithBody};
 use crate::policy::{Allowed, Dialect, IpGateway, Mailbox, Peer, PeerAddress, Policy, Profile, ServerRole};
 use crate::verdict::Refusal;
 
@@ -33,7 +33,7 @@ impl Engine {
         if *request.method() == Method::Options {
             // RFC 3261 §11: for the target itself Max-Forwards 0 is no obstacle.
             let lines =
-                [(HeaderId::Allow, ALLOW), (HeaderId::Accept, ACCEPT), (HeaderId::Supported, "timer")];
+                [(HeaderId::Allow, ALLOW), (HeaderId::Accept, ACCEPT), (HeaderId::Supported, SUPPORTED)];
             return core.respond_plain(now, key, request, 200, &lines);
         }
         if request.max_forwards() == Some(0) {

@@ -59,7 +59,7 @@ impl Timers {
 
 impl CallTimer {
     /// Every timer a call can have.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::MediaReady,
         Self::Step,
         Self::Setup,
@@ -68,5 +68,6 @@ impl CallTimer {
         Self::SessionA,
         Self::SessionB,
         Self::Ending,
+        Self::Provisional,
     ];
 }

@@ -23,7 +23,11 @@ pub use table::{Action, Passage, Row, rows};
 /// Carries our hop tokens; a request that comes back with one of ours is a loop.
 pub(crate) const HOP_HEADER: &str = "X-Umbra-Hop";
 /// Methods we take, for Allow.
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE, PUBLISH, SERVICE, BENOTIFY";
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE, PUBLISH, SERVICE, BENOTIFY";
+/// Extensions we take, for Supported.
+pub(crate) const SUPPORTED: &str = "100rel, timer";
+/// Extensions we offer on leg B.
+const SUPPORTED_B: &str = "100rel";
 /// Bodies we take, for Accept.
 pub(crate) const ACCEPT: &str = "application/sdp, multipart/alternative, multipart/mixed";
 
@@ -166,7 +170,8 @@ pub(crate) fn leg_b_set(invite: &Message, policy: &HeaderPolicy<'_>, own: &OwnLi
         .header(HeaderId::To, own.to)
         .header(HeaderId::CallId, own.call_id)
         .header(HeaderId::Contact, own.contact)
-        .header(HeaderId::Allow, ALLOW);
+        .header(HeaderId::Allow, ALLOW)
+        .header(HeaderId::Supported, SUPPORTED_B);
     let mut carrier = Carrier::new(policy, Passage::Invite, WithBody::No, block);
     // The caller must not be able to speak in our name.
     carrier.but = own.correlation.map(|name| (HeaderId::from_name(name.as_bytes()), name));
@@ -203,6 +208,21 @@ pub(crate) fn relayed_response_lines(
     let mut carrier = Carrier::new(policy, passage, body, Block::default());
     carrier.carry(response);
     carrier.finish()
+}
+
+/// The Reason lines of a CANCEL or BYE that go with ours on the other leg (RFC 3326).
+pub(crate) fn reason_lines(message: &Message, policy: &HeaderPolicy<'_>, from: Side) -> Bytes {
+    let passage = match from {
+        Side::A => Passage::RequestToB,
+        Side::B => Passage::RequestToA,
+    };
+    let mut block = Block::default();
+    for header in message.headers().filter(|header| header.id == HeaderId::Reason) {
+        if policy.carries(header.id, header.name, passage) {
+            block.line(header.name, &header.value());
+        }
+    }
+    block.finish()
 }
 
 /// One pass over the headers of a message.

@@ -39,6 +39,8 @@ struct Invite {
     ack: Bytes,
     forks: Vec<Fork>,
     cancel: Cancel,
+    /// Header lines for the CANCEL.
+    cancel_lines: Bytes,
 }
 
 #[derive(Copy, Clone, Eq, PartialEq)]
@@ -93,6 +95,7 @@ impl Endpoint {
                 ack: Bytes::new(),
                 forks: Vec::new(),
                 cancel: Cancel::No,
+                cancel_lines: Bytes::new(),
             };
             (Machine::Invite(machine, Box::new(invite)), actions)
         } else {
@@ -106,8 +109,17 @@ impl Endpoint {
 
     /// Ends an INVITE of ours by CANCEL, as soon as RFC 3261 §9.1 lets it; nothing when a final response came.
     pub fn cancel(&mut self, now: Instant, key: ClientKey) {
+        self.cancel_with(now, key, &Bytes::new());
+    }
+
+    /// As [`Self::cancel`], with complete header lines of the user's in the CANCEL (Reason, RFC 3326); lines that
+    /// would break the message are left out.
+    pub fn cancel_with(&mut self, now: Instant, key: ClientKey, lines: &Bytes) {
         let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
         let Machine::Invite(machine, invite) = &mut entry.machine else { return };
+        if invite.cancel == Cancel::No && !breaks_block(lines) {
+            invite.cancel_lines = lines.clone();
+        }
         match (machine.state, invite.cancel) {
             (InviteClientState::Calling { .. }, Cancel::No) => invite.cancel = Cancel::Wanted,
             (InviteClientState::Proceeding, Cancel::No) => self.send_cancel(now, key),
@@ -267,7 +279,7 @@ impl Endpoint {
         if invite.ack.is_empty() {
             let Some(Cause::Response(_, response)) = cause else { return };
             let to = response.value_bytes(HeaderId::To).unwrap_or_default();
-            invite.ack = sibling(&invite.request, &Method::Ack, &to);
+            invite.ack = sibling(&invite.request, &Method::Ack, &to, b"");
         }
         let bytes = invite.ack.clone();
         self.send(flow, bytes);
@@ -280,7 +292,7 @@ impl Endpoint {
         let Machine::Invite(_, invite) = &mut entry.machine else { return };
         invite.cancel = Cancel::Sent;
         let to = invite.request.value_bytes(HeaderId::To).unwrap_or_default();
-        let bytes = sibling(&invite.request, &Method::Cancel, &to);
+        let bytes = sibling(&invite.request, &Method::Cancel, &to, &invite.cancel_lines);
         self.step_client(now, key, Cause::Cancelled);
         if self.clients.is_full() {
             self.send(flow.key, bytes);
@@ -386,7 +398,7 @@ fn plain_event(cause: Cause<'_>) -> ClientEvent {
 }
 
 /// ACK to a non-2xx, or CANCEL: one Via, and the same Request-URI, Route, From, Call-ID and CSeq number.
-fn sibling(invite: &Message, method: &Method, to: &[u8]) -> Bytes {
+fn sibling(invite: &Message, method: &Method, to: &[u8], lines: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(512);
     for piece in [method.as_bytes(), b" ", &invite.request_uri(), b" SIP/2.0\r\n"] {
         out.put_slice(piece);
@@ -405,7 +417,7 @@ fn sibling(invite: &Message, method: &Method, to: &[u8]) -> Bytes {
     }
     out.put_slice(b"CSeq: ");
     put_decimal(&mut out, invite.cseq().number as usize);
-    for piece in [b" ", method.as_bytes(), b"\r\nContent-Length: 0\r\n\r\n"] {
+    for piece in [b" ", method.as_bytes(), b"\r\n", lines, b"Content-Length: 0\r\n\r\n"] {
         out.put_slice(piece);
     }
     out.freeze()
@@ -414,15 +426,18 @@ fn sibling(invite: &Message, method: &Method, to: &[u8]) -> Bytes {
 /// The user's parts must not be able to end the header block.
 fn check(request: &OutgoingRequest) -> Result<(), SendError> {
     let breaks = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-    let block = &request.headers[..];
-    let is_block_bad = !block.is_empty() && (!block.ends_with(b"\r\n") || block.starts_with(b"\r\n"))
-        || block.windows(4).any(|window| window == b"\r\n\r\n");
+    let is_block_bad = breaks_block(&request.headers);
     let is_uri_bad = request.uri.is_empty() || request.uri.contains(&b' ') || breaks(&request.uri);
     let is_type_bad = request.content_type.as_deref().is_some_and(breaks);
     if is_block_bad || is_uri_bad || is_type_bad || breaks(request.method.as_bytes()) {
         return Err(SendError::RequestMalformed);
     }
     Ok(())
+}
+
+fn breaks_block(block: &[u8]) -> bool {
+    !block.is_empty() && (!block.ends_with(b"\r\n") || block.starts_with(b"\r\n"))
+        || block.windows(4).any(|window| window == b"\r\n\r\n")
 }
 
 fn names_agent(block: &[u8]) -> bool {

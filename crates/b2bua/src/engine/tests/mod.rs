@@ -1,8 +1,13 @@
 //! Calls through a whole engine in virtual time, by scenario.
 
 mod dialogs;
+mod early;
+mod early_cast;
+mod forks;
 mod policy;
+mod races;
 mod refusals;
+mod reliable;
 mod setup;
 mod world;
 

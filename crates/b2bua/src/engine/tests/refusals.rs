@@ -97,7 +97,7 @@ fn draining_and_full_gateways_say_503_with_a_wait_and_old_calls_go_on() {
 fn loops_hops_gateway_status_and_extensions_are_checked_first() {
     let cases = [
         ("X-Umbra-Hop: TOKEN\r\n", 482, codes::LOOP),
-        ("Require: 100rel\r\n", 420, codes::EXTENSION_REQUIRED),
+        ("Require: gruu\r\n", 420, codes::EXTENSION_REQUIRED),
         ("Session-Expires: 30\r\n", 422, codes::INTERVAL_TOO_SMALL),
     ];
     for (lines, status, code) in cases {

@@ -407,7 +407,13 @@ impl Party {
     fn on_request(&mut self, now: Instant, key: ServerKey, request: Message, name: &str) {
         self.requests.push(request.clone());
         if *request.method() != Method::Invite {
-            return self.respond(now, key, &request, 200, None, None);
+            let offers = *request.method() == Method::Update && !request.body().is_empty();
+            if offers && self.answers_reoffer == 0 {
+                self.pending = Some((key, request));
+                return;
+            }
+            let body = offers.then(|| self.answer_to(&request));
+            return self.respond(now, key, &request, 200, None, body);
         }
         if request.to_tag().is_some() {
             let status = self.answers_reoffer;
@@ -483,6 +489,9 @@ impl Party {
         let audio = offer.audio().unwrap();
         let mut spec = OfferSpec::new("10.0.2.1".parse().unwrap(), 4000);
         spec.formats = audio.formats.iter().filter(|f| f.is("PCMU") || f.is_auxiliary()).cloned().collect();
+        if spec.formats.iter().all(sdp::PayloadType::is_auxiliary) {
+            spec.formats.clone_from(&audio.formats);
+        }
         spec.direction = audio.direction.mirrored();
         if let Some(theirs) = audio.crypto.first() {
             spec.profile = Profile::RtpSavp;
