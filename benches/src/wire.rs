@@ -83,11 +83,12 @@ pub(crate) fn sdp_relay() -> Work {
     let body = message().map(|message| message.body()).unwrap_or_default();
     let offer = Session::parse(&body).ok();
     let anchor = Anchor { address: IpAddr::from([10, 0, 0, 1]), rtp_port: 20000, rtcp_port: 20001 };
-    let codecs = CodecPolicy { names: vec!["PCMU".into(), "PCMA".into()] };
+    let names = ["PCMU", "PCMA"].map(str::to_owned);
     let origin = OriginSeed { session_id: 7, version: 1 };
     work("sdp relay", move || {
         let Some(offer) = &offer else { return 0 };
-        let made = sdp::relay_offer(offer, &anchor, &codecs, &OfferMedia::Clear, &origin);
+        let made =
+            sdp::relay_offer(offer, &anchor, CodecPolicy { names: &names }, &OfferMedia::Clear, &origin);
         made.map_or(0, |(bytes, _)| bytes.len())
     })
 }

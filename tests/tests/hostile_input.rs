@@ -98,7 +98,7 @@ fn read_all(message: &Message) -> usize {
     if let Some(content_type) = message.header(HeaderId::ContentType) {
         let body = message.body();
         if let Ok(part) = sdp::choose_body(content_type, &body) {
-            seen += sdp::Session::parse(part).map_or(0, |s| s.to_bytes().len());
+            seen += sdp::Session::parse(part).map_or(0, |s| s.media().len());
         }
     }
     seen

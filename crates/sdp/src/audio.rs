@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::codec::{PayloadType, parse_number};
+use crate::codec::{Encoding, PayloadType, parse_number};
 use crate::crypto::CryptoLine;
 use crate::security::EncryptionAttribute;
 use crate::session::{SdpError, is_candidate, is_unicast, unicast_address};
@@ -262,12 +262,12 @@ fn read_crypto(media: &sdp_types::Media) -> (Vec<CryptoLine>, usize) {
     (lines, ignored)
 }
 
-// One pass over the attributes into tables indexed by number keeps the cost linear.
+// One pass over the attributes, remembered by number, keeps the cost linear.
 fn read_formats(media: &sdp_types::Media, profile: &Profile) -> Result<Vec<PayloadType>, SdpError> {
-    let mut mapped: Vec<Option<PayloadType>> = vec![None; 128];
-    let mut fmtp: Vec<Option<&str>> = vec![None; 128];
-    for map in values(media, "rtpmap").filter_map(PayloadType::parse_rtpmap) {
-        if let Some(slot @ None) = mapped.get_mut(usize::from(map.pt)) {
+    let mut mapped: [Option<Encoding<'_>>; 128] = [None; 128];
+    let mut fmtp: [Option<&str>; 128] = [None; 128];
+    for (pt, map) in values(media, "rtpmap").filter_map(Encoding::parse_rtpmap) {
+        if let Some(slot @ None) = mapped.get_mut(usize::from(pt)) {
             *slot = Some(map);
         }
     }
@@ -288,9 +288,9 @@ fn read_formats(media: &sdp_types::Media, profile: &Profile) -> Result<Vec<Paylo
         if formats.iter().any(|known| known.pt == pt) {
             continue;
         }
-        let mut format = mapped[usize::from(pt)].take().unwrap_or_else(|| PayloadType::unmapped(pt));
-        format.fmtp = fmtp[usize::from(pt)].map(str::to_owned);
-        formats.push(format);
+        let encoding = mapped[usize::from(pt)].unwrap_or_else(|| Encoding::unmapped(pt));
+        let fmtp = fmtp[usize::from(pt)].map(str::to_owned);
+        formats.push(PayloadType { fmtp, ..encoding.under(pt) });
     }
     Ok(formats)
 }

@@ -58,7 +58,17 @@ impl PayloadType {
             && self.clock == other.clock
             && self.channels == other.channels
     }
+}
 
+/// An encoding as a description spells it, not yet copied.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Encoding<'a> {
+    name: &'a str,
+    clock: u32,
+    channels: u8,
+}
+
+impl<'a> Encoding<'a> {
     /// The meaning of a number without `a=rtpmap`.
     pub(crate) fn unmapped(pt: u8) -> Self {
         let (name, clock) = match pt {
@@ -71,26 +81,23 @@ impl PayloadType {
             18 => ("G729", 8000),
             _ => ("", 0),
         };
-        Self::new(pt, name, clock)
+        Self { name, clock, channels: 1 }
     }
 
     /// Parses the value of `a=rtpmap`: `101 telephone-event/8000`.
-    pub(crate) fn parse_rtpmap(value: &str) -> Option<Self> {
+    pub(crate) fn parse_rtpmap(value: &'a str) -> Option<(u8, Self)> {
         let (pt, encoding) = value.trim().split_once(' ')?;
         let pt = parse_number(pt)?;
         let mut fields = encoding.trim().split('/');
         let name = fields.next().filter(|name| !name.is_empty() && !name.contains(' '))?;
         let clock = fields.next()?.parse().ok()?;
-        let channels = fields.next().and_then(|channels| channels.parse().ok()).unwrap_or(1);
-        Some(Self { channels, ..Self::new(pt, name, clock) })
+        let channels = fields.next().and_then(|channels| channels.parse().ok()).unwrap_or(1).max(1);
+        Some((pt, Self { name, clock, channels }))
     }
 
-    pub(crate) fn rtpmap(&self) -> Option<String> {
-        if self.name.is_empty() {
-            return None;
-        }
-        let channels = if self.channels > 1 { format!("/{}", self.channels) } else { String::new() };
-        Some(format!("{} {}/{}{channels}", self.pt, self.name, self.clock))
+    /// As a payload type with that number.
+    pub(crate) fn under(self, pt: u8) -> PayloadType {
+        PayloadType { channels: self.channels, ..PayloadType::new(pt, self.name, self.clock) }
     }
 }
 
@@ -106,16 +113,16 @@ mod tests {
 
     #[test]
     fn an_rtpmap_is_read_with_and_without_channels() {
-        let g722 = PayloadType::parse_rtpmap("117 G722/8000/2").unwrap();
+        let read = |text| Encoding::parse_rtpmap(text).map(|(pt, encoding)| encoding.under(pt)).unwrap();
+        let g722 = read("117 G722/8000/2");
         assert_eq!((g722.pt, g722.name.as_str(), g722.clock, g722.channels), (117, "G722", 8000, 2));
-        assert_eq!(g722.rtpmap().unwrap(), "117 G722/8000/2");
-        assert_eq!(PayloadType::parse_rtpmap("0 PCMU/8000").unwrap(), PayloadType::pcmu());
+        assert_eq!(read("0 PCMU/8000"), PayloadType::pcmu());
     }
 
     #[test]
     fn a_broken_rtpmap_is_no_encoding() {
         for bad in ["", "0", "0 PCMU", "128 PCMU/8000", "-1 PCMU/8000", "0 /8000", "0 PCMU/x", "0 A B/8000"] {
-            assert_eq!(PayloadType::parse_rtpmap(bad), None, "{bad}");
+            assert_eq!(Encoding::parse_rtpmap(bad), None, "{bad}");
         }
     }
 }

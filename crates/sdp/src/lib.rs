@@ -34,7 +34,7 @@ pub use codec::PayloadType;
 pub use crypto::{CryptoError, CryptoLine, KeySalt, Lifetime, Suite, pick_crypto, pick_crypto_as_offered};
 pub use mki::Mki;
 pub use relay::{
-    Anchor, AnswerMedia, CodecPolicy, OfferError, OfferMedia, RelayedOffer, relay_answer,
+    Anchor, AnswerMedia, CodecPolicy, OfferError, OfferMedia, RelayedAnswer, RelayedOffer, relay_answer,
     relay_answer_within, relay_offer,
 };
 pub use security::{EncryptionAttribute, MediaSecurity, UnusableWhy};

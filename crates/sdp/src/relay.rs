@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::answer::{AnswerError, check_answering_line};
-use crate::audio::{Audio, Profile, Sealing};
+use crate::audio::{Audio, Direction, Profile, Sealing};
 use crate::codec::PayloadType;
 use crate::crypto::CryptoLine;
 use crate::security::MediaSecurity;
@@ -26,14 +26,14 @@ pub struct Anchor {
 }
 
 /// Which encodings may pass. Comfort noise and telephone events always may, at the clock of a codec that does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CodecPolicy {
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct CodecPolicy<'a> {
     /// Encoding names, compared without case.
-    pub names: Vec<String>,
+    pub names: &'a [String],
 }
 
-impl CodecPolicy {
-    fn select(&self, formats: &[PayloadType]) -> Vec<PayloadType> {
+impl CodecPolicy<'_> {
+    pub(crate) fn select(&self, formats: &[PayloadType]) -> Vec<PayloadType> {
         let allowed = |f: &PayloadType| !f.is_auxiliary() && self.names.iter().any(|name| f.is(name));
         let clocks: Vec<u32> = formats.iter().filter(|f| allowed(f)).map(|f| f.clock).collect();
         let passes = |f: &&PayloadType| allowed(f) || (f.is_auxiliary() && clocks.contains(&f.clock));
@@ -98,7 +98,7 @@ pub enum OfferError {
 pub fn relay_offer(
     offer: &Session,
     anchor: &Anchor,
-    codecs: &CodecPolicy,
+    codecs: CodecPolicy<'_>,
     media: &OfferMedia,
     origin: &OriginSeed,
 ) -> Result<(Bytes, RelayedOffer), OfferError> {
@@ -118,8 +118,17 @@ pub fn relay_offer(
         OfferMedia::Sealed(lines) => (Profile::RtpSavp, lines.clone()),
     };
     let spec = OfferSpec { formats, profile, crypto, ..anchored(anchor, audio, origin) };
-    let session = spec.session(Some((offer, audio_index)))?;
-    Ok((session.to_bytes(), RelayedOffer { session, audio_index }))
+    let (bytes, session) = spec.session(Some((offer, audio_index)))?;
+    Ok((bytes, RelayedOffer { session, audio_index }))
+}
+
+/// What we answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayedAnswer {
+    /// Payload types, in order.
+    pub formats: Vec<PayloadType>,
+    /// Direction, seen from us.
+    pub direction: Direction,
 }
 
 /// Turns the (checked) answer of one leg into ours for the leg whose offer it is to answer.
@@ -129,7 +138,7 @@ pub fn relay_answer(
     anchor: &Anchor,
     media: &AnswerMedia,
     origin: &OriginSeed,
-) -> Result<Bytes, AnswerError> {
+) -> Result<(Bytes, RelayedAnswer), AnswerError> {
     relay_answer_within(offer_from_a, answer_from_b, &|_| true, anchor, media, origin)
 }
 
@@ -142,7 +151,7 @@ pub fn relay_answer_within(
     anchor: &Anchor,
     media: &AnswerMedia,
     origin: &OriginSeed,
-) -> Result<Bytes, AnswerError> {
+) -> Result<(Bytes, RelayedAnswer), AnswerError> {
     let index = offer_from_a.audio_index().ok_or(AnswerError::NoAudio)?;
     let offered = offer_from_a.audio_at(index).filter(|audio| audio.port != 0).ok_or(AnswerError::NoAudio)?;
     let answered = answer_from_b.audio().ok_or(AnswerError::NoAudio)?;
@@ -162,7 +171,8 @@ pub fn relay_answer_within(
         direction: answered.direction.within(offered.direction.mirrored()),
         ..anchored(anchor, answered, origin)
     };
-    Ok(spec.session(Some((offer_from_a, index)))?.to_bytes())
+    let bytes = spec.print(Some((offer_from_a, index)));
+    Ok((bytes, RelayedAnswer { formats: spec.formats, direction: spec.direction }))
 }
 
 fn anchored(anchor: &Anchor, audio: &Audio, origin: &OriginSeed) -> OfferSpec {

@@ -17,17 +17,14 @@ fn parse(media: &str) -> Session {
     Session::parse(format!("{head}{media}").as_bytes()).unwrap()
 }
 
-fn g711() -> CodecPolicy {
-    CodecPolicy { names: vec!["pcmu".into(), "PCMA".into()] }
-}
-
 fn line(tag: u32, key: u8) -> CryptoLine {
     let suite = Suite::AesCm128HmacSha1_80;
     CryptoLine::new(tag, suite, KeySalt::from_bytes(suite, &[key; 30]).unwrap())
 }
 
 fn relayed(offer: &Session, media: &OfferMedia) -> Result<(Bytes, RelayedOffer), OfferError> {
-    relay_offer(offer, &ANCHOR, &g711(), media, &ORIGIN)
+    let names = ["pcmu", "PCMA"].map(str::to_owned);
+    relay_offer(offer, &ANCHOR, CodecPolicy { names: &names }, media, &ORIGIN)
 }
 
 #[test]
@@ -68,13 +65,14 @@ fn a_relayed_answer_has_the_lines_of_the_offer_it_answers() {
         "m=video 0 RTP/AVP 96\r\nm=audio 6000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=x-foo\r\n",
     );
     let media = AnswerMedia::Sealed { line: line(2, 6) };
-    let bytes = relay_answer(&offer, &answer, &ANCHOR, &media, &ORIGIN).unwrap();
+    let (bytes, ours) = relay_answer(&offer, &answer, &ANCHOR, &media, &ORIGIN).unwrap();
     let session = Session::parse(&bytes).unwrap();
     assert_eq!(session.media().len(), 2);
     assert_eq!((session.media()[0].port, &session.media()[0].kind), (0, &MediaKind::Other("video".into())));
     let audio = session.audio().unwrap();
     assert_eq!((audio.port, &audio.profile), (30000, &Profile::RtpSavp));
     assert_eq!(audio.formats.iter().map(|f| f.pt).collect::<Vec<_>>(), [8, 101]);
+    assert_eq!((&audio.formats, audio.direction), (&ours.formats, ours.direction));
     assert_eq!(crate::check_answer(&offer, &session).unwrap().crypto, Some(line(2, 6)));
 }
 
@@ -89,7 +87,7 @@ fn our_own_answer_passes_the_check_of_the_offerer() {
     );
     assert!(crate::check_answer(&ours.session, &from_b).is_ok());
     let media = AnswerMedia::Sealed { line: line(2, 6) };
-    let bytes = relay_answer(&offer, &from_b, &ANCHOR, &media, &ORIGIN).unwrap();
+    let (bytes, _) = relay_answer(&offer, &from_b, &ANCHOR, &media, &ORIGIN).unwrap();
     let accepted = crate::check_answer(&offer, &Session::parse(&bytes).unwrap()).unwrap();
     assert_eq!((accepted.direction, accepted.crypto), (Direction::RecvOnly, Some(line(2, 6))));
 }
@@ -105,9 +103,9 @@ fn an_answer_never_weakens_what_the_offer_requires() {
     assert_eq!(relay(savp, &sealed(9, 6)), Err(AnswerError::CryptoNotOffered));
     assert_eq!(relay("m=audio 4 RTP/AVP 0\r\n", &sealed(2, 6)), Err(AnswerError::CryptoNotOffered));
     let optional = savp.replace("RTP/SAVP", "RTP/AVP");
-    let clear = relay(&optional, &AnswerMedia::Clear).unwrap();
+    let (clear, _) = relay(&optional, &AnswerMedia::Clear).unwrap();
     assert_eq!(Session::parse(&clear).unwrap().audio().unwrap().security(), MediaSecurity::None);
-    let text = String::from_utf8(relay(&optional, &sealed(2, 6)).unwrap().to_vec()).unwrap();
+    let text = String::from_utf8(relay(&optional, &sealed(2, 6)).unwrap().0.to_vec()).unwrap();
     assert!(text.contains("m=audio 30000 RTP/SAVP 0\r\n"));
     assert_eq!(relay("m=audio 4 RTP/AVP 8\r\n", &AnswerMedia::Clear), Err(AnswerError::NoCodec));
 }
@@ -123,13 +121,13 @@ fn a_refused_audio_line_is_reported_not_relayed() {
 fn hold_travels_through_offer_and_answer() {
     let (_, held) = relayed(&parse("m=audio 4 RTP/AVP 0\r\na=sendonly\r\n"), &OfferMedia::Clear).unwrap();
     assert_eq!(held.session.audio().unwrap().direction, Direction::SendOnly);
-    let bytes = relay_answer(
+    let answer = relay_answer(
         &parse("m=audio 4 RTP/AVP 0\r\na=sendonly\r\n"),
         &parse("m=audio 6 RTP/AVP 0\r\n"),
         &ANCHOR,
         &AnswerMedia::Clear,
         &ORIGIN,
     );
-    let answer = Session::parse(&bytes.unwrap()).unwrap();
+    let answer = Session::parse(&answer.unwrap().0).unwrap();
     assert_eq!(answer.audio().unwrap().direction, Direction::RecvOnly);
 }

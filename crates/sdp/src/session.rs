@@ -1,15 +1,16 @@
-//! One session description: the generic container of `sdp-types` plus our typed view of each media line, made
-//! once when parsing. Owns the limits; refuses to know what an offer or an answer is.
+//! One session description: `sdp-types` reads the grammar, what is kept is our typed view of each media line. Owns the
+//! limits; refuses to know what an offer or an answer is.
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use zeroize::Zeroize;
 
 use crate::audio::Audio;
 use crate::limits::{
     ATTRIBUTES_MAX, CANDIDATES_MAX, CRYPTO_LINES_MAX, FORMATS_MAX, MEDIA_LINES_MAX, SESSION_BYTES_MAX,
 };
+use crate::relay::CodecPolicy;
+use crate::write::OriginSeed;
 
 /// Why bytes are no usable session description.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +59,20 @@ pub struct Media {
     pub kind: MediaKind,
     /// The port; 0 means the line is refused or unused.
     pub port: u16,
+    /// Profile and formats as spelled, for the line that refuses this one; empty on the line that counts.
+    refusal: String,
+}
+
+impl Media {
+    /// The audio line that counts.
+    pub(crate) fn audio(audio: Audio) -> Self {
+        Self { port: audio.port, kind: MediaKind::Audio(Box::new(audio)), refusal: String::new() }
+    }
+
+    /// What stands behind `m=` when this line is refused (RFC 3264 §6).
+    pub(crate) fn refused(&self) -> &str {
+        &self.refusal
+    }
 }
 
 /// The `o=` line.
@@ -71,10 +86,12 @@ pub struct Origin<'a> {
     pub address: &'a str,
 }
 
-/// A parsed session description. `Debug` shows its shape only and dropping it wipes the key material in it.
-#[derive(Clone)]
+/// A session description as far as it is looked at. `Debug` shows its shape only and dropping it wipes its keys.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Session {
-    grammar: sdp_types::Session,
+    session_id: String,
+    version: u64,
+    address: String,
     media: Vec<Media>,
 }
 
@@ -85,38 +102,50 @@ impl Session {
             return Err(SdpError::TooLong);
         }
         let grammar = sdp_types::Session::parse(bytes).map_err(|e| SdpError::Grammar(describe(&e)))?;
-        Self::from_grammar(grammar)
-    }
-
-    pub(crate) fn from_grammar(grammar: sdp_types::Session) -> Result<Self, SdpError> {
-        let mut session = Self { grammar: canonical(grammar), media: Vec::new() };
-        check_limits(&session.grammar)?;
-        session.media = session
-            .grammar
-            .medias
-            .iter()
-            .map(|m| typed_media(&session.grammar, m))
-            .collect::<Result<_, _>>()?;
+        let mut grammar = Grammar(grammar);
+        check_limits(&grammar.0)?;
+        let media: Result<Vec<Media>, SdpError> =
+            grammar.0.medias.iter().map(|m| typed_media(&grammar.0, m)).collect();
+        let origin = &mut grammar.0.origin;
+        let mut session = Self {
+            session_id: std::mem::take(&mut origin.sess_id),
+            version: origin.sess_version,
+            address: std::mem::take(&mut origin.unicast_address),
+            media: media?,
+        };
+        // The line that counts is never refused by us.
+        if let Some(counts) = session.audio_index().and_then(|index| session.media.get_mut(index)) {
+            counts.refusal = String::new();
+        }
         Ok(session)
     }
 
-    /// The bytes to send, with CRLF line ends.
-    pub fn to_bytes(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(1024);
-        // Writing into a vector does not fail.
-        let _ = self.grammar.write(&mut bytes);
-        Bytes::from(bytes)
+    /// A description of ours with one audio line.
+    pub(crate) fn of_audio(origin: &OriginSeed, address: IpAddr, audio: Audio) -> Self {
+        Self {
+            session_id: origin.session_id.to_string(),
+            version: origin.version,
+            address: address.to_string(),
+            media: vec![Media::audio(audio)],
+        }
     }
 
     /// The `o=` line; `0 0 0.0.0.0` when the peer sent none.
     pub fn origin(&self) -> Origin<'_> {
-        let origin = &self.grammar.origin;
-        Origin { session_id: &origin.sess_id, version: origin.sess_version, address: &origin.unicast_address }
+        Origin { session_id: &self.session_id, version: self.version, address: &self.address }
     }
 
     /// Every media line, in order.
     pub fn media(&self) -> &[Media] {
         &self.media
+    }
+
+    /// Forgets the encodings that may not pass, on the audio line that counts: what is kept long is kept small.
+    pub fn keep_formats(&mut self, codecs: CodecPolicy<'_>) {
+        let counts = self.audio_index().and_then(|index| self.media.get_mut(index));
+        if let Some(Media { kind: MediaKind::Audio(audio), .. }) = counts {
+            audio.formats = codecs.select(&audio.formats);
+        }
     }
 
     /// Index of the audio line that counts: the first one in use, else the first one.
@@ -144,19 +173,7 @@ impl Session {
         let mut in_use = self.media.iter().filter(|m| m.port != 0).peekable();
         in_use.peek().is_some() && in_use.all(|m| m.kind == MediaKind::Image)
     }
-
-    pub(crate) fn grammar(&self) -> &sdp_types::Session {
-        &self.grammar
-    }
 }
-
-impl PartialEq for Session {
-    fn eq(&self, other: &Self) -> bool {
-        self.grammar == other.grammar
-    }
-}
-
-impl Eq for Session {}
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -164,9 +181,12 @@ impl std::fmt::Debug for Session {
     }
 }
 
-impl Drop for Session {
+/// What the container holds until it is typed; its key lines are wiped.
+struct Grammar(sdp_types::Session);
+
+impl Drop for Grammar {
     fn drop(&mut self) {
-        for media in &mut self.grammar.medias {
+        for media in &mut self.0.medias {
             let secret = media.attributes.iter_mut().filter(|a| is_crypto(&a.attribute));
             secret.for_each(|attribute| attribute.value.zeroize());
         }
@@ -194,17 +214,6 @@ pub(crate) fn is_candidate(name: &str) -> bool {
     ["candidate", "x-candidate", "x-candidate-ipv6", "remote-candidate", "remote-candidates"]
         .iter()
         .any(|known| name.eq_ignore_ascii_case(known))
-}
-
-// What the container's printer would change anyway is changed at once, so that printing and parsing agree.
-fn canonical(mut grammar: sdp_types::Session) -> sdp_types::Session {
-    if grammar.times.is_empty() {
-        grammar.times.push(sdp_types::Time::new(0, 0));
-    }
-    if grammar.origin.username.as_deref().is_none_or(str::is_empty) {
-        grammar.origin.username = Some("-".to_owned());
-    }
-    grammar
 }
 
 fn check_limits(grammar: &sdp_types::Session) -> Result<(), SdpError> {
@@ -240,7 +249,8 @@ fn typed_media(grammar: &sdp_types::Session, media: &sdp_types::Media) -> Result
     } else {
         MediaKind::Other(media.media.clone())
     };
-    Ok(Media { kind, port: media.port })
+    let refusal = format!("{} 0 {} {}", media.media, media.proto, media.fmt);
+    Ok(Media { kind, port: media.port, refusal })
 }
 
 // The container's error may quote the peer's bytes; keep its shape and escape the rest.

@@ -12,7 +12,7 @@ fn bare_line_feeds_are_tolerated() {
     let text = format!("{HEAD}{AUDIO}a=sendonly\r\n");
     let lf = Session::parse(text.replace("\r\n", "\n").as_bytes()).unwrap();
     assert_eq!(lf, Session::parse(text.as_bytes()).unwrap());
-    assert_eq!(lf.to_bytes(), text.as_bytes());
+    assert_eq!(lf.audio().unwrap().direction, crate::Direction::SendOnly);
 }
 
 #[test]

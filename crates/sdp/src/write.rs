@@ -1,18 +1,21 @@
 //! Writing descriptions from nothing but our own facts: what is not listed here cannot leak through. Serves the
 //! relay functions and, as [`OfferSpec`], the lab.
 
+use std::fmt::Write;
 use std::net::IpAddr;
 
-use bytes::Bytes;
-use sdp_types::{Attribute, Connection, Media as MediaLine};
+use bytes::{BufMut, Bytes, BytesMut};
+use zeroize::Zeroizing;
 
 use crate::answer::AnswerError;
-use crate::audio::{Direction, Profile};
+use crate::audio::{Audio, Direction, Profile, RtcpAttribute};
 use crate::codec::PayloadType;
 use crate::crypto::CryptoLine;
-use crate::session::{SdpError, Session};
+use crate::session::{SdpError, Session, is_unicast};
 
 const SESSION_NAME: &str = "session";
+/// First size of the buffer: a description of ours with a few formats and a key fits.
+const FIRST_CAPACITY: usize = 512;
 
 /// Identity of a description of ours: the same id for the life of a leg, a greater version for each change.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -70,81 +73,131 @@ impl OfferSpec {
         }
     }
 
-    fn media_line(&self) -> MediaLine {
-        let formats: Vec<String> = self.formats.iter().map(|f| f.pt.to_string()).collect();
-        let mut line = empty_line("audio", self.profile.name(), &formats.join(" "));
-        line.port = self.rtp_port;
-        let mut add = |name: &str, value: String| line.attributes.push(Attribute::with_value(name, value));
-        for crypto in &self.crypto {
-            add("crypto", crypto.to_string());
-        }
-        add("rtcp", self.rtcp_port.to_string());
-        for format in &self.formats {
-            if let Some(map) = format.rtpmap() {
-                add("rtpmap", map);
-            }
-            if let Some(fmtp) = &format.fmtp {
-                add("fmtp", format!("{} {fmtp}", format.pt));
-            }
-        }
-        if let Some(ptime) = self.ptime {
-            add("ptime", ptime.to_string());
-        }
-        if let Some(maxptime) = self.maxptime {
-            add("maxptime", maxptime.to_string());
-        }
-        line.attributes.push(Attribute::new(self.direction.name()));
-        line
+    /// The description, printed and typed. `template` gives count, order, kind and formats of the other lines; each
+    /// of them leaves with port 0.
+    pub(crate) fn session(self, template: Option<(&Session, usize)>) -> Result<(Bytes, Session), SdpError> {
+        let bytes = self.print(template);
+        let session = match template {
+            Some((template, _)) if template.media().len() > 1 => Session::parse(&bytes)?,
+            _ => self.typed(),
+        };
+        Ok((bytes, session))
     }
 
-    // `template` gives count, order, kind and formats of the other lines; each of them leaves with port 0.
-    pub(crate) fn session(&self, template: Option<(&Session, usize)>) -> Result<Session, SdpError> {
-        let origin =
-            sdp_types::Origin::with_ip_addr(self.origin.session_id, self.origin.version, self.address);
-        let mut grammar = sdp_types::Session::new(origin, SESSION_NAME);
-        grammar.connection = Some(Connection::from_ip_addr(self.address));
-        grammar.times.push(sdp_types::Time::new(0, 0));
+    pub(crate) fn print(&self, template: Option<(&Session, usize)>) -> Bytes {
+        let mut out = BytesMut::with_capacity(FIRST_CAPACITY);
+        self.head(&mut out);
         match template {
-            None => grammar.medias.push(self.media_line()),
+            None => self.audio_line(&mut out),
             Some((template, audio_index)) => {
-                for (index, media) in template.grammar().medias.iter().enumerate() {
-                    grammar.medias.push(if index == audio_index {
-                        self.media_line()
+                for (index, media) in template.media().iter().enumerate() {
+                    if index == audio_index {
+                        self.audio_line(&mut out);
                     } else {
-                        empty_line(&media.media, &media.proto, &media.fmt)
-                    });
+                        line(&mut out, "m=", format_args!("{}", Clean(media.refused())));
+                    }
                 }
             }
         }
-        Session::from_grammar(grammar)
+        out.freeze()
+    }
+
+    fn head(&self, out: &mut BytesMut) {
+        let (OriginSeed { session_id, version }, address) = (self.origin, self.address);
+        let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+        out.put_slice(b"v=0\r\n");
+        line(out, "o=- ", format_args!("{session_id} {version} IN {family} {address}"));
+        line(out, "s=", format_args!("{SESSION_NAME}"));
+        line(out, "c=IN ", format_args!("{family} {address}"));
+        out.put_slice(b"t=0 0\r\n");
+    }
+
+    fn audio_line(&self, out: &mut BytesMut) {
+        put(out, format_args!("m=audio {} {}", self.rtp_port, Clean(self.profile.name())));
+        self.formats.iter().for_each(|format| put(out, format_args!(" {}", format.pt)));
+        out.put_slice(b"\r\n");
+        for crypto in &self.crypto {
+            // into its own buffer, which is wiped: a growing one would leave the key behind
+            let text = Zeroizing::new(crypto.to_string());
+            line(out, "a=crypto:", format_args!("{}", Clean(&text)));
+        }
+        line(out, "a=rtcp:", format_args!("{}", self.rtcp_port));
+        for format in &self.formats {
+            let (pt, name, clock) = (format.pt, Clean(&format.name), format.clock);
+            match format.channels {
+                _ if format.name.is_empty() => {}
+                0 | 1 => line(out, "a=rtpmap:", format_args!("{pt} {name}/{clock}")),
+                channels => line(out, "a=rtpmap:", format_args!("{pt} {name}/{clock}/{channels}")),
+            }
+            if let Some(fmtp) = &format.fmtp {
+                line(out, "a=fmtp:", format_args!("{pt} {}", Clean(fmtp)));
+            }
+        }
+        if let Some(ptime) = self.ptime {
+            line(out, "a=ptime:", format_args!("{ptime}"));
+        }
+        if let Some(maxptime) = self.maxptime {
+            line(out, "a=maxptime:", format_args!("{maxptime}"));
+        }
+        line(out, "a=", format_args!("{}", self.direction.name()));
+    }
+
+    /// What parsing the printed description would give.
+    fn typed(self) -> Session {
+        let connection = Some(self.address).filter(|address| is_unicast(*address));
+        let is_held = connection.is_some_and(|address| address.is_unspecified());
+        let limit = if is_held { Direction::SendOnly } else { Direction::SendRecv };
+        let audio = Audio {
+            port: self.rtp_port,
+            profile: self.profile,
+            connection,
+            rtcp: Some(self.rtcp_port)
+                .filter(|port| *port != 0)
+                .map(|port| RtcpAttribute { port, address: None }),
+            rtcp_mux: false,
+            formats: self.formats,
+            direction: self.direction.within(limit),
+            ptime: self.ptime,
+            maxptime: self.maxptime,
+            crypto: self.crypto,
+            crypto_ignored: 0,
+            cryptoscale: Vec::new(),
+            encryption: None,
+            ice: false,
+        };
+        Session::of_audio(&self.origin, self.address, audio)
     }
 }
 
 /// Writes an offer with one audio line.
 pub fn write_offer(spec: &OfferSpec) -> Bytes {
-    spec.session(None).map(|session| session.to_bytes()).unwrap_or_default()
+    spec.print(None)
 }
 
 /// Writes an answer: the described audio stands where the offer has its audio line, every other line is refused.
 /// What goes into it (formats, crypto line, direction) is the caller's choice and is not checked here.
 pub fn write_answer(offer: &Session, spec: &OfferSpec) -> Result<Bytes, AnswerError> {
     let index = offer.audio_index().ok_or(AnswerError::NoAudio)?;
-    let session = spec.session(Some((offer, index))).map_err(AnswerError::Description)?;
-    Ok(session.to_bytes())
+    Ok(spec.print(Some((offer, index))))
 }
 
-fn empty_line(media: &str, proto: &str, fmt: &str) -> MediaLine {
-    MediaLine {
-        media: media.to_owned(),
-        port: 0,
-        num_ports: None,
-        proto: proto.to_owned(),
-        fmt: fmt.to_owned(),
-        media_title: None,
-        connections: Vec::new(),
-        bandwidths: Vec::new(),
-        key: None,
-        attributes: Vec::new(),
+fn line(out: &mut BytesMut, head: &str, rest: std::fmt::Arguments<'_>) {
+    out.put_slice(head.as_bytes());
+    put(out, rest);
+    out.put_slice(b"\r\n");
+}
+
+fn put(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
+    // Writing into a growing buffer does not fail.
+    let _ = out.write_fmt(text);
+}
+
+/// Text that a peer wrote, without the characters that end a line (RFC 8866 §5).
+struct Clean<'a>(&'a str);
+
+impl std::fmt::Display for Clean<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.split(['\0', '\r', '\n']).try_for_each(|part| f.write_str(part))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Prints messages straight into one buffer. A value that would break the header block is never written: the
 //! builder remembers it and refuses to finish.
 
-use crate::wire::scan::is_token;
+use crate::wire::scan::{has_blank_line, has_forbidden, is_token};
 use crate::{HeaderId, Message, Method, StatusCode};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -44,7 +44,7 @@ impl Builder {
     pub fn response(status: StatusCode, reason: &[u8]) -> Builder {
         let mut builder = Builder::empty();
         builder.check_value(reason);
-        builder.put(&[b"SIP/2.0 ", status.to_string().as_bytes(), b" ", reason, b"\r\n"]);
+        builder.put(&[b"SIP/2.0 ", &status.digits(), b" ", reason, b"\r\n"]);
         builder
     }
 
@@ -60,6 +60,14 @@ impl Builder {
         }
         self.check_value(value);
         self.put(&[name, b": ", value, b"\r\n"]);
+        self
+    }
+
+    /// Adds a To line with a tag.
+    fn tagged(mut self, value: &[u8], tag: &[u8]) -> Builder {
+        self.check_value(value);
+        self.check_value(tag);
+        self.put(&[b"To: ", value, b";tag=", tag, b"\r\n"]);
         self
     }
 
@@ -79,7 +87,11 @@ impl Builder {
         if let Some(content_type) = content_type {
             self = self.header(HeaderId::ContentType, content_type);
         }
-        self.put(&[b"Content-Length: ", body.len().to_string().as_bytes(), b"\r\n\r\n", body]);
+        self.put(&[b"Content-Length: "]);
+        if self.fault.is_none() {
+            put_decimal(&mut self.out, body.len());
+        }
+        self.put(&[b"\r\n\r\n", body]);
         match self.fault {
             Some(fault) => Err(fault),
             None => Ok(self.out.freeze()),
@@ -103,6 +115,21 @@ impl Builder {
     }
 }
 
+/// Prints a number.
+pub(crate) fn put_decimal(out: &mut BytesMut, value: usize) {
+    let mut digits = [0u8; 20];
+    let (mut at, mut rest) = (digits.len(), value);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}
+
 /// CR, LF or NUL anywhere but in a fold or a quoted-pair of a received value.
 fn breaks_line(value: &[u8]) -> bool {
     let bad = |at: usize| match value[at] {
@@ -114,11 +141,7 @@ fn breaks_line(value: &[u8]) -> bool {
         }
         _ => false,
     };
-    value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) && (0..value.len()).any(bad)
-}
-
-fn has_blank_line(lines: &[u8]) -> bool {
-    lines.windows(4).any(|window| window == b"\r\n\r\n")
+    has_forbidden(value) && (0..value.len()).any(bad)
 }
 
 /// Starts the response to a request with what RFC 3261 §8.2.6.2 copies: Via, From, To (with `to_tag` when it has no
@@ -131,14 +154,14 @@ pub fn response_to(
 ) -> Builder {
     let reason = reason.unwrap_or(status.default_reason().as_bytes());
     let mut builder = Builder::response(status, reason);
+    let mut vias = request.stamped_via().into_iter();
     for header in request.headers() {
         builder = match header.id {
-            HeaderId::Via | HeaderId::From | HeaderId::CallId | HeaderId::CSeq => {
-                builder.header(header.id, header.raw)
-            }
+            HeaderId::Via => builder.header(header.id, vias.next().unwrap_or(header.raw)),
+            HeaderId::From | HeaderId::CallId | HeaderId::CSeq => builder.header(header.id, header.raw),
             HeaderId::To => {
                 match to_tag.filter(|_| request.to_tag().is_none() && status != StatusCode::TRYING) {
-                    Some(tag) => builder.header(HeaderId::To, [header.raw, b";tag=", tag].concat()),
+                    Some(tag) => builder.tagged(header.raw, tag),
                     None => builder.header(HeaderId::To, header.raw),
                 }
             }

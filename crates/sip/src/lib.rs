@@ -4,6 +4,7 @@
 //! The `wire` layer owns framing and a lossless header list; `rsip` supplies vocabulary and the typed grammar
 //! of simple headers on values the wire layer has cut. Nothing here knows what a call, a gateway or a policy is.
 
+mod agenda;
 mod builder;
 pub mod dialog;
 pub mod endpoint;
@@ -15,6 +16,7 @@ mod transport;
 pub mod uri;
 pub mod wire;
 
+pub use agenda::{Agenda, AgendaHandle};
 pub use builder::{BuildError, Builder, response_to};
 pub use dialog::{CSeqError, Dialog, DialogError, DialogState, RequestDraft};
 pub use endpoint::{

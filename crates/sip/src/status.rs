@@ -18,6 +18,11 @@ impl StatusCode {
         self.0
     }
 
+    /// The three digits as they stand in a status line.
+    pub(crate) const fn digits(self) -> [u8; 3] {
+        [b'0' + (self.0 / 100) as u8, b'0' + (self.0 / 10 % 10) as u8, b'0' + (self.0 % 10) as u8]
+    }
+
     /// 1 to 6.
     pub const fn class(self) -> u16 {
         self.0 / 100

@@ -212,9 +212,22 @@ fn hex(byte: &u8) -> Option<u8> {
     char::from(*byte).to_digit(16).map(|digit| digit as u8)
 }
 
+/// By byte: what may stand in a URI at all. White space, controls, quotes and angle brackets may not.
+static IN_URI: [bool; 256] = uri_table();
+
+const fn uri_table() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = byte > b' ' as usize && !matches!(byte as u8, 127 | b'<' | b'>' | b'"');
+        byte += 1;
+    }
+    table
+}
+
 /// Cuts a URI without copying.
 pub(crate) fn cut(raw: &[u8]) -> Result<Parts, UriError> {
-    if raw.iter().any(|byte| *byte <= b' ' || matches!(byte, 127 | b'<' | b'>' | b'"')) {
+    if raw.iter().any(|byte| !IN_URI[usize::from(*byte)]) {
         return Err(UriError::ForbiddenByte);
     }
     let colon = raw.iter().position(|byte| *byte == b':').ok_or(UriError::SchemeMissing)?;
@@ -276,7 +289,7 @@ fn cut_sip(raw: &[u8], scheme: Scheme, start: usize) -> Result<Parts, UriError> 
 /// so an `@` before the first `?` wins and one behind it counts only when there is no other.
 fn find_at(raw: &[u8], start: usize) -> Result<Option<usize>, UriError> {
     let mark = find_from(raw, start, b'?').unwrap_or(raw.len());
-    if let Some(at) = raw[start..mark].iter().rposition(|byte| *byte == b'@') {
+    if let Some(at) = memchr::memrchr(b'@', &raw[start..mark]) {
         return Ok(Some(start + at));
     }
     let Some(at) = find_from(raw, mark, b'@') else { return Ok(None) };
@@ -287,7 +300,7 @@ fn find_at(raw: &[u8], start: usize) -> Result<Option<usize>, UriError> {
 }
 
 fn find_from(raw: &[u8], from: usize, wanted: u8) -> Option<usize> {
-    raw.get(from..)?.iter().position(|byte| *byte == wanted).map(|at| from + at)
+    memchr::memchr(wanted, raw.get(from..)?).map(|at| from + at)
 }
 
 /// Length of the host at the start of `hostport` and the port behind it.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
-    Mailbox, MediaBridge, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules, Server,
-    ServerRole, ServerStatus, UnknownPeer, UriType, VoipSecurity,
+    Mailbox, MediaBridge, MediaMode, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules,
+    Server, ServerRole, ServerStatus, UnknownPeer, UriType, VoipSecurity,
 };
 use lab::frontend::OfferShape;
 use lab::um::{MailboxConfig, PlanSecurity};
@@ -175,6 +175,7 @@ fn gateway() -> Gateway {
         max_calls_allowed: CALLS_MAX,
         unknown_peer: UnknownPeer::Drop,
         codecs: vec!["PCMU".into(), "PCMA".into()],
+        media_mode: MediaMode::Anchored,
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }

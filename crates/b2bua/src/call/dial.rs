@@ -64,14 +64,7 @@ impl Call {
     }
 
     fn start_dialing(&mut self, cx: &mut Core, now: Instant, ports: MediaPorts) {
-        let gateway = &self.policy.gateway;
-        let mut media = CallMedia::new(
-            gateway.advertised,
-            ports,
-            &gateway.codecs,
-            gateway.media_inactivity,
-            &mut cx.keys,
-        );
+        let mut media = CallMedia::new(&self.policy, ports, &mut cx.keys);
         media.speaks(Side::A, self.a.peer.dialect);
         let offered = match super::answer::session_of(&self.invite) {
             Ok(Some(offer)) => {

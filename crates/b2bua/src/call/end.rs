@@ -221,8 +221,11 @@ impl Call {
         self.let_go(cx);
         cx.timers.clear_call(self.key);
         self.media = MediaState::Released;
-        cx.outputs.push_back(Output::Media(MediaCommand::Release { call: self.key }));
+        let ported = self.has_own_media().then_some(self.key);
+        if let Some(call) = ported {
+            cx.outputs.push_back(Output::Media(MediaCommand::Release { call }));
+        }
         let record = self.story.record(&self.policy, now, outcome);
-        cx.event(Event::CallEnded { call: Some(self.key), record: Box::new(record) });
+        cx.event(Event::CallEnded { call: ported, record: Box::new(record) });
     }
 }

@@ -30,11 +30,11 @@ use sip::Message;
 use sip::endpoint::{ClientKey, OutgoingRequest, ServerKey};
 
 use crate::engine::core::{Answer, Core, DialogId};
-use crate::engine::{CallKey, CallTimer, ConnectKey, MediaCommand, Output, QueryKey};
+use crate::engine::{CallKey, CallTimer, ConnectKey, MediaCommand, MediaPorts, Output, QueryKey};
 use crate::headers::{self, HeaderPolicy};
 use crate::leg::Leg;
 use crate::media_plan::{CallMedia, Exchange};
-use crate::policy::Policy;
+use crate::policy::{MediaMode, Policy};
 use crate::quirks::Quirk;
 use crate::redirect::Hop;
 use crate::route::Route;
@@ -239,11 +239,19 @@ impl Call {
         cx.dialogs.insert(self.dialog_id(Side::A), (self.key, Side::A));
         cx.invites.insert(self.invite_key, self.key);
         self.invites.push(self.invite_key);
-        cx.outputs.push_back(Output::Media(MediaCommand::Allocate { call: self.key }));
-        cx.timers.set(self.key, CallTimer::MediaReady, now + dial::MEDIA_READY_MAX);
         if self.a.peer.dialect.has(Quirk::FirstProgress) {
             cx.timers.set(self.key, CallTimer::Progress, now + dial::progress_after(&self.policy));
         }
+        if !self.has_own_media() {
+            return self.on_media_ready(cx, now, Ok(MediaPorts::NONE));
+        }
+        cx.outputs.push_back(Output::Media(MediaCommand::Allocate { call: self.key }));
+        cx.timers.set(self.key, CallTimer::MediaReady, now + dial::MEDIA_READY_MAX);
+    }
+
+    /// Whether media passes through here.
+    pub fn has_own_media(&self) -> bool {
+        self.policy.gateway.media_mode == MediaMode::Anchored
     }
 
     pub fn dialog_id(&self, side: Side) -> DialogId {

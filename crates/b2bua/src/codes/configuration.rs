@@ -58,4 +58,6 @@ registry! {
         cause "`backend = \"openssl\"` is a documented word, but rustls is the only backend so far.", exchange "", lync "", umbra "Set `backend = \"rustls\"`, or leave it out.";
     CFG_PLAN_UNUSED = "UMB-CFG026", "nothing leads to this dial plan", sip None, ms None,
         cause "No hunt group names the plan; only a phone-context in the URI can reach it.", exchange "New-UMHuntGroup -UMDialPlan <plan>.", lync "", umbra "Add a [[hunt_group]].";
+    CFG_UNANCHORED = "UMB-CFG027", "media is not anchored", sip None, ms None,
+        cause "[media] mode is `unanchored`: descriptions carry the peers' own addresses and keys, so no packet passes this gateway; nothing is checked, re-keyed, counted or missed. It exists to measure signalling alone.", exchange "", lync "", umbra "Remove `mode`, or set it to `anchored`, wherever calls matter.";
 }

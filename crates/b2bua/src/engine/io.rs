@@ -163,6 +163,11 @@ pub struct MediaPorts {
     pub b_rtcp: u16,
 }
 
+impl MediaPorts {
+    /// No ports: media goes from peer to peer.
+    pub(crate) const NONE: Self = Self { a_rtp: 0, a_rtcp: 0, b_rtp: 0, b_rtcp: 0 };
+}
+
 /// Why no media ports were given.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum MediaFailure {

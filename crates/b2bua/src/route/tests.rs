@@ -94,6 +94,7 @@ fn policy() -> Policy {
             max_calls_allowed: 100,
             unknown_peer: UnknownPeer::Drop,
             codecs: vec!["PCMU".into()],
+            media_mode: MediaMode::Anchored,
             media_inactivity: Duration::from_secs(60),
             correlation_header: None,
         },

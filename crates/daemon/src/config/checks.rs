@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use b2bua::policy::{Allowed, DialPlan, MediaBridge, PeerAddress, Policy, ServerRole, UriType, VoipSecurity};
+use b2bua::policy::{
+    Allowed, DialPlan, MediaBridge, MediaMode, PeerAddress, Policy, ServerRole, UriType, VoipSecurity,
+};
 use b2bua::{codes, security};
 
 use super::reader::Reader;
@@ -214,7 +216,8 @@ fn rtp_ports(compiled: &Compiled, root: &Reader<'_>) {
     if first % 2 == 1 {
         root.error(codes::CFG_RTP_ODD, SETTING, format!("the range starts with {first}"));
     }
-    if ports < calls * PORTS_PER_CALL {
+    let is_anchored = compiled.policy.gateway.media_mode == MediaMode::Anchored;
+    if is_anchored && ports < calls * PORTS_PER_CALL {
         let what = format!("{ports} ports for {calls} calls; {} are needed at least", calls * PORTS_PER_CALL);
         root.error(codes::CFG_RTP_TOO_FEW, SETTING, what);
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, Gateway, HeaderRules, HealthRules, RoutingRules, Selection, UnknownHeaders, UnknownPeer,
+    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, RoutingRules, Selection, UnknownHeaders,
+    UnknownPeer,
 };
 use serde_json::Value;
 
@@ -33,6 +34,7 @@ pub(super) struct GatewaySection {
 pub(super) struct MediaSection {
     pub(super) media: Media,
     codecs: Vec<String>,
+    mode: MediaMode,
 }
 
 /// `[routing]`, `[headers]`, `[health]`.
@@ -168,6 +170,12 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         );
     }
     section.word("srtp", &[("follow_dial_plan", ())]);
+    let mode =
+        section.word("mode", &[("anchored", MediaMode::Anchored), ("unanchored", MediaMode::Unanchored)]);
+    if mode == Some(MediaMode::Unanchored) {
+        let what = "media does not pass this gateway: nothing checks, re-keys or counts it; for benches only";
+        section.warn(codes::CFG_UNANCHORED, "mode", what);
+    }
     let seconds = |secs| Duration::from_secs(secs);
     let inactivity = section.duration("inactivity_timeout", seconds(1)..=seconds(24 * 3600));
     let media = Media {
@@ -179,7 +187,7 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         inactivity_timeout: inactivity.unwrap_or(seconds(60)),
     };
     section.finish();
-    MediaSection { media, codecs }
+    MediaSection { media, codecs, mode: mode.unwrap_or(MediaMode::Anchored) }
 }
 
 pub(super) fn admin(root: &Reader<'_>, base: &Path) -> Admin {
@@ -401,6 +409,7 @@ pub(super) fn compiled_gateway(
         max_calls_allowed: section.max_calls_allowed,
         unknown_peer: listen.unknown_peer,
         codecs: media.codecs.clone(),
+        media_mode: media.mode,
         media_inactivity: media.media.inactivity_timeout,
         correlation_header,
     }

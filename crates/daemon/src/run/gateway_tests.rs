@@ -4,7 +4,7 @@ use std::path::Path;
 
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway as Own, GatewayStatus, HeaderRules, HealthRules, HuntGroup,
-    IpGateway, MediaBridge, PeerAddress, Profile, RoutingRules, Server, ServerRole, ServerStatus,
+    IpGateway, MediaBridge, MediaMode, PeerAddress, Profile, RoutingRules, Server, ServerRole, ServerStatus,
     UnknownPeer, UriType, VoipSecurity,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,6 +34,7 @@ fn policy(server_port: u16) -> Policy {
             max_calls_allowed: 10,
             unknown_peer: UnknownPeer::Drop,
             codecs: vec![String::from("PCMU")],
+            media_mode: MediaMode::Anchored,
             media_inactivity: Duration::from_secs(60),
             correlation_header: Some(String::from("X-Call-ID")),
         },

@@ -1,13 +1,18 @@
 //! Requests going out and the responses to them: client transactions in the table, CANCEL, both kinds of ACK.
 
+use super::ids::Print;
 use super::ids::key_of_branch;
 use super::table::Owner;
-use super::{ClientFailure, ClientKey, Endpoint, Event, Flow, Lanes, OutgoingRequest, SendError, identity};
+use super::table::Siblings;
+use super::{ClientFailure, ClientKey, Endpoint, Event, Flow, Lanes, OutgoingRequest, SendError};
+use crate::builder::put_decimal;
+use crate::header::{cseq, scan_single};
 use crate::transaction::{
     Action, Actions, Client, ClientEvent, ClientState, Context, InviteClient, InviteClientEvent,
     InviteClientState, TimerReason,
 };
-use crate::{FlowKey, HeaderId, Message, Method};
+use crate::wire::scan::{cut_line, has_blank_line, has_forbidden};
+use crate::{FlowKey, HeaderId, Message, Method, ParseError};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::time::Instant;
 
@@ -22,6 +27,7 @@ pub(super) struct ClientEntry {
     /// The request; emptied when it cannot be needed again.
     request: Bytes,
     lanes: Lanes,
+    pub(super) siblings: Siblings,
 }
 
 enum Machine {
@@ -33,8 +39,7 @@ enum Machine {
 
 /// What only an INVITE needs.
 struct Invite {
-    request: Message,
-    identity: Box<[u8]>,
+    identity: Print,
     /// The ACK to the non-2xx final response, once it is built.
     ack: Bytes,
     forks: Vec<Fork>,
@@ -85,12 +90,10 @@ impl Endpoint {
         let bytes = self.print(flow, &branch, &request)?;
         let context = self.context(flow);
         let (machine, actions) = if request.method == Method::Invite {
-            let message =
-                Message::parse(bytes.clone(), &self.config.limits).map_err(SendError::RequestUnparsable)?;
+            let names = Names::of(&request.headers).map_err(SendError::RequestUnparsable)?;
+            let identity = self.identity_of(names.call_id, names.from_tag, names.cseq, &Method::Invite);
             let (machine, actions) = InviteClient::start(&context);
-            let identity = identity(&message, &Method::Invite);
             let invite = Invite {
-                request: message,
                 identity,
                 ack: Bytes::new(),
                 forks: Vec::new(),
@@ -131,19 +134,19 @@ impl Endpoint {
     pub fn send_ack(&mut self, _now: Instant, flow: &Flow, ack: OutgoingRequest) {
         let branch = self.ids.branch(&self.config.branch_prefix, ClientKey(u32::MAX, u32::MAX));
         let Ok(bytes) = self.print(flow, &branch, &ack) else { return };
-        if let Ok(message) = Message::parse(bytes.clone(), &self.config.limits) {
-            self.remember_ack(flow.key, &message);
+        if let Ok(names) = Names::of(&ack.headers) {
+            self.remember_ack(flow.key, &names, &bytes);
         }
         self.send(flow.key, bytes);
     }
 
-    fn remember_ack(&mut self, flow: FlowKey, ack: &Message) {
-        let Some(key) = self.invites.get(&identity(ack, &Method::Invite)).copied() else { return };
+    fn remember_ack(&mut self, flow: FlowKey, names: &Names<'_>, ack: &Bytes) {
+        let identity = self.identity_of(names.call_id, names.from_tag, names.cseq, &Method::Invite);
+        let Some(key) = self.invites.get(&identity).copied() else { return };
         let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
         let Machine::Invite(_, invite) = &mut entry.machine else { return };
-        let to_tag = ack.to_tag().unwrap_or_default();
-        if let Some(fork) = invite.forks.iter_mut().find(|fork| fork.to_tag == to_tag) {
-            fork.ack = Some((flow, ack.bytes().clone()));
+        if let Some(fork) = invite.forks.iter_mut().find(|fork| fork.to_tag == names.to_tag) {
+            fork.ack = Some((flow, ack.clone()));
         }
     }
 
@@ -174,7 +177,7 @@ impl Endpoint {
             return None;
         }
         let key = match message.method() {
-            Method::Cancel => self.cancels.get(branch).copied()?,
+            Method::Cancel => self.cancels.get(&self.ids.print(&[branch])).copied()?,
             _ => key_of_branch(branch)?,
         };
         let entry = self.clients.get(key.0, key.1)?;
@@ -221,6 +224,9 @@ impl Endpoint {
                 self.accepted += usize::from(is_accepted && !was_accepted);
                 self.accepted -= usize::from(was_accepted && !is_accepted);
                 *machine = next;
+                if is_accepted {
+                    entry.request = Bytes::new();
+                }
                 let is_ready = next.state == InviteClientState::Proceeding;
                 let wants_cancel = is_ready && invite.cancel == Cancel::Wanted;
                 (actions, next.state == InviteClientState::Terminated, wants_cancel)
@@ -278,8 +284,9 @@ impl Endpoint {
         let Machine::Invite(_, invite) = &mut entry.machine else { return };
         if invite.ack.is_empty() {
             let Some(Cause::Response(_, response)) = cause else { return };
-            let to = response.value_bytes(HeaderId::To).unwrap_or_default();
-            invite.ack = sibling(&invite.request, &Method::Ack, &to, b"");
+            let to = response.value_bytes(HeaderId::To);
+            let Ok(request) = Message::parse(entry.request.clone(), &self.config.limits) else { return };
+            invite.ack = sibling(&request, &Method::Ack, to.as_deref(), b"");
         }
         let bytes = invite.ack.clone();
         self.send(flow, bytes);
@@ -291,8 +298,8 @@ impl Endpoint {
         let (flow, branch) = (entry.flow, entry.branch.clone());
         let Machine::Invite(_, invite) = &mut entry.machine else { return };
         invite.cancel = Cancel::Sent;
-        let to = invite.request.value_bytes(HeaderId::To).unwrap_or_default();
-        let bytes = sibling(&invite.request, &Method::Cancel, &to, &invite.cancel_lines);
+        let Ok(request) = Message::parse(entry.request.clone(), &self.config.limits) else { return };
+        let bytes = sibling(&request, &Method::Cancel, None, &invite.cancel_lines);
         self.step_client(now, key, Cause::Cancelled);
         if self.clients.is_full() {
             self.send(flow.key, bytes);
@@ -300,32 +307,33 @@ impl Endpoint {
         }
         let (machine, actions) = Client::start(&self.context(&flow));
         let cancel = self.insert_client(&flow, branch.clone(), bytes, Machine::Cancel(machine));
-        self.cancels.insert(branch.as_ref().into(), cancel);
+        self.cancels.insert(self.ids.print(&[&branch]), cancel);
         self.act_client(now, cancel, &actions, None);
     }
 
     fn insert_client(&mut self, flow: &Flow, branch: Bytes, request: Bytes, machine: Machine) -> ClientKey {
         let identity = match &machine {
-            Machine::Invite(_, invite) => Some(invite.identity.clone()),
+            Machine::Invite(_, invite) => Some(invite.identity),
             _ => None,
         };
-        let entry = ClientEntry { machine, flow: *flow, branch, request, lanes: Lanes::default() };
+        let (lanes, siblings) = (Lanes::default(), Siblings::default());
+        let entry = ClientEntry { machine, flow: *flow, branch, request, lanes, siblings };
         let (index, generation) = self.clients.insert(entry);
         let key = ClientKey(index, generation);
         if let Some(identity) = identity {
             self.invites.insert(identity, key);
         }
-        self.by_flow.insert((flow.key, Owner::Client(key)));
+        self.join(flow.key, Owner::Client(key));
         key
     }
 
     fn remove_client(&mut self, key: ClientKey) {
         let Some(mut entry) = self.clients.remove(key.0, key.1) else { return };
         entry.lanes.stop_all(&mut self.deadlines);
-        self.by_flow.remove(&(entry.flow.key, Owner::Client(key)));
+        self.leave(entry.flow.key, entry.siblings);
         match &entry.machine {
             Machine::Cancel(_) => {
-                self.cancels.remove(entry.branch.as_ref());
+                self.cancels.remove(&self.ids.print(&[&entry.branch]));
             }
             Machine::Invite(_, invite) if self.invites.get(&invite.identity) == Some(&key) => {
                 self.invites.remove(&invite.identity);
@@ -398,7 +406,7 @@ fn plain_event(cause: Cause<'_>) -> ClientEvent {
 }
 
 /// ACK to a non-2xx, or CANCEL: one Via, and the same Request-URI, Route, From, Call-ID and CSeq number.
-fn sibling(invite: &Message, method: &Method, to: &[u8], lines: &[u8]) -> Bytes {
+fn sibling(invite: &Message, method: &Method, to: Option<&[u8]>, lines: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(512);
     for piece in [method.as_bytes(), b" ", &invite.request_uri(), b" SIP/2.0\r\n"] {
         out.put_slice(piece);
@@ -408,7 +416,7 @@ fn sibling(invite: &Message, method: &Method, to: &[u8], lines: &[u8]) -> Bytes 
         let value = match header.id {
             HeaderId::Via if std::mem::take(&mut is_first_via) => header.raw,
             HeaderId::Route | HeaderId::From | HeaderId::CallId | HeaderId::MaxForwards => header.raw,
-            HeaderId::To => to,
+            HeaderId::To => to.unwrap_or(header.raw),
             _ => continue,
         };
         for piece in [header.id.name().as_bytes(), b": ", value, b"\r\n"] {
@@ -423,9 +431,48 @@ fn sibling(invite: &Message, method: &Method, to: &[u8], lines: &[u8]) -> Bytes 
     out.freeze()
 }
 
+/// What a request of the user is called, read from its header lines.
+struct Names<'a> {
+    call_id: &'a [u8],
+    from_tag: &'a [u8],
+    /// Empty when there is none.
+    to_tag: &'a [u8],
+    cseq: u32,
+}
+
+impl<'a> Names<'a> {
+    fn of(lines: &'a [u8]) -> Result<Self, ParseError> {
+        let (mut call_id, mut cseq, mut from_tag, mut to_tag) = (None, None, None, None);
+        let mut at = 0;
+        while at < lines.len() {
+            let line = cut_line(lines, at, lines.len()).map_err(|_| ParseError::HeaderLineMalformed)?;
+            let id = HeaderId::from_name(&lines[line.name]);
+            let tag = |range: std::ops::Range<usize>| {
+                let address = scan_single(lines, range).map_err(|_| ParseError::Malformed(id))?;
+                Ok(address.tag.map_or(&[][..], |tag| &lines[tag]))
+            };
+            match id {
+                HeaderId::CallId => call_id = Some(&lines[line.value]),
+                HeaderId::CSeq => cseq = cseq::cut(&lines[line.value]).ok().map(|(number, _)| number),
+                HeaderId::From => from_tag = Some(tag(line.value)?),
+                HeaderId::To => to_tag = Some(tag(line.value)?),
+                _ => {}
+            }
+            at = line.next;
+        }
+        let missing = ParseError::Missing;
+        Ok(Self {
+            call_id: call_id.ok_or(missing(HeaderId::CallId))?,
+            from_tag: from_tag.ok_or(missing(HeaderId::From))?,
+            to_tag: to_tag.ok_or(missing(HeaderId::To))?,
+            cseq: cseq.ok_or(missing(HeaderId::CSeq))?,
+        })
+    }
+}
+
 /// The user's parts must not be able to end the header block.
 fn check(request: &OutgoingRequest) -> Result<(), SendError> {
-    let breaks = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    let breaks = has_forbidden;
     let is_block_bad = breaks_block(&request.headers);
     let is_uri_bad = request.uri.is_empty() || request.uri.contains(&b' ') || breaks(&request.uri);
     let is_type_bad = request.content_type.as_deref().is_some_and(breaks);
@@ -436,27 +483,11 @@ fn check(request: &OutgoingRequest) -> Result<(), SendError> {
 }
 
 fn breaks_block(block: &[u8]) -> bool {
-    !block.is_empty() && (!block.ends_with(b"\r\n") || block.starts_with(b"\r\n"))
-        || block.windows(4).any(|window| window == b"\r\n\r\n")
+    !block.is_empty() && (!block.ends_with(b"\r\n") || block.starts_with(b"\r\n")) || has_blank_line(block)
 }
 
 fn names_agent(block: &[u8]) -> bool {
     const NAME: &[u8] = b"user-agent";
-    block
-        .split(|byte| *byte == b'\n')
-        .any(|line| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
-}
-
-fn put_decimal(out: &mut BytesMut, value: usize) {
-    let mut digits = [0u8; 20];
-    let (mut at, mut rest) = (digits.len(), value);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.put_slice(&digits[at..]);
+    let mut starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', block).map(|at| at + 1));
+    starts.any(|at| block.get(at..at + NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
 }

@@ -16,8 +16,15 @@ const RANDOM_DIGITS: usize = 16;
 pub(super) struct Ids {
     names: ahash::RandomState,
     tables: ahash::RandomState,
+    /// Together they make a [`Print`].
+    prints: [ahash::RandomState; 2],
     made: u64,
 }
+
+/// What stands for a key that peers choose: 128 bits of it under two secrets, so that equal prints are equal keys and
+/// nobody can aim at one.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Hash)]
+pub(super) struct Print(u64, u64);
 
 impl Ids {
     pub(super) fn new(seed: u64) -> Self {
@@ -25,6 +32,10 @@ impl Ids {
         Self {
             names: ahash::RandomState::with_seeds(seed, turn, !seed, 0x756d_6272_6131),
             tables: ahash::RandomState::with_seeds(!turn, seed, turn, 0x756d_6272_6132),
+            prints: [
+                ahash::RandomState::with_seeds(seed, !turn, turn, 0x756d_6272_6133),
+                ahash::RandomState::with_seeds(turn, !seed, seed, 0x756d_6272_6134),
+            ],
             made: 0,
         }
     }
@@ -32,6 +43,18 @@ impl Ids {
     /// The hasher for tables whose keys peers choose.
     pub(super) fn table_hasher(&self) -> ahash::RandomState {
         self.tables.clone()
+    }
+
+    /// The print of a list of parts; where one ends and the next begins counts.
+    pub(super) fn print(&self, parts: &[&[u8]]) -> Print {
+        let mut hashers = [self.prints[0].build_hasher(), self.prints[1].build_hasher()];
+        for hasher in &mut hashers {
+            for part in parts {
+                hasher.write(part);
+                hasher.write_usize(part.len());
+            }
+        }
+        Print(hashers[0].finish(), hashers[1].finish())
     }
 
     pub(super) fn next(&mut self) -> u64 {
@@ -112,6 +135,18 @@ mod tests {
         assert_eq!((key_of_branch(&one), key_of_branch(&two)), (Some(key), Some(key)));
         assert_eq!(key_of_branch(b"z9hG4bK1"), None);
         assert_eq!(key_of_branch(b"z9hG4bKzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"), None);
+    }
+
+    #[test]
+    fn a_print_tells_parts_apart_wherever_they_are_cut() {
+        let ids = Ids::new(7);
+        let print = |parts: &[&[u8]]| ids.print(parts);
+        assert_eq!(print(&[b"ab", b"c"]), print(&[b"ab", b"c"]));
+        let all = [print(&[b"ab", b"c"]), print(&[b"a", b"bc"]), print(&[b"abc"]), print(&[b"abc", b""])];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[at + 1..].iter().all(|other| other.0 != one.0 && other.1 != one.1));
+        }
+        assert_ne!(Ids::new(8).print(&[b"ab", b"c"]), print(&[b"ab", b"c"]));
     }
 
     #[test]

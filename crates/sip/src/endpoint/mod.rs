@@ -19,13 +19,13 @@ use crate::transaction::{Context, Lane, TimerReason};
 use crate::{FlowKey, Message, Method, ParseError, reject_bytes};
 use bytes::Bytes;
 use client::ClientEntry;
-use ids::Ids;
+use ids::{Ids, Print};
 use server::ServerEntry;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
-use table::{Deadlines, Owner, Table, TimerHandle};
+use table::{Deadlines, Owner, Siblings, Table, TimerHandle};
 
-type Index<K> = HashMap<Box<[u8]>, K, ahash::RandomState>;
+type Index<K> = HashMap<Print, K, ahash::RandomState>;
 
 /// The transactions of one shard, and the ways to reach them.
 pub struct Endpoint {
@@ -43,7 +43,8 @@ pub struct Endpoint {
     by_branch: Index<ServerKey>,
     /// Call-ID, From tag and CSeq: ACKs to a 2xx, and merged requests (RFC 3261 §8.2.2.2).
     by_identity: Index<ServerKey>,
-    by_flow: BTreeSet<(FlowKey, Owner)>,
+    /// The newest transaction of each flow; the others hang on it.
+    by_flow: HashMap<FlowKey, Owner, ahash::RandomState>,
     accepted: usize,
 }
 
@@ -66,7 +67,7 @@ impl Endpoint {
             invites: HashMap::with_hasher(ids.table_hasher()),
             by_branch: index(),
             by_identity: index(),
-            by_flow: BTreeSet::new(),
+            by_flow: HashMap::with_hasher(ids.table_hasher()),
             accepted: 0,
             config,
             ids,
@@ -97,9 +98,10 @@ impl Endpoint {
 
     /// A flow is gone: what cannot end without it ends now.
     pub fn handle_flow_down(&mut self, now: Instant, flow: FlowKey) {
-        let first = (flow, Owner::Client(ClientKey(0, 0)));
-        let last = (flow, Owner::Server(ServerKey(u32::MAX, u32::MAX)));
-        let owners: Vec<_> = self.by_flow.range(first..=last).map(|(_, owner)| *owner).collect();
+        let newest = self.by_flow.get(&flow).copied();
+        let mut owners: Vec<_> =
+            std::iter::successors(newest, |owner| self.siblings(*owner).and_then(|s| s.older)).collect();
+        owners.sort_unstable();
         for owner in owners {
             match owner {
                 Owner::Client(key) => self.on_client_flow_down(now, key),
@@ -163,6 +165,57 @@ impl Endpoint {
         self.outputs.push_back(Output::Event(event));
     }
 
+    fn siblings(&self, owner: Owner) -> Option<Siblings> {
+        match owner {
+            Owner::Client(key) => self.clients.get(key.0, key.1).map(|entry| entry.siblings),
+            Owner::Server(key) => self.servers.get(key.0, key.1).map(|entry| entry.siblings),
+        }
+    }
+
+    fn siblings_mut(&mut self, owner: Owner) -> Option<&mut Siblings> {
+        match owner {
+            Owner::Client(key) => self.clients.get_mut(key.0, key.1).map(|entry| &mut entry.siblings),
+            Owner::Server(key) => self.servers.get_mut(key.0, key.1).map(|entry| &mut entry.siblings),
+        }
+    }
+
+    /// A new transaction joins those of its flow.
+    fn join(&mut self, flow: FlowKey, owner: Owner) {
+        let older = self.by_flow.insert(flow, owner);
+        if let Some(siblings) = self.siblings_mut(owner) {
+            siblings.older = older;
+        }
+        if let Some(siblings) = older.and_then(|older| self.siblings_mut(older)) {
+            siblings.newer = Some(owner);
+        }
+    }
+
+    /// A transaction has left its table; its neighbours close the gap.
+    fn leave(&mut self, flow: FlowKey, left: Siblings) {
+        if let Some(siblings) = left.older.and_then(|older| self.siblings_mut(older)) {
+            siblings.newer = left.newer;
+        }
+        match (left.newer, left.older) {
+            (Some(newer), older) => {
+                if let Some(siblings) = self.siblings_mut(newer) {
+                    siblings.older = older;
+                }
+            }
+            (None, Some(older)) => drop(self.by_flow.insert(flow, older)),
+            (None, None) => drop(self.by_flow.remove(&flow)),
+        }
+    }
+
+    /// Call-ID, From tag, CSeq number and method in one key.
+    fn identity(&self, message: &Message, method: &Method) -> Print {
+        let tag = message.from_tag().unwrap_or_default();
+        self.identity_of(message.call_id(), tag, message.cseq().number, method)
+    }
+
+    fn identity_of(&self, call_id: &[u8], from_tag: &[u8], cseq: u32, method: &Method) -> Print {
+        self.ids.print(&[call_id, from_tag, &cseq.to_be_bytes(), method.as_bytes()])
+    }
+
     fn context(&self, flow: &Flow) -> Context {
         Context { timers: self.config.timers, transport: flow.transport }
     }
@@ -172,19 +225,6 @@ impl Endpoint {
 fn is_answer(refusal: &[u8]) -> bool {
     let has = |name: &[u8]| refusal.windows(name.len()).any(|window| window == name);
     [&b"\r\nFrom: "[..], b"\r\nTo: ", b"\r\nCall-ID: ", b"\r\nCSeq: "].iter().all(|name| has(name))
-}
-
-/// Call-ID, From tag, CSeq number and method in one key; none of them can hold a line end.
-fn identity(message: &Message, method: &Method) -> Box<[u8]> {
-    let (call_id, tag) = (message.call_id(), message.from_tag().unwrap_or_default());
-    let mut key = Vec::with_capacity(call_id.len() + tag.len() + 16);
-    key.extend_from_slice(call_id);
-    key.push(b'\n');
-    key.extend_from_slice(tag);
-    key.push(b'\n');
-    key.extend_from_slice(&message.cseq().number.to_be_bytes());
-    key.extend_from_slice(method.as_bytes());
-    key.into_boxed_slice()
 }
 
 impl Lanes {

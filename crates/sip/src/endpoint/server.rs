@@ -1,8 +1,10 @@
 //! Requests coming in and our responses to them: server transactions in the table, CANCEL, ACK, merged requests, and
 //! the answers that need no transaction.
 
+use super::ids::Print;
 use super::table::Owner;
-use super::{Endpoint, Event, Flow, Lanes, SendError, ServerFailure, ServerKey, identity};
+use super::table::Siblings;
+use super::{Endpoint, Event, Flow, Lanes, SendError, ServerFailure, ServerKey};
 use crate::transaction::{
     Action, Actions, Context, InviteServer, InviteServerEvent, InviteServerState, Server, ServerEvent,
     ServerState, TimerReason,
@@ -14,19 +16,15 @@ use std::time::Instant;
 /// Offset of the three digits in `SIP/2.0 200 OK`.
 const STATUS_AT: usize = 8;
 
-/// Which part of a branch key is the host: names compare without case.
-const HOST_PART: usize = 2;
-
 /// One server transaction.
 pub(super) struct ServerEntry {
     machine: Machine,
     flow: Flow,
-    by_branch: Box<[u8]>,
-    by_identity: Option<Box<[u8]>>,
-    /// What the top Via of every response must become (RFC 3261 §18.2.1, RFC 3581 §4).
-    stamp: Option<Stamp>,
+    by_branch: Print,
+    by_identity: Option<Print>,
     last_response: Bytes,
     lanes: Lanes,
+    pub(super) siblings: Siblings,
 }
 
 enum Machine {
@@ -46,12 +44,6 @@ struct Invite {
 enum Cancel {
     No,
     Seen,
-}
-
-#[derive(Clone)]
-struct Stamp {
-    received: Bytes,
-    stamped: Bytes,
 }
 
 /// Which of our own statuses a request gets without a transaction.
@@ -95,19 +87,23 @@ impl Endpoint {
                 (false, actions)
             }
         };
-        entry.last_response = stamped(response, entry.stamp.as_ref());
+        entry.last_response = response;
         self.accepted += usize::from(is_accepted);
         self.act_server(now, key, &actions);
         self.remove_if_over(key);
         Ok(())
     }
 
-    pub(super) fn on_request(&mut self, now: Instant, flow: &Flow, message: Message) {
+    pub(super) fn on_request(&mut self, now: Instant, flow: &Flow, mut message: Message) {
         let Ok(via) = message.top_via() else {
             let error = crate::ParseError::Malformed(HeaderId::Via);
             self.event(Event::Malformed { flow: *flow, error, answered: false });
             return;
         };
+        let stamped = via.stamped(flow.remote);
+        if stamped != *via.raw() {
+            message.stamp_via(&via, &stamped);
+        }
         match message.method() {
             Method::Ack => self.on_ack(now, flow, &via, message),
             Method::Cancel => self.on_cancel(flow, &via, message),
@@ -127,14 +123,14 @@ impl Endpoint {
     }
 
     fn on_plain_request(&mut self, now: Instant, flow: &Flow, via: &Via, message: Message) {
-        let by_branch = branch_key(&message, via, message.method());
+        let by_branch = self.branch_print(&message, via, message.method());
         if let Some(key) = self.by_branch.get(&by_branch).copied() {
             self.step_server(now, key, InviteServerEvent::Retransmission, ServerEvent::Retransmission);
             return;
         }
         let is_invite = *message.method() == Method::Invite;
         let is_initial = message.to_tag().is_none();
-        let by_identity = (is_invite || is_initial).then(|| identity(&message, message.method()));
+        let by_identity = (is_invite || is_initial).then(|| self.identity(&message, message.method()));
         let is_known = by_identity.as_ref().is_some_and(|key| self.by_identity.contains_key(key));
         // RFC 3261 §8.2.2.2
         if is_initial && is_known {
@@ -148,9 +144,9 @@ impl Endpoint {
             flow: *flow,
             by_branch,
             by_identity: by_identity.filter(|_| !is_known),
-            stamp: stamp(via, flow),
             last_response: Bytes::new(),
             lanes: Lanes::default(),
+            siblings: Siblings::default(),
         };
         let key = self.insert_server(entry);
         if is_invite {
@@ -170,11 +166,11 @@ impl Endpoint {
     }
 
     fn on_ack(&mut self, now: Instant, flow: &Flow, via: &Via, message: Message) {
-        let by_branch = self.by_branch.get(&branch_key(&message, via, &Method::Invite)).copied();
+        let by_branch = self.by_branch.get(&self.branch_print(&message, via, &Method::Invite)).copied();
         if let Some(key) = by_branch {
             return self.settle(now, key, flow, message);
         }
-        let by_identity = self.by_identity.get(&identity(&message, &Method::Invite)).copied();
+        let by_identity = self.by_identity.get(&self.identity(&message, &Method::Invite)).copied();
         match by_identity.filter(|key| self.awaits_ack_from(*key, &message)) {
             Some(key) => self.settle(now, key, flow, message),
             None if self.acks_stateless(via, &message) => {}
@@ -211,7 +207,7 @@ impl Endpoint {
 
     /// RFC 3261 §9.2. The answer holds no state: the same CANCEL gets the same answer again.
     fn on_cancel(&mut self, flow: &Flow, via: &Via, message: Message) {
-        let found = self.by_branch.get(&branch_key(&message, via, &Method::Invite)).copied();
+        let found = self.by_branch.get(&self.branch_print(&message, via, &Method::Invite)).copied();
         // A branch may be guessed: only the host that sent the INVITE, on the same transport, may take it back.
         let from_home = |entry: &&mut ServerEntry| {
             entry.flow.transport == flow.transport && entry.flow.remote.ip() == flow.remote.ip()
@@ -230,7 +226,7 @@ impl Endpoint {
             .local_tag
             .clone()
             .unwrap_or_else(|| self.ids.stateless_tag(&message, via.branch().unwrap_or_default()));
-        self.answer(flow, via, &message, StatusCode::OK, &tag);
+        self.answer(flow, &message, StatusCode::OK, &tag);
         if is_news {
             self.event(Event::Cancel { invite: key, message });
         }
@@ -244,16 +240,16 @@ impl Endpoint {
         };
         let Some(status) = StatusCode::new(code) else { return };
         let tag = self.ids.stateless_tag(message, via.branch().unwrap_or_default());
-        self.answer(flow, via, message, status, &tag);
+        self.answer(flow, message, status, &tag);
     }
 
-    fn answer(&mut self, flow: &Flow, via: &Via, message: &Message, status: StatusCode, tag: &[u8]) {
+    fn answer(&mut self, flow: &Flow, message: &Message, status: StatusCode, tag: &[u8]) {
         let mut builder = response_to(message, status, None, Some(tag));
         if let Some(server) = &self.config.server_header {
             builder = builder.header(HeaderId::Server, server);
         }
         if let Ok(bytes) = builder.finish(None, b"") {
-            self.send(flow.key, stamped(bytes, stamp(via, flow).as_ref()));
+            self.send(flow.key, bytes);
         }
     }
 
@@ -317,13 +313,13 @@ impl Endpoint {
         let Ok(bytes) = response_to(request, StatusCode::TRYING, None, None).finish(None, b"") else {
             return;
         };
-        entry.last_response = stamped(bytes, entry.stamp.as_ref());
+        entry.last_response = bytes;
         let (flow, bytes) = (entry.flow.key, entry.last_response.clone());
         self.send(flow, bytes);
     }
 
     fn insert_server(&mut self, entry: ServerEntry) -> ServerKey {
-        let (by_branch, by_identity) = (entry.by_branch.clone(), entry.by_identity.clone());
+        let (by_branch, by_identity) = (entry.by_branch, entry.by_identity);
         let flow = entry.flow.key;
         let (index, generation) = self.servers.insert(entry);
         let key = ServerKey(index, generation);
@@ -331,7 +327,7 @@ impl Endpoint {
         if let Some(by_identity) = by_identity {
             self.by_identity.insert(by_identity, key);
         }
-        self.by_flow.insert((flow, Owner::Server(key)));
+        self.join(flow, Owner::Server(key));
         key
     }
 
@@ -346,8 +342,22 @@ impl Endpoint {
         if let Some(by_identity) = &entry.by_identity {
             self.by_identity.remove(by_identity);
         }
-        self.by_flow.remove(&(entry.flow.key, Owner::Server(key)));
+        self.leave(entry.flow.key, entry.siblings);
         self.event(Event::ServerGone { key });
+    }
+
+    /// RFC 3261 §17.2.3: branch, sent-by and method; without the cookie, what RFC 2543 had to go by.
+    fn branch_print(&self, message: &Message, via: &Via, method: &Method) -> Print {
+        let (method, port) = (method.as_bytes(), via.port().unwrap_or_default().to_be_bytes());
+        let branch = via.branch().unwrap_or_default();
+        // Names compare without case.
+        let host = via.host().to_ascii_lowercase();
+        if via.has_cookie() {
+            return self.ids.print(&[b"3", branch, &host, &port, method]);
+        }
+        let sequence = message.cseq().number.to_be_bytes();
+        let (uri, tag) = (message.request_uri(), message.from_tag().unwrap_or_default());
+        self.ids.print(&[b"2", branch, &host, &port, method, &uri, tag, message.call_id(), &sequence])
     }
 }
 
@@ -380,45 +390,4 @@ fn to_tag_of(response: &[u8]) -> Option<Bytes> {
     let tail = &line[at..];
     let end = tail.iter().position(|byte| matches!(byte, b';' | b' ' | b'\t' | b'\r')).unwrap_or(tail.len());
     Some(Bytes::copy_from_slice(&tail[..end]))
-}
-
-/// RFC 3261 §17.2.3: branch, sent-by and method; without the cookie, what RFC 2543 had to go by.
-fn branch_key(message: &Message, via: &Via, method: &Method) -> Box<[u8]> {
-    let mut key = Vec::with_capacity(128);
-    let method = method.as_bytes();
-    let port = via.port().unwrap_or_default().to_be_bytes();
-    let sequence = message.cseq().number.to_be_bytes();
-    let uri = message.request_uri();
-    let branch = via.branch().unwrap_or_default();
-    let tag = message.from_tag().unwrap_or_default();
-    let parts: &[&[u8]] = if via.has_cookie() {
-        &[b"3", branch, via.host(), &port, method]
-    } else {
-        &[b"2", branch, via.host(), &port, method, &uri, tag, message.call_id(), &sequence]
-    };
-    for (at, part) in parts.iter().enumerate() {
-        let start = key.len();
-        key.extend_from_slice(part);
-        if at == HOST_PART {
-            key[start..].make_ascii_lowercase();
-        }
-        key.push(b'\n');
-    }
-    key.into_boxed_slice()
-}
-
-/// `None` when the Via may go back as it came.
-fn stamp(via: &Via, flow: &Flow) -> Option<Stamp> {
-    let stamped = via.stamped(flow.remote);
-    (stamped != *via.raw()).then(|| Stamp { received: via.raw().clone(), stamped })
-}
-
-/// The response with its top Via replaced; the user printed it from the request as that came.
-fn stamped(response: Bytes, stamp: Option<&Stamp>) -> Bytes {
-    let Some(Stamp { received, stamped }) = stamp else { return response };
-    let Some(at) = response.windows(received.len().max(1)).position(|window| window == received) else {
-        return response;
-    };
-    let behind = at + received.len();
-    [&response[..at], stamped, &response[behind..]].concat().into()
 }

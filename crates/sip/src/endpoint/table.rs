@@ -1,8 +1,8 @@
 //! A bounded table with handles of index and generation, and the deadlines of its entries. Neither knows SIP.
 
 use super::types::{ClientKey, ServerKey};
+use crate::agenda::{Agenda, AgendaHandle};
 use crate::transaction::TimerReason;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Shortest timer: an interval of nothing would spin.
@@ -76,14 +76,11 @@ pub(super) enum Owner {
 }
 
 /// Names one running timer.
-pub(super) type TimerHandle = (Instant, u64);
+pub(super) type TimerHandle = AgendaHandle;
 
 /// All running timers, soonest first; equal instants in the order they were started.
 #[derive(Default)]
-pub(super) struct Deadlines {
-    running: BTreeMap<TimerHandle, (Owner, TimerReason)>,
-    started: u64,
-}
+pub(super) struct Deadlines(Agenda<(Owner, TimerReason)>);
 
 impl Deadlines {
     pub(super) fn start(
@@ -93,26 +90,29 @@ impl Deadlines {
         owner: Owner,
         reason: TimerReason,
     ) -> TimerHandle {
-        self.started += 1;
-        let handle = (now + after.max(INTERVAL_MIN), self.started);
-        self.running.insert(handle, (owner, reason));
-        handle
+        self.0.start(now + after.max(INTERVAL_MIN), (owner, reason))
     }
 
     pub(super) fn stop(&mut self, handle: TimerHandle) {
-        self.running.remove(&handle);
+        self.0.stop(handle);
     }
 
     pub(super) fn first(&self) -> Option<(Instant, TimerReason)> {
-        self.running.first_key_value().map(|((at, _), (_, reason))| (*at, *reason))
+        self.0.first().map(|(at, (_, reason))| (at, reason))
     }
 
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Owner, TimerReason)> {
-        let first = self.running.first_entry().filter(|entry| entry.key().0 <= now)?;
-        Some(first.remove())
+        self.0.pop_due(now)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.running.len()
+        self.0.len()
     }
+}
+
+/// The neighbours of a transaction among those of its flow.
+#[derive(Copy, Clone, Default)]
+pub(super) struct Siblings {
+    pub(super) newer: Option<Owner>,
+    pub(super) older: Option<Owner>,
 }

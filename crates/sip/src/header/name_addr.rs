@@ -2,7 +2,7 @@
 //! Quoting and bytes stay as received; nothing is re-spelled.
 
 use super::HeaderError;
-use super::params::{Params, find_param, quoted_end, scan_params, skip_lws, unquote};
+use super::params::{Params, quoted_end, scan_params, skip_lws, unquote};
 use crate::Uri;
 use crate::uri;
 use crate::wire::scan::{decimal_u32, is_lws, trim_range};
@@ -27,15 +27,10 @@ pub(crate) struct Spans {
     whole: Range<usize>,
     display: Option<Range<usize>>,
     uri: Range<usize>,
+    /// The value of the `tag` parameter.
+    pub(crate) tag: Option<Range<usize>>,
     params: usize,
     end: usize,
-}
-
-impl Spans {
-    /// Where the value of a header parameter stands.
-    pub(crate) fn param(&self, bytes: &[u8], name: &str) -> Option<Range<usize>> {
-        find_param(bytes, self.params, name)
-    }
 }
 
 #[derive(Copy, Clone, Eq, PartialEq)]
@@ -167,7 +162,7 @@ fn scan_entry(bytes: &[u8], from: usize, comma: Comma) -> Result<Spans, HeaderEr
             None => return scan_bare(bytes, start),
         },
     };
-    let close = open + bytes[open..].iter().position(|byte| *byte == b'>').ok_or(HeaderError::BracketOpen)?;
+    let close = open + memchr::memchr(b'>', &bytes[open..]).ok_or(HeaderError::BracketOpen)?;
     uri::cut(&bytes[open + 1..close])?;
     finish(bytes, start, display, open + 1..close, close + 1)
 }
@@ -204,8 +199,13 @@ fn finish(
     uri: Range<usize>,
     params: usize,
 ) -> Result<Spans, HeaderError> {
-    let end = scan_params(bytes, params)?;
-    Ok(Spans { whole: trim_range(bytes, start..end), display, uri, params, end })
+    let mut tag = None;
+    let end = scan_params(bytes, params, |name, value| {
+        if tag.is_none() && name.eq_ignore_ascii_case(b"tag") {
+            tag = Some(value);
+        }
+    })?;
+    Ok(Spans { whole: trim_range(bytes, start..end), display, uri, tag, params, end })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ impl<'a> Iterator for Params<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let start = self.rest.iter().position(|byte| *byte == b';')? + 1;
+            let start = memchr::memchr(b';', self.rest)? + 1;
             let rest = &self.rest[start..];
             let end = param_end(rest);
             self.rest = &rest[end..];
@@ -48,10 +48,12 @@ impl<'a> Iterator for Params<'a> {
 fn param_end(bytes: &[u8]) -> usize {
     let mut at = 0;
     while at < bytes.len() {
-        match bytes[at] {
-            b';' => return at,
-            b'"' => at = quoted_end(bytes, at).unwrap_or(bytes.len()),
-            _ => at += 1,
+        match memchr::memchr2(b';', b'"', &bytes[at..]) {
+            Some(found) if bytes[at + found] == b'"' => {
+                at = quoted_end(bytes, at + found).unwrap_or(bytes.len());
+            }
+            Some(found) => return at + found,
+            None => return bytes.len(),
         }
     }
     at
@@ -70,15 +72,21 @@ pub(crate) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
     None
 }
 
-/// Checks `*( ; name [= value] )` from `at` on and returns where it stops: at a comma, at the end, or at a byte that
+/// Checks `*( ; name [= value] )` from `at` on, shows each name and where its value stands, and returns where it stops: at a comma, at the end, or at a byte that
 /// cannot belong to it. An empty parameter is malformed, as RFC 4475 §3.1.2.1 wants.
-pub(crate) fn scan_params(bytes: &[u8], mut at: usize) -> Result<usize, HeaderError> {
+pub(crate) fn scan_params(
+    bytes: &[u8],
+    mut at: usize,
+    mut visit: impl FnMut(&[u8], Range<usize>),
+) -> Result<usize, HeaderError> {
     loop {
         let behind = skip_lws(bytes, at);
         if bytes.get(behind) != Some(&b';') {
             return Ok(behind);
         }
-        at = scan_param(bytes, behind + 1)?.2;
+        let (name, value, end) = scan_param(bytes, behind + 1)?;
+        visit(&bytes[name], value);
+        at = end;
     }
 }
 
@@ -101,21 +109,6 @@ fn scan_param(bytes: &[u8], at: usize) -> Result<(Range<usize>, Range<usize>, us
         value + bytes[value..].iter().take_while(plain).count()
     };
     Ok((start..name_end, value..end, end))
-}
-
-/// Where the value of the named parameter stands in a list that `scan_params` accepted.
-pub(crate) fn find_param(bytes: &[u8], mut at: usize, name: &str) -> Option<Range<usize>> {
-    loop {
-        at = skip_lws(bytes, at);
-        if bytes.get(at) != Some(&b';') {
-            return None;
-        }
-        let (found, value, end) = scan_param(bytes, at + 1).ok()?;
-        if bytes[found].eq_ignore_ascii_case(name.as_bytes()) {
-            return Some(value);
-        }
-        at = end;
-    }
 }
 
 pub(crate) fn skip_lws(bytes: &[u8], mut at: usize) -> usize {
@@ -163,10 +156,15 @@ mod tests {
 
     #[test]
     fn the_checker_stops_at_commas_and_refuses_empty_parameters() {
-        assert_eq!(scan_params(b";a=b ; c , x", 0), Ok(9));
-        assert_eq!(find_param(b" ;a=b;TAG = 9~x", 0, "tag"), Some(12..15));
+        assert_eq!(scan_params(b";a=b ; c , x", 0, |_, _| ()), Ok(9));
+        let mut seen = Vec::new();
+        assert_eq!(
+            scan_params(b" ;a=b;TAG = 9~x", 0, |name, value| seen.push((name.to_vec(), value))),
+            Ok(15)
+        );
+        assert_eq!(seen, [(b"a".to_vec(), 4..5), (b"TAG".to_vec(), 12..15)]);
         for bad in [&b";;"[..], b";", b";=x", b";a=\"x"] {
-            assert!(scan_params(bad, 0).is_err());
+            assert!(scan_params(bad, 0, |_, _| ()).is_err());
         }
     }
 }

@@ -4,7 +4,7 @@ use super::HeaderError;
 use super::params::{Params, scan_params, skip_lws};
 use crate::Transport;
 use crate::uri::cut_host_port;
-use crate::wire::scan::{decimal_u32, is_token_char, trim};
+use crate::wire::scan::{decimal_u32, is_token_char, trim, trim_range};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -21,8 +21,24 @@ struct Parts {
     transport: Range<usize>,
     host: Range<usize>,
     port: Option<u16>,
+    branch: Option<Range<usize>>,
     params: usize,
     end: usize,
+}
+
+impl Parts {
+    /// The same parts in a slice that begins `by` bytes later.
+    fn moved(self, by: usize) -> Parts {
+        let moved = |range: Range<usize>| range.start - by..range.end - by;
+        Parts {
+            transport: moved(self.transport),
+            host: moved(self.host),
+            branch: self.branch.map(moved),
+            params: self.params - by,
+            end: self.end - by,
+            ..self
+        }
+    }
 }
 
 /// What a branch begins with when it identifies a transaction (RFC 3261 §8.1.1.7).
@@ -33,7 +49,7 @@ impl Via {
     pub fn parse_first(value: Bytes) -> Result<Via, HeaderError> {
         let parts = scan_entry(&value, 0)?;
         check_behind(&value, parts.end)?;
-        Via::cut(&value, 0, parts)
+        Ok(Via::cut(&value, 0, parts))
     }
 
     /// Types every entry.
@@ -44,7 +60,7 @@ impl Via {
             let parts = scan_entry(&value, at)?;
             let end = parts.end;
             check_behind(&value, end)?;
-            all.push(Via::cut(&value, at, parts)?);
+            all.push(Via::cut(&value, at, parts));
             if end == value.len() {
                 return Ok(all);
             }
@@ -52,11 +68,9 @@ impl Via {
         }
     }
 
-    fn cut(value: &Bytes, at: usize, parts: Parts) -> Result<Via, HeaderError> {
-        let raw = value.slice_ref(trim(&value[at..parts.end]));
-        // ranges are relative to the entry's own bytes
-        let parts = scan_entry(&raw, 0)?;
-        Ok(Via { raw, parts })
+    fn cut(value: &Bytes, at: usize, parts: Parts) -> Via {
+        let range = trim_range(value, at..parts.end);
+        Via { raw: value.slice(range.clone()), parts: parts.moved(range.start) }
     }
 
     /// The entry as received.
@@ -86,7 +100,7 @@ impl Via {
 
     /// The branch; may lack the magic cookie.
     pub fn branch(&self) -> Option<&[u8]> {
-        self.param("branch").flatten().filter(|branch| !branch.is_empty())
+        self.parts.branch.clone().map(|range| &self.raw[range])
     }
 
     /// Whether the branch identifies a transaction: the cookie with something behind it.
@@ -122,11 +136,14 @@ impl Via {
     /// The entry as a server keeps it: `received` when the source address is not the sent-by host or `rport` was
     /// asked for, and `rport` filled in (RFC 3261 §18.2.1, RFC 3581 §4). Claims the peer made of both are replaced.
     pub fn stamped(&self, source: SocketAddr) -> Bytes {
-        let address = source.ip().to_string();
         let asks_rport = self.rport().is_some();
         let bare =
             self.host().strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(self.host());
         let same = std::str::from_utf8(bare).is_ok_and(|host| host.parse() == Ok(source.ip()));
+        if same && !asks_rport && self.param("received").is_none() {
+            return self.raw.clone();
+        }
+        let address = source.ip().to_string();
         let mut out = self.raw[..self.parts.params].to_vec();
         for (name, value) in self.params() {
             let ours = [&b"received"[..], b"rport"].iter().any(|known| name.eq_ignore_ascii_case(known));
@@ -187,8 +204,14 @@ fn scan_entry(bytes: &[u8], from: usize) -> Result<Parts, HeaderError> {
     let sent_by_end = host_start + bytes[host_start..].iter().take_while(in_sent_by).count();
     let (host, port) = sent_by(bytes, host_start..sent_by_end)?;
     let params = host_start + trim(&bytes[host_start..sent_by_end]).len();
-    let end = scan_params(bytes, params)?;
-    Ok(Parts { transport, host, port, params, end })
+    let mut branch = None;
+    let end = scan_params(bytes, params, |name, value| {
+        if branch.is_none() && name.eq_ignore_ascii_case(b"branch") {
+            branch = Some(value);
+        }
+    })?;
+    let branch = branch.filter(|value| !value.is_empty());
+    Ok(Parts { transport, host, port, branch, params, end })
 }
 
 fn sent_by(bytes: &[u8], range: Range<usize>) -> Result<(Range<usize>, Option<u16>), HeaderError> {

@@ -196,7 +196,9 @@ fn content_length(head: &[u8]) -> Result<u64, FrameFault> {
     let mut at = find_crlf(head, 0).map_or(end, |at| at + 2);
     let mut length = None;
     while at < end {
-        let Ok(line) = cut_line(head, at, end) else {
+        // No other line needs a look: a continuation line begins with white space.
+        let may_be = matches!(head[at], b'C' | b'c' | b'L' | b'l');
+        let Some(line) = may_be.then(|| cut_line(head, at, end).ok()).flatten() else {
             at = find_crlf(head, at).map_or(end, |at| at + 2);
             continue;
         };

@@ -147,7 +147,8 @@ impl HeaderId {
         }
         let mut slot = slot_of(name);
         while let Some((id, full, _)) = NAMES.get(usize::from(TABLE[slot])) {
-            if full.as_bytes().eq_ignore_ascii_case(name) {
+            // nearly everybody spells them as registered
+            if full.as_bytes() == name || full.as_bytes().eq_ignore_ascii_case(name) {
                 return *id;
             }
             slot = (slot + 1) % SLOTS;

@@ -26,6 +26,8 @@ pub(super) struct Index {
     pub call_id: Piece,
     pub from_tag: Option<Piece>,
     pub to_tag: Option<Piece>,
+    /// The topmost Via, as the server that received it keeps it.
+    pub stamped_via: Option<Bytes>,
 }
 
 pub(super) enum Start {
@@ -196,6 +198,24 @@ impl Message {
         Via::parse_first(self.value_bytes(HeaderId::Via).unwrap_or_default())
     }
 
+    /// The topmost Via line as responses carry it, when the server that received the request had to complete it
+    /// (RFC 3261 §18.2.1, RFC 3581 §4).
+    pub(crate) fn stamped_via(&self) -> Option<&[u8]> {
+        self.index.stamped_via.as_deref()
+    }
+
+    /// Completes the topmost Via for the responses to this request. Only a message that nobody shares yet takes it.
+    pub(crate) fn stamp_via(&mut self, first: &Via, stamped: &[u8]) {
+        let Some(line) = self.header(HeaderId::Via) else { return };
+        // A line may hold more entries than the first.
+        let at = memchr::memmem::find(line, first.raw()).unwrap_or_default();
+        let behind = line.get(at + first.raw().len()..).unwrap_or_default();
+        let value = [stamped, behind].concat();
+        if let Some(index) = Arc::get_mut(&mut self.index) {
+            index.stamped_via = Some(Bytes::from(value));
+        }
+    }
+
     /// From.
     pub fn from(&self) -> Result<NameAddr, HeaderError> {
         NameAddr::parse_one(self.value_bytes(HeaderId::From).unwrap_or_default())
@@ -262,7 +282,7 @@ impl std::fmt::Debug for Message {
 
 /// Replaces each CRLF and the white space behind it by one space.
 fn unfold(raw: &[u8]) -> Cow<'_, [u8]> {
-    if !raw.contains(&b'\r') {
+    if !super::scan::has_fold(raw) {
         return Cow::Borrowed(raw);
     }
     let mut out = Vec::with_capacity(raw.len());

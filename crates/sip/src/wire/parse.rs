@@ -61,6 +61,7 @@ pub(super) fn parse(mut bytes: Bytes, limits: &Limits) -> Result<Message, ParseE
         call_id: cells.call_id,
         from_tag: cells.from_tag,
         to_tag: cells.to_tag,
+        stamped_via: None,
     };
     bytes.truncate(body_end);
     Ok(Message { bytes, index: Arc::new(index) })
@@ -87,13 +88,13 @@ fn block_end(bytes: &[u8], from: usize, limits: &Limits) -> Result<usize, ParseE
 /// Start line cut, and for requests where the method stands.
 fn start_line(bytes: &[u8], end: usize) -> Result<(Start, Option<Piece>), ParseError> {
     let line = &bytes[..end];
-    if line.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
+    if scan::has_forbidden(line) {
         return Err(ParseError::ForbiddenByte);
     }
     if line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"SIP/")) {
         return Ok((status_line(line)?, None));
     }
-    let mut spaces = line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
+    let mut spaces = memchr::memchr_iter(b' ', line);
     let (Some(first), Some(second), None) = (spaces.next(), spaces.next(), spaces.next()) else {
         return Err(ParseError::StartLineMalformed);
     };
@@ -145,7 +146,7 @@ fn status_line(line: &[u8]) -> Result<Start, ParseError> {
 }
 
 fn index_lines(bytes: &[u8], start: usize, end: usize, limits: &Limits) -> Result<Vec<Span>, ParseError> {
-    let lines = bytes[start..end].iter().filter(|byte| **byte == b'\n').count();
+    let lines = memchr::memchr_iter(b'\n', &bytes[start..end]).count();
     let mut spans = Vec::with_capacity(lines.min(limits.header_lines_max));
     let mut at = start;
     while at < end {
@@ -208,7 +209,7 @@ fn judge_line(bytes: &[u8], span: &Span, cells: &mut Cells) -> Result<(), ParseE
         HeaderId::Contact => check_list(bytes, range).map_err(|_| malformed),
         HeaderId::From | HeaderId::To => {
             let address = scan_single(bytes, range).map_err(|_| malformed.clone())?;
-            let tag = address.param(bytes, "tag");
+            let tag = address.tag;
             if tag.as_ref().is_some_and(|tag| tag.is_empty()) {
                 return Err(malformed);
             }

@@ -1,6 +1,21 @@
 //! Byte-level cutting: tokens, white space, the end of the header block and header lines. No meaning here.
 
+use memchr::{memchr, memchr2, memchr3};
 use std::ops::Range;
+
+/// By byte: whether it is a character of `token`.
+static TOKEN: [bool; 256] = token_table();
+
+const fn token_table() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        byte += 1;
+    }
+    table
+}
 
 /// SP, HT and the CR and LF of a folded line.
 pub(crate) fn is_lws(byte: u8) -> bool {
@@ -9,8 +24,7 @@ pub(crate) fn is_lws(byte: u8) -> bool {
 
 /// A character of `token` (RFC 3261 §25.1).
 pub(crate) fn is_token_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    TOKEN[byte as usize]
 }
 
 /// A non-empty run of token characters.
@@ -65,15 +79,21 @@ pub(crate) fn decimal_u32(bytes: &[u8]) -> Option<u32> {
 
 /// Where the next CRLF stands at or after `from`. A CR or LF that stands alone is not one.
 pub(crate) fn find_crlf(bytes: &[u8], from: usize) -> Option<usize> {
-    let tail = bytes.get(from..)?;
-    tail.windows(2).position(|pair| pair == b"\r\n").map(|at| from + at)
+    let mut at = from;
+    loop {
+        at += memchr(b'\r', bytes.get(at..)?)?;
+        if bytes.get(at + 1) == Some(&b'\n') {
+            return Some(at);
+        }
+        at += 1;
+    }
 }
 
 /// Index just behind the CRLF CRLF that ends a header block, looking from `from` on.
 pub(crate) fn find_block_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     while let Some(tail) = bytes.get(at..).filter(|tail| tail.len() >= 4) {
-        let found = tail.iter().position(|byte| *byte == b'\r')?;
+        let found = memchr(b'\r', tail)?;
         at += found;
         match bytes.get(at..at + 4) {
             Some(b"\r\n\r\n") => return Some(at + 4),
@@ -82,6 +102,21 @@ pub(crate) fn find_block_end(bytes: &[u8], from: usize) -> Option<usize> {
         }
     }
     None
+}
+
+/// Whether a line holds CR, LF or NUL.
+pub(crate) fn has_forbidden(line: &[u8]) -> bool {
+    memchr3(b'\r', b'\n', 0, line).is_some()
+}
+
+/// Whether an empty line stands among these lines.
+pub(crate) fn has_blank_line(lines: &[u8]) -> bool {
+    memchr::memmem::find(lines, b"\r\n\r\n").is_some()
+}
+
+/// Whether a folded value stands here.
+pub(crate) fn has_fold(raw: &[u8]) -> bool {
+    memchr2(b'\r', b'\n', raw).is_some()
 }
 
 /// One header line with its folds: where name and value stand and where the next line starts.
@@ -114,7 +149,8 @@ pub(crate) fn cut_line(bytes: &[u8], start: usize, end: usize) -> Result<Line, L
         return Err(LineFault::Malformed);
     }
     let mut at = colon + 1;
-    while at < end {
+    while let Some(found) = memchr3(b'\r', b'\n', 0, bytes.get(at..end).unwrap_or_default()) {
+        at += found;
         match bytes[at] {
             b'\r' if bytes.get(at + 1) == Some(&b'\n') => {
                 let next = at + 2;

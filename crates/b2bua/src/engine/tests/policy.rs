@@ -40,6 +40,7 @@ fn gateway() -> Gateway {
         max_calls_allowed: 5,
         unknown_peer: UnknownPeer::Drop,
         codecs: vec!["PCMU".into(), "PCMA".into()],
+        media_mode: MediaMode::Anchored,
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }
