@@ -30,7 +30,7 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 fn settings(seed: u64, random: &mut Random) -> Settings {
     let mut settings = Settings::fair(seed);
     if random.chance(30) {
-        settings.delay = (ms(1), ms(120));
+        settings.weather.delay = (ms(1), ms(120));
     }
     if random.chance(30) {
         settings.manners.answer_after = random.between(Duration::ZERO, ms(3_000));
@@ -38,6 +38,11 @@ fn settings(seed: u64, random: &mut Random) -> Settings {
     if random.chance(20) {
         settings.manners.ring_after = None;
     }
+    settings.weather.losses = random.pick(&[0, 2, 10]).copied().unwrap_or_default();
+    settings.weather.doubles = random.pick(&[0, 2, 10]).copied().unwrap_or_default();
+    settings.weather.jitter = random.pick(&[Duration::ZERO, ms(20), ms(800)]).copied().unwrap_or_default();
+    settings.weather.damages = random.pick(&[0, 0, 0, 30]).copied().unwrap_or_default();
+    settings.refused_connects = random.pick(&[0, 0, 10]).copied().unwrap_or_default();
     settings.slow_connects = random.pick(&[0, 0, 5, 30]).copied().unwrap_or_default();
     settings.media_failures = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
     settings.media_late = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
@@ -107,7 +112,7 @@ fn run(seed: u64, temper: Temper) -> Result<World, String> {
     settings.manners.temper = temper;
     let mut world = World::new(settings);
     for call in 1..=CALLS {
-        let caller = random.pick(&Caller::ALL[..3]).copied().unwrap_or(Caller::Secured);
+        let caller = random.pick(&Caller::WELCOME).copied().unwrap_or(Caller::Secured);
         let caller = if random.chance(5) { Caller::Mismatched } else { caller };
         let end = ending(&mut random);
         world.at(random.between(Duration::ZERO, BUSY), Act::Call(call, caller, end));

@@ -63,6 +63,8 @@ pub struct Actor {
     pub host: String,
     /// Address.
     pub address: IpAddr,
+    /// Callers: first port they connect from.
+    pub port: u16,
     /// Listening ports: plain, secure. Callers have none.
     pub ports: Ports,
     /// Takes connections now.
@@ -125,6 +127,12 @@ impl Actor {
             Role::Worker(role) => role.calls(),
             Role::Restless(role) => role.calls(),
         }
+    }
+
+    /// Connections it keeps to the gateway.
+    pub fn lines(&self) -> usize {
+        let is_stream = self.caller.is_some_and(|caller| caller.transport().is_reliable());
+        if is_stream && matches!(self.role, Role::Restless(_)) { 2 } else { 1 }
     }
 
     /// Is it a worker?
@@ -190,6 +198,8 @@ pub enum Temper {
     Calm,
     /// `Restless` callers, and one restless worker per Mailbox server.
     Restless,
+    /// One restless server per pool and per Mailbox server, the rest calm.
+    Mixed,
 }
 
 /// How far ends behave in this run.
@@ -213,10 +223,13 @@ impl Default for Manners {
     }
 }
 
-/// The whole cast: callers first (in the order of [`Caller::ALL`]), then Call Routers, UM services, workers.
+/// The whole cast: callers first (in the order of [`Caller::ALL`], second members last), then Call Routers, UM services, workers.
 pub fn cast(seed: u64, manners: &Manners) -> Vec<Actor> {
-    let mut all: Vec<Actor> =
-        Caller::ALL.into_iter().map(|caller| caller_of(caller, seed, manners.temper)).collect();
+    let mut all: Vec<Actor> = Vec::new();
+    for member in 0..MEMBERS_MAX {
+        let callers = Caller::ALL.into_iter().filter(|caller| caller.members() > member);
+        all.extend(callers.map(|caller| caller_of(caller, member, seed, manners.temper)));
+    }
     all.extend((0..ROUTERS.len()).map(|index| call_router(index, seed)));
     all.extend((0..MAILBOX_SERVERS.len()).map(|index| um_service(index, seed)));
     for index in 0..MAILBOX_SERVERS.len() {
@@ -229,24 +242,26 @@ const SERVICE: Ports = Ports { tcp: Some(5062), tls: Some(5063) };
 const WORKERS: [Ports; 2] =
     [Ports { tcp: Some(5065), tls: Some(5066) }, Ports { tcp: Some(5067), tls: Some(5068) }];
 
-fn caller_of(caller: Caller, seed: u64, temper: Temper) -> Actor {
+fn caller_of(caller: Caller, member: usize, seed: u64, temper: Temper) -> Actor {
     let config = CallerConfig {
         fqdn: caller.fqdn().into(),
         sip_domain: site::DOMAIN.into(),
         address: caller.address(),
-        seed: seed ^ (0x0100 + caller as u64),
+        seed: seed ^ (0x0100 + (member * 16) as u64 + caller as u64),
     };
-    let local = std::net::SocketAddr::new(caller.address(), CALLER_PORT);
-    let role = match temper {
-        Temper::Calm => Role::Caller(Box::new(CallerLogic::new(config, local))),
-        Temper::Restless => {
-            Role::Restless(Box::new(Restless::new(caller.fqdn(), caller.address(), config.seed)))
-        }
+    let local = std::net::SocketAddr::new(caller.address(), CALLER_PORT + member as u16);
+    let is_restless = temper == Temper::Restless || temper == Temper::Mixed && member == 1;
+    let role = if is_restless {
+        Role::Restless(Box::new(Restless::new(caller.fqdn(), caller.address(), config.seed)))
+    } else {
+        Role::Caller(Box::new(CallerLogic::new(config, local)))
     };
+    let short = caller.fqdn().split('.').next().unwrap_or_default();
     Actor {
-        name: caller.fqdn().split('.').next().unwrap_or_default().into(),
+        name: if member == 0 { short.to_owned() } else { format!("{short}/fe{}", member + 1) },
         host: caller.fqdn().into(),
         address: caller.address(),
+        port: local.port(),
         ports: Ports::default(),
         is_listening: false,
         caller: Some(caller),
@@ -254,8 +269,9 @@ fn caller_of(caller: Caller, seed: u64, temper: Temper) -> Actor {
     }
 }
 
+const MEMBERS_MAX: usize = 2;
 /// Where callers connect from.
-pub const CALLER_PORT: u16 = 40_000;
+const CALLER_PORT: u16 = 40_000;
 
 fn call_router(index: usize, seed: u64) -> Actor {
     let name = ROUTERS[index];
@@ -303,7 +319,7 @@ fn um_worker(index: usize, worker: usize, seed: u64, manners: &Manners) -> Actor
         seed: seed ^ (0x0400 + (index * WORKERS.len() + worker) as u64),
     };
     let address = site::server_address(ServerRole::Mailbox, index);
-    let role = if worker == 1 && manners.temper == Temper::Restless {
+    let role = if worker == 1 && manners.temper != Temper::Calm {
         Role::Restless(Box::new(Restless::new(name, address, config.seed)))
     } else {
         Role::Worker(Box::new(Worker::new(config)))
@@ -317,6 +333,7 @@ fn server(host: &str, part: &str, address: IpAddr, ports: Ports, role: Role) -> 
         name: format!("{short}{part}"),
         host: host.to_owned(),
         address,
+        port: 0,
         ports,
         is_listening: true,
         caller: None,

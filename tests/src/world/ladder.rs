@@ -1,11 +1,13 @@
-//! The story of a run: every message and fault as a line, a running hash of all of it, and the text ladder printed when a run fails. Owns
-//! how a line reads; refuses to judge it.
+//! The story of a run: every message and fault, a running hash of all of it, and the text ladder printed when a run fails. Owns how a line
+//! reads, and writes it only when somebody wants to read; refuses to judge it.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use sip::Message;
+use bytes::Bytes;
+use relay::Side;
+use sip::{Limits, Message};
 
 /// Lines kept; older ones only live on in the hash.
 const LINES_MAX: usize = 20_000;
@@ -13,6 +15,8 @@ const LINES_MAX: usize = 20_000;
 const TAIL: usize = 80;
 /// Width of one lifeline column.
 const COLUMN: usize = 46;
+/// Odd, with bits all over: multiplying by it mixes.
+const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Between whom a message goes, seen from the gateway.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -23,105 +27,142 @@ pub enum Way {
     Out,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Line {
     at: Duration,
-    about: About,
-    text: String,
+    what: What,
 }
 
-#[derive(Clone, Debug)]
-enum About {
-    /// Everybody.
-    All,
-    /// The call with this Call-ID.
-    Call(String),
-    /// The call whose Call-ID the text names.
-    Named,
+#[derive(Debug)]
+enum What {
+    Message {
+        way: Way,
+        side: Side,
+        whom: usize,
+        port: u16,
+        bytes: Bytes,
+    },
+    /// Concerns everybody.
+    Note(String),
+    /// Concerns the call whose Call-ID the text names.
+    News(String),
 }
 
 /// The story so far.
 #[derive(Debug, Default)]
 pub struct Ladder {
+    names: Vec<String>,
     lines: VecDeque<Line>,
     hash: u64,
 }
 
 impl Ladder {
-    /// FNV-1a over everything told.
+    /// An empty story about far ends of these names.
+    pub fn new(names: Vec<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Running hash over everything told.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// A message passes the gateway's border. `is_caller` says on which side.
-    pub fn message(
-        &mut self,
-        at: Duration,
-        way: Way,
-        is_caller: bool,
-        whom: &str,
-        bytes: &[u8],
-        message: &Message,
-    ) {
+    /// A message passes the gateway's border; `whom` counts in the names, `port` is shown for servers.
+    pub fn message(&mut self, at: Duration, way: Way, side: Side, whom: usize, port: u16, bytes: &Bytes) {
+        self.mix(&[way as u8, side as u8, whom as u8]);
         self.mix(bytes);
-        let first = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
-        let first = String::from_utf8_lossy(first);
-        let short: String = first.strip_suffix(" SIP/2.0").unwrap_or(&first).chars().take(40).collect();
-        let cseq = message.cseq();
-        let label = if message.is_request() {
-            short
-        } else {
-            format!("{} ({})", short.trim_start_matches("SIP/2.0 "), cseq.method)
-        };
-        let text = match (is_caller, way) {
-            (true, Way::In) => format!("{:>12} ──{label:─<COLUMN$}▶ umbra", whom),
-            (true, Way::Out) => format!("{:>12} ◀{label:─<COLUMN$}── umbra", whom),
-            (false, Way::Out) => format!("{:>COLUMN$}               umbra ──{label:─<COLUMN$}▶ {whom}", ""),
-            (false, Way::In) => format!("{:>COLUMN$}               umbra ◀{label:─<COLUMN$}── {whom}", ""),
-        };
-        let call_id = String::from_utf8_lossy(message.call_id()).into_owned();
-        self.push(at, About::Call(call_id), text);
+        self.push(at, What::Message { way, side, whom, port, bytes: bytes.clone() });
     }
 
     /// Anything else that happened.
-    pub fn note(&mut self, at: Duration, text: &str) {
-        self.push(at, About::All, format!("* {text}"));
+    pub fn note(&mut self, at: Duration, text: String) {
+        self.mix(text.as_bytes());
+        self.push(at, What::Note(text));
     }
 
     /// What happened to the call that the text names.
-    pub fn news(&mut self, at: Duration, text: &str) {
-        self.push(at, About::Named, format!("* {text}"));
+    pub fn news(&mut self, at: Duration, text: String) {
+        self.mix(text.as_bytes());
+        self.push(at, What::News(text));
     }
 
     /// The messages of these Call-IDs and all faults, or the tail when there is no Call-ID.
     pub fn print(&self, call_ids: &[String]) -> String {
         let mut out = String::new();
-        let is_told = |line: &&Line| match &line.about {
-            _ if call_ids.is_empty() => true,
-            About::All => true,
-            About::Call(id) => call_ids.contains(id),
-            About::Named => call_ids.iter().any(|id| line.text.contains(id.as_str())),
-        };
-        let told: Vec<&Line> = self.lines.iter().filter(is_told).collect();
+        let told: Vec<&Line> = self.lines.iter().filter(|line| line.what.is_about(call_ids)).collect();
         let from = if call_ids.is_empty() { told.len().saturating_sub(TAIL) } else { 0 };
         for line in told.iter().skip(from) {
-            let _infallible = writeln!(out, "{:>12.6} {}", line.at.as_secs_f64(), line.text);
+            let _infallible =
+                writeln!(out, "{:>12.6} {}", line.at.as_secs_f64(), line.what.text(&self.names));
         }
         out
     }
 
-    fn push(&mut self, at: Duration, about: About, text: String) {
+    fn push(&mut self, at: Duration, what: What) {
         self.mix(&(at.as_nanos() as u64).to_le_bytes());
-        self.mix(text.as_bytes());
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();
         }
-        self.lines.push_back(Line { at, about, text });
+        self.lines.push_back(Line { at, what });
     }
 
     fn mix(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let mut hash = self.hash ^ bytes.len() as u64;
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            hash = (hash.rotate_left(23) ^ u64::from_le_bytes(word)).wrapping_mul(MIXER);
         }
+        self.hash = hash ^ (hash >> 32);
+    }
+}
+
+impl What {
+    fn is_about(&self, call_ids: &[String]) -> bool {
+        match self {
+            _ if call_ids.is_empty() => true,
+            Self::Note(_) => true,
+            Self::News(text) => call_ids.iter().any(|id| text.contains(id.as_str())),
+            Self::Message { bytes, .. } => {
+                let names = |id: &String| bytes.windows(id.len()).any(|window| window == id.as_bytes());
+                call_ids.iter().any(names)
+            }
+        }
+    }
+
+    fn text(&self, names: &[String]) -> String {
+        let (way, side, whom, port, bytes) = match self {
+            Self::Note(text) | Self::News(text) => return format!("* {text}"),
+            Self::Message { way, side, whom, port, bytes } => (way, side, whom, port, bytes),
+        };
+        let label = label(bytes);
+        let name = names.get(*whom).map_or("nobody", String::as_str);
+        match (side, way) {
+            (Side::A, Way::In) => format!("{name:>12} ──{label:─<COLUMN$}▶ umbra"),
+            (Side::A, Way::Out) => format!("{name:>12} ◀{label:─<COLUMN$}── umbra"),
+            (Side::B, Way::Out) => {
+                format!("{:>COLUMN$}               umbra ──{label:─<COLUMN$}▶ {name}:{port}", "")
+            }
+            (Side::B, Way::In) => {
+                format!("{:>COLUMN$}               umbra ◀{label:─<COLUMN$}── {name}:{port}", "")
+            }
+        }
+    }
+}
+
+fn label(bytes: &Bytes) -> String {
+    let first = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
+    let first = String::from_utf8_lossy(first);
+    let short: String = first.strip_suffix(" SIP/2.0").unwrap_or(&first).chars().take(40).collect();
+    match Message::parse(bytes.clone(), &Limits::default()) {
+        Ok(message) if message.is_request() => {
+            let sdp = if message.body().is_empty() { "" } else { " +body" };
+            format!("{short} {}{sdp}", message.cseq().number)
+        }
+        Ok(message) => {
+            let (cseq, sdp) = (message.cseq(), if message.body().is_empty() { "" } else { " +body" });
+            format!("{} ({} {}){sdp}", short.trim_start_matches("SIP/2.0 "), cseq.number, cseq.method)
+        }
+        Err(_) => short,
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod cast;
 pub mod ladder;
+mod model;
 pub mod net;
 pub mod random;
 mod restless;
@@ -33,29 +34,35 @@ use sip::FlowKey;
 
 use cast::{Actor, ActorId, Cue, Manners};
 use ladder::Ladder;
-use net::{End, Endpoint, Net};
+use net::{End, Endpoint, Net, Weather};
 use random::Random;
 use site::Caller;
 use watch::{Violation, Watch};
 
-/// Steps after which a run is called endless.
+/// Steps after which a fair run is called endless.
 const STEPS_MAX: u64 = 2_000_000;
 /// Steps at one instant after which the clock is said to stand still.
 const STEPS_AT_ONCE_MAX: u32 = 20_000;
+/// Outputs one input may cause, and as many again per call when it concerns all of them.
+const OUTPUTS_PER_INPUT_MAX: usize = 100;
+/// Every so many steps all calls are compared with their models, and old books closed.
+const REVIEW_EVERY: u64 = 64;
 
 /// The weather of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Seed of everything.
     pub seed: u64,
-    /// One-way delay of the network.
-    pub delay: (Duration, Duration),
+    /// The network.
+    pub weather: Weather,
     /// How workers answer.
     pub manners: Manners,
     /// Time to open a connection.
     pub connect_time: (Duration, Duration),
     /// Connections of a hundred that take longer than the gateway waits.
     pub slow_connects: u64,
+    /// Connections of a hundred that are refused.
+    pub refused_connects: u64,
     /// Media requests of a hundred that fail.
     pub media_failures: u64,
     /// Media requests of a hundred that are answered later than the gateway waits.
@@ -66,6 +73,32 @@ pub struct Settings {
     pub echoes: u64,
     /// `max_calls_allowed` of the gateway.
     pub calls_max: usize,
+    /// Steps after which the run is called endless.
+    pub steps_max: u64,
+    /// What is remembered.
+    pub keeps: Keeps,
+}
+
+/// What a world remembers of calls that are over.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Keeps {
+    /// Outcomes, records and plans.
+    Everything,
+    /// Their number.
+    Counts,
+}
+
+/// Calls that are over, counted.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Callers who know what became of their call.
+    pub outcomes: u64,
+    /// Records the gateway wrote.
+    pub records: u64,
+    /// Records of calls that were answered.
+    pub answered: u64,
+    /// Media plans.
+    pub plans: u64,
 }
 
 impl Settings {
@@ -73,15 +106,18 @@ impl Settings {
     pub fn fair(seed: u64) -> Self {
         Self {
             seed,
-            delay: (Duration::from_micros(200), Duration::from_millis(4)),
+            weather: Weather::fair(),
             manners: Manners::default(),
             connect_time: (Duration::from_millis(1), Duration::from_millis(12)),
             slow_connects: 0,
+            refused_connects: 0,
             media_failures: 0,
             media_late: 0,
             silent_calls: 0,
             echoes: 0,
             calls_max: site::CALLS_MAX,
+            steps_max: STEPS_MAX,
+            keeps: Keeps::Everything,
         }
     }
 }
@@ -113,9 +149,11 @@ enum Happening {
     Act(Act),
     CallerConnects(ActorId),
     Chunk { flow: FlowKey, to: End, bytes: Bytes },
+    Datagram { flow: FlowKey, to: End, bytes: Bytes },
     Echo { flow: FlowKey, bytes: Bytes },
     Connected { endpoint: Endpoint },
     Down { flow: FlowKey, end: End },
+    Breaks { flow: FlowKey },
     MediaReady { call: CallKey, result: Result<MediaPorts, MediaFailure> },
     GatewayFact { call: CallKey, fact: relay::Fact },
     ActorMedia { actor: ActorId, key: MediaKey, fact: Box<MediaFact> },
@@ -136,13 +174,16 @@ pub struct World {
     pending: VecDeque<Input>,
     cast: Vec<Actor>,
     black_holes: Vec<ActorId>,
-    flow_of_caller: BTreeMap<ActorId, FlowKey>,
+    /// When each of the cast wants to be woken.
+    wake: Vec<Option<Duration>>,
+    lines: BTreeMap<ActorId, Vec<FlowKey>>,
     net: Net,
     queue: BTreeMap<(Duration, u64), Happening>,
     happenings: u64,
     media_ports: u16,
     watch: Watch,
     ladder: Ladder,
+    counts: Counts,
     /// What callers saw, by call number.
     pub outcomes: BTreeMap<u64, Outcome>,
     /// What the gateway recorded, in order.
@@ -162,6 +203,7 @@ impl World {
         let mut policy = site::policy();
         policy.gateway.max_calls_allowed = settings.calls_max;
         let engine = Engine::new(EngineConfig::new(seed, [seed as u8; 32], epoch), Arc::new(policy));
+        let cast = cast::cast(Random::new(!seed).draw(), &settings.manners);
         let mut world = Self {
             random: Random::new(seed),
             epoch,
@@ -170,23 +212,27 @@ impl World {
             steps: 0,
             engine,
             pending: VecDeque::new(),
-            cast: cast::cast(Random::new(!seed).draw(), &settings.manners),
+            ladder: Ladder::new(cast.iter().map(|actor| actor.name.clone()).collect()),
+            wake: vec![None; cast.len()],
+            cast,
             black_holes: Vec::new(),
-            flow_of_caller: BTreeMap::new(),
+            lines: BTreeMap::new(),
             net: Net::default(),
             queue: BTreeMap::new(),
             happenings: 0,
             media_ports: 0,
             watch: Watch::default(),
-            ladder: Ladder::default(),
+            counts: Counts::default(),
             outcomes: BTreeMap::new(),
             records: Vec::new(),
             plans: Vec::new(),
             drained: 0,
             settings,
         };
-        for actor in 0..Caller::ALL.len() {
-            world.plan(Duration::ZERO, Happening::CallerConnects(actor));
+        for actor in 0..world.cast.len() {
+            for _ in 0..world.cast[actor].caller.map_or(0, |_| world.cast[actor].lines()) {
+                world.plan(Duration::ZERO, Happening::CallerConnects(actor));
+            }
         }
         world
     }
@@ -203,12 +249,22 @@ impl World {
 
     /// Names of all servers of the play.
     pub fn servers(&self) -> Vec<ActorId> {
-        (Caller::ALL.len()..self.cast.len()).collect()
+        (0..self.cast.len()).filter(|id| self.cast[*id].caller.is_none()).collect()
     }
 
     /// The workers among them.
     pub fn workers(&self) -> Vec<ActorId> {
         (0..self.cast.len()).filter(|id| self.cast[*id].is_worker()).collect()
+    }
+
+    /// Calls that are over.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// The dice, for tests that draw their acts from the same seed.
@@ -239,6 +295,13 @@ impl World {
     /// Runs until nothing is left to happen, then checks that nothing is left over. `Err` is the broken rule with seed, step and ladder.
     pub fn run(&mut self) -> Result<(), String> {
         while self.step()? {}
+        self.finish()
+    }
+
+    /// Nothing may be left over now.
+    fn finish(&mut self) -> Result<(), String> {
+        self.watch.doubt_all();
+        self.compare();
         let open = self.net.up(End::Gateway).count();
         self.watch.finish(&self.engine.status(), open);
         for actor in self.cast.iter().filter(|actor| actor.calls() > 0) {
@@ -266,19 +329,28 @@ impl World {
         }
         self.at_once += 1;
         self.steps += 1;
-        if self.at_once > STEPS_AT_ONCE_MAX || self.steps > STEPS_MAX {
+        if self.at_once > STEPS_AT_ONCE_MAX || self.steps > self.settings.steps_max {
             let deadline = self.engine.poll_deadline().map(|(_, why)| why);
             self.watch.break_rule(format!("time goes on (engine waits for {deadline:?})"), Vec::new());
         }
         self.process();
+        if self.steps.is_multiple_of(REVIEW_EVERY) {
+            self.watch.doubt_all();
+            self.watch.close_old(self.now);
+        }
+        self.compare();
         self.verdict()?;
         Ok(true)
+    }
+
+    fn compare(&mut self) {
+        self.watch.compare(|call| self.engine.state_of(CallKey::from_u64(call)));
     }
 
     fn next_time(&self) -> Option<Duration> {
         let queued = self.queue.keys().next().map(|(at, _)| *at);
         let engine = self.engine.poll_deadline().map(|(at, _)| self.since_epoch(at));
-        let actors = self.cast.iter().filter_map(Actor::deadline).map(|at| self.since_epoch(at));
+        let actors = self.wake.iter().filter_map(|at| *at);
         actors.chain(queued).chain(engine).min().map(|at| at.max(self.now))
     }
 
@@ -293,7 +365,7 @@ impl World {
         if self.engine.poll_deadline().is_some_and(|(at, _)| is_due(at)) {
             return self.tell_engine(Input::Timeout);
         }
-        let due = self.cast.iter().position(|actor| actor.deadline().is_some_and(is_due));
+        let due = self.wake.iter().position(|at| at.is_some_and(|at| at <= self.now));
         if let Some(actor) = due {
             self.tell_actor(actor, Cue::Input(lab::machine::Input::Timeout));
         }
@@ -330,19 +402,19 @@ impl World {
         self.plan(at, happening);
     }
 
-    fn note(&mut self, text: &str) {
+    fn note(&mut self, text: String) {
         self.ladder.note(self.now, text);
     }
 
-    fn news(&mut self, text: &str) {
+    fn news(&mut self, text: String) {
         self.ladder.news(self.now, text);
     }
 
     fn act(&mut self, act: Act) {
         let name = act_name(&act, &self.cast);
         match act {
-            Act::Call(..) => self.news(&name),
-            _ => self.note(&name),
+            Act::Call(..) => self.news(name),
+            _ => self.note(name),
         }
         match act {
             Act::Call(id, caller, end) => self.place(id, caller, end),
@@ -350,13 +422,16 @@ impl World {
             Act::BlackHole(actor) => self.black_holes.push(actor),
             Act::HangUpAll(actor) => self.tell_actor(actor, Cue::Um(UmCommand::HangUpAll)),
             Act::BreakCaller(caller) => {
-                if let Some(flow) = self.flow_of_caller.get(&(caller as usize)).copied() {
+                let of_it = |id: &ActorId| self.cast[*id].caller == Some(caller);
+                let lines = self.lines.iter().filter(|(id, _)| of_it(id)).flat_map(|(_, flows)| flows);
+                let up: Vec<FlowKey> = lines.copied().collect();
+                if let Some(flow) = self.random.pick(&up).copied() {
                     self.break_connection(flow);
                 }
             }
             Act::BreakServer => {
-                let up: Vec<FlowKey> =
-                    self.net.up(End::Gateway).filter(|c| c.endpoint.is_some()).map(|c| c.key).collect();
+                let is_out = |c: &&net::Connection| c.endpoint.is_some();
+                let up: Vec<FlowKey> = self.net.up(End::Gateway).filter(is_out).map(|c| c.key).collect();
                 if let Some(flow) = self.random.pick(&up).copied() {
                     self.break_connection(flow);
                 }
@@ -376,8 +451,10 @@ impl World {
     }
 
     fn place(&mut self, id: u64, caller: Caller, end: CallEnd) {
-        let actor = caller as usize;
-        if !self.flow_of_caller.contains_key(&actor) {
+        let members: Vec<ActorId> =
+            (0..self.cast.len()).filter(|id| self.cast[*id].caller == Some(caller)).collect();
+        let actor = members[id as usize % members.len()];
+        if self.lines.get(&actor).is_none_or(Vec::is_empty) {
             let later = self.now + Duration::from_millis(100);
             return self.plan(later, Happening::Act(Act::Call(id, caller, end)));
         }

@@ -14,6 +14,37 @@ use super::random::Random;
 /// Chunks one write is cut into, at most.
 const CHUNKS_MAX: u64 = 4;
 
+/// How the network treats what is written.
+#[derive(Clone, Debug)]
+pub struct Weather {
+    /// One-way delay.
+    pub delay: (Duration, Duration),
+    /// Writes of a hundred that a stream cuts into pieces.
+    pub cuts: u64,
+    /// Datagrams of a hundred that are lost.
+    pub losses: u64,
+    /// Datagrams of a hundred that arrive twice.
+    pub doubles: u64,
+    /// What a datagram may be late beyond the delay: they overtake each other.
+    pub jitter: Duration,
+    /// Writes to the gateway, of ten thousand, in which a byte is changed.
+    pub damages: u64,
+}
+
+impl Weather {
+    /// Nothing is lost or changed.
+    pub fn fair() -> Self {
+        Self {
+            delay: (Duration::from_micros(200), Duration::from_millis(4)),
+            cuts: 100,
+            losses: 0,
+            doubles: 0,
+            jitter: Duration::ZERO,
+            damages: 0,
+        }
+    }
+}
+
 /// An end of a connection.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum End {
@@ -125,7 +156,7 @@ pub enum Slot {
 /// All connections.
 #[derive(Default)]
 pub struct Net {
-    /// By handle; closed ones stay, so that late bytes find them.
+    /// By handle.
     pub connections: BTreeMap<FlowKey, Connection>,
     /// Outgoing ones by where they lead, as the shell keeps them.
     pub slots: BTreeMap<Endpoint, Slot>,
@@ -174,6 +205,13 @@ impl Net {
         key
     }
 
+    /// Nobody believes in it any more and nothing is under way.
+    pub fn bury(&mut self, key: FlowKey) {
+        if self.connections.get(&key).is_some_and(|c| !c.is_up(End::Gateway) && !c.is_up(End::Far)) {
+            self.connections.remove(&key);
+        }
+    }
+
     /// Connections an end still believes in.
     pub fn up(&self, end: End) -> impl Iterator<Item = &Connection> {
         self.connections.values().filter(move |connection| connection.is_up(end))
@@ -189,11 +227,12 @@ impl Net {
 pub fn cut(
     random: &mut Random,
     now: Duration,
-    delay: (Duration, Duration),
+    weather: &Weather,
     last_arrival: &mut Duration,
     len: usize,
 ) -> Vec<(Duration, std::ops::Range<usize>)> {
-    let count = 1 + random.below(CHUNKS_MAX);
+    let delay = weather.delay;
+    let count = if random.chance(weather.cuts) { 1 + random.below(CHUNKS_MAX) } else { 1 };
     let mut borders: Vec<usize> = (1..count).map(|_| random.below(len as u64 + 1) as usize).collect();
     borders.extend([0, len]);
     borders.sort_unstable();

@@ -12,6 +12,7 @@ use b2bua::policy::{
 };
 use lab::frontend::OfferShape;
 use lab::um::{MailboxConfig, PlanSecurity};
+use sip::Transport;
 
 /// SIP domain of the site.
 pub const DOMAIN: &str = "contoso.com";
@@ -35,11 +36,16 @@ pub enum Caller {
     Plain,
     /// RequireEncryption pool on a SIPSecured plan: always refused.
     Mismatched,
+    /// IP-PBX over UDP on an Unsecured plan.
+    Datagram,
 }
 
 impl Caller {
     /// All of them, in the order of the policy's gateways.
-    pub const ALL: [Caller; 4] = [Caller::Secured, Caller::SipSecured, Caller::Plain, Caller::Mismatched];
+    pub const ALL: [Caller; 5] =
+        [Caller::Secured, Caller::SipSecured, Caller::Plain, Caller::Mismatched, Caller::Datagram];
+    /// Those whose calls succeed in fair weather.
+    pub const WELCOME: [Caller; 4] = [Caller::Secured, Caller::SipSecured, Caller::Plain, Caller::Datagram];
 
     /// FQDN of the pool, or of the PBX.
     pub fn fqdn(self) -> &'static str {
@@ -48,6 +54,7 @@ impl Caller {
             Caller::SipSecured => "pool02.contoso.com",
             Caller::Plain => "pbx.contoso.com",
             Caller::Mismatched => "pool03.contoso.com",
+            Caller::Datagram => "pbx2.contoso.com",
         }
     }
 
@@ -56,9 +63,26 @@ impl Caller {
         IpAddr::from([10, 0, 0, 11 + self as u8])
     }
 
-    /// Connects by mutual TLS.
-    pub fn is_secure(self) -> bool {
-        self != Caller::Plain
+    /// Over what it speaks.
+    pub fn transport(self) -> Transport {
+        match self {
+            Caller::Secured | Caller::SipSecured | Caller::Mismatched => Transport::Tls,
+            Caller::Plain => Transport::Tcp,
+            Caller::Datagram => Transport::Udp,
+        }
+    }
+
+    /// Our port for it.
+    pub fn port(self) -> u16 {
+        if self.transport().is_secure() { 5061 } else { 5060 }
+    }
+
+    /// Servers it consists of.
+    pub fn members(self) -> usize {
+        match self {
+            Caller::Secured | Caller::SipSecured => 2,
+            _ => 1,
+        }
     }
 
     /// A mailbox of its plan.
@@ -66,7 +90,7 @@ impl Caller {
         match self {
             Caller::Secured => "ken",
             Caller::SipSecured | Caller::Mismatched => "sue",
-            Caller::Plain => "bob",
+            Caller::Plain | Caller::Datagram => "bob",
         }
     }
 
@@ -75,7 +99,7 @@ impl Caller {
         match self {
             Caller::Secured | Caller::Mismatched => OfferShape::Lync2015,
             Caller::SipSecured => OfferShape::LyncNone,
-            Caller::Plain => OfferShape::PbxTcp,
+            Caller::Plain | Caller::Datagram => OfferShape::PbxTcp,
         }
     }
 
@@ -83,7 +107,7 @@ impl Caller {
         match self {
             Caller::Secured => 0,
             Caller::SipSecured | Caller::Mismatched => 1,
-            Caller::Plain => 2,
+            Caller::Plain | Caller::Datagram => 2,
         }
     }
 
@@ -91,7 +115,7 @@ impl Caller {
         match self {
             Caller::Secured | Caller::Mismatched => Some(PoolEncryption::RequireEncryption),
             Caller::SipSecured => Some(PoolEncryption::DoNotSupportEncryption),
-            Caller::Plain => None,
+            Caller::Plain | Caller::Datagram => None,
         }
     }
 }
@@ -171,7 +195,7 @@ fn gateway() -> Gateway {
         advertised: OURS,
         tcp_port: Some(5060),
         tls_port: Some(5061),
-        udp_port: None,
+        udp_port: Some(5060),
         max_calls_allowed: CALLS_MAX,
         unknown_peer: UnknownPeer::Drop,
         codecs: vec!["PCMU".into(), "PCMA".into()],
@@ -199,7 +223,7 @@ fn ip_gateways() -> Vec<IpGateway> {
     let gateway = |caller: Caller| IpGateway {
         name: caller.fqdn().into(),
         address: match caller {
-            Caller::Plain => PeerAddress::Ip(caller.address()),
+            Caller::Plain | Caller::Datagram => PeerAddress::Ip(caller.address()),
             _ => PeerAddress::Fqdn(caller.fqdn().into()),
         },
         addresses: Vec::new(),

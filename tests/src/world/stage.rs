@@ -14,10 +14,10 @@ use lab::media::{LocalMedia, MediaFact, MediaKey};
 use relay::{Fact, Side};
 use sip::{FlowKey, Frame, Limits, Message, Transport};
 
-use super::cast::{ActorId, CALLER_PORT, Cue, Wish};
+use super::cast::{ActorId, Cue, Wish};
 use super::ladder::Way;
 use super::net::{self, End, Endpoint, Opening, Slot};
-use super::{Happening, World, site};
+use super::{Happening, Keeps, OUTPUTS_PER_INPUT_MAX, World, site};
 
 /// A connection nobody takes or refuses is given up after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,9 +30,15 @@ impl World {
             Happening::Act(act) => self.act(act),
             Happening::CallerConnects(actor) => self.on_caller_connects(actor),
             Happening::Chunk { flow, to, bytes } => self.on_chunk(flow, to, &bytes),
+            Happening::Datagram { flow, to: End::Gateway, bytes } => self.deliver(flow, bytes),
+            Happening::Datagram { flow, to: End::Far, bytes } => {
+                let Some(actor) = self.net.connections.get(&flow).map(|c| c.actor) else { return };
+                self.tell_actor(actor, Cue::Input(machine::Input::Bytes { flow, bytes }));
+            }
             Happening::Echo { flow, bytes } => self.deliver(flow, bytes),
             Happening::Connected { endpoint } => self.on_connected(endpoint),
             Happening::Down { flow, end } => self.on_down(flow, end),
+            Happening::Breaks { flow } => self.break_connection(flow),
             Happening::MediaReady { call, result } => self.tell_engine(Input::MediaReady { call, result }),
             Happening::GatewayFact { call, fact } => {
                 self.tell_engine(Input::MediaFact { call, fact, stats: None });
@@ -47,9 +53,20 @@ impl World {
     pub(super) fn tell_engine(&mut self, input: Input) {
         self.pending.push_back(input);
         while let Some(input) = self.pending.pop_front() {
+            let is_for_all = matches!(
+                input,
+                Input::FlowDown { .. } | Input::Drain { .. } | Input::Policy(_) | Input::Timeout
+            );
             self.engine.handle(self.epoch + self.now, input);
+            let mut outputs = 0;
             while let Some(output) = self.engine.poll_output() {
+                outputs += 1;
                 self.on_output(output);
+            }
+            let calls = if is_for_all { self.watch.open_books() } else { 0 };
+            if outputs > OUTPUTS_PER_INPUT_MAX * (1 + calls) {
+                let rule = format!("one input causes at most {OUTPUTS_PER_INPUT_MAX} outputs, not {outputs}");
+                self.watch.break_rule(rule, Vec::new());
             }
         }
     }
@@ -61,19 +78,24 @@ impl World {
             match wish {
                 Wish::Send(flow, bytes) => self.write(flow, End::Far, &bytes),
                 Wish::Media(key, command) => self.on_actor_media(id, key, command),
-                Wish::Outcome(call, outcome) => {
-                    if let Ok(seen) = &outcome
-                        && let Some(fault) = &seen.answer_fault
-                    {
-                        self.watch
-                            .break_rule(format!("the answer is sound: {fault}"), vec![seen.call_id.clone()]);
-                    }
-                    let (id, status) = outcome.as_ref().map_or(("", 0), |seen| (&seen.call_id, seen.status));
-                    self.news(&format!("call {call} ({id}) is over for its caller: {status}"));
-                    self.outcomes.insert(call, outcome);
-                }
-                Wish::News(text) => self.news(&text),
+                Wish::Outcome(call, outcome) => self.on_outcome(call, outcome),
+                Wish::News(text) => self.news(text),
             }
+        }
+        self.wake[id] = self.cast[id].deadline().map(|at| at.saturating_duration_since(self.epoch));
+    }
+
+    fn on_outcome(&mut self, call: u64, outcome: super::Outcome) {
+        if let Ok(seen) = &outcome
+            && let Some(fault) = &seen.answer_fault
+        {
+            self.watch.break_rule(format!("the answer is sound: {fault}"), vec![seen.call_id.clone()]);
+        }
+        let (id, status) = outcome.as_ref().map_or(("", 0), |seen| (&seen.call_id, seen.status));
+        self.news(format!("call {call} ({id}) is over for its caller: {status}"));
+        self.counts.outcomes += 1;
+        if self.settings.keeps == Keeps::Everything {
+            self.outcomes.insert(call, outcome);
         }
     }
 
@@ -96,55 +118,94 @@ impl World {
 
     fn on_engine_event(&mut self, event: Event) {
         match event {
-            Event::CallStarted(started) => self.watch.started(&started),
+            Event::CallStarted(started) => self.watch.started(self.now, &started),
             Event::CallEnded { record, .. } => {
-                self.watch.ended(&record);
-                self.note(&format!(
-                    "record {} {} {}",
-                    record.call_id, record.verdict.code, record.drop_reason
-                ));
-                self.records.push(*record);
+                self.watch.ended(self.now, &record);
+                let (code, reason) = (record.verdict.code, record.drop_reason.as_str());
+                self.news(format!("record {} {code} {reason}", record.call_id));
+                self.counts.records += 1;
+                self.counts.answered += u64::from(record.answered_at.is_some());
+                if self.settings.keeps == Keeps::Everything {
+                    self.records.push(*record);
+                }
             }
             Event::Drained => {
                 self.drained += 1;
-                self.note("drained");
+                self.note("drained".to_owned());
             }
-            Event::Dropped { counter, what, .. } => self.note(&format!("dropped ({counter}): {what}")),
+            Event::Dropped { counter, what, .. } => self.note(format!("dropped ({counter}): {what}")),
             _ => {}
         }
     }
 
     /// A whole message at the gateway's border.
     fn border(&mut self, way: Way, flow: FlowKey, bytes: &Bytes) {
-        let Some(connection) = self.net.connections.get(&flow) else {
-            return self.watch.break_rule("bytes go to a flow that was announced".into(), Vec::new());
-        };
-        let whom = format!("{}:{}", self.cast[connection.actor].name, connection.remote.port());
-        let is_caller = connection.endpoint.is_none();
         match Message::parse(bytes.clone(), &Limits::default()) {
             Ok(message) => {
-                let whom = if is_caller { self.cast[connection.actor].name.clone() } else { whom };
-                self.ladder.message(self.now, way, is_caller, &whom, bytes, &message);
+                if let Some(connection) = self.net.connections.get(&flow) {
+                    let side = if connection.endpoint.is_none() { Side::A } else { Side::B };
+                    let (whom, port) = (connection.actor, connection.remote.port());
+                    self.ladder.message(self.now, way, side, whom, port, bytes);
+                }
                 self.watch.message(self.now, way, flow, &message);
             }
+            // It repeats what it refuses.
+            Err(_)
+                if way == Way::Out && self.watch.is_unreadable(flow) && !bytes.starts_with(b"SIP/2.0 2") => {}
+            Err(_) if way == Way::In && self.settings.weather.damages > 0 => {
+                self.note(format!("unreadable: {}", bytes.escape_ascii()));
+                self.watch.unreadable(flow);
+            }
             Err(why) => {
-                self.watch
-                    .break_rule(format!("messages can be read: {why}: {}", bytes.escape_ascii()), Vec::new());
+                let rule = format!("messages can be read: {why}: {}", bytes.escape_ascii());
+                self.watch.break_rule(rule, Vec::new());
             }
         }
     }
 
     fn write(&mut self, flow: FlowKey, from: End, bytes: &Bytes) {
+        let is_damaged = from == End::Far && self.random.below(10_000) < self.settings.weather.damages;
+        let bytes = if is_damaged { self.damaged(flow, bytes) } else { bytes.clone() };
         let Some(connection) = self.net.connections.get_mut(&flow) else { return };
         if connection.is_broken || !connection.is_up(from) {
             return;
         }
+        if !connection.transport.is_reliable() {
+            return self.write_datagram(flow, !from, bytes);
+        }
         let receiver = connection.receiver(!from);
         let last = &mut receiver.last_arrival;
-        let chunks = net::cut(&mut self.random, self.now, self.settings.delay, last, bytes.len());
+        let chunks = net::cut(&mut self.random, self.now, &self.settings.weather, last, bytes.len());
         for (at, range) in chunks {
             self.plan(at, Happening::Chunk { flow, to: !from, bytes: bytes.slice(range) });
         }
+    }
+
+    /// Lost, or once or twice on its way, each at its own pace.
+    fn write_datagram(&mut self, flow: FlowKey, to: End, bytes: Bytes) {
+        let weather = self.settings.weather.clone();
+        let mut copies = u64::from(!self.random.chance(weather.losses));
+        copies += u64::from(copies > 0 && self.random.chance(weather.doubles));
+        for _ in 0..copies {
+            let late = self.random.between(Duration::ZERO, weather.jitter);
+            let (from, until) = (weather.delay.0 + late, weather.delay.1 + late);
+            self.plan_in(from, until, Happening::Datagram { flow, to, bytes: bytes.clone() });
+        }
+    }
+
+    /// One byte is another. A stream that lost its frames does not find them again: it breaks soon.
+    fn damaged(&mut self, flow: FlowKey, bytes: &Bytes) -> Bytes {
+        if let Ok(message) = Message::parse(bytes.clone(), &Limits::default()) {
+            self.watch.damaged(self.now, message.call_id());
+        }
+        let mut bytes = bytes.to_vec();
+        let at = self.random.below(bytes.len() as u64) as usize;
+        bytes[at] = self.random.draw() as u8;
+        self.note(format!("byte {at} of a message on flow {} is damaged", flow.0));
+        if self.net.connections.get(&flow).is_some_and(|c| c.transport.is_reliable()) {
+            self.plan_in(Duration::from_secs(1), Duration::from_secs(30), Happening::Breaks { flow });
+        }
+        Bytes::from(bytes)
     }
 
     fn on_chunk(&mut self, flow: FlowKey, to: End, bytes: &Bytes) {
@@ -161,6 +222,10 @@ impl World {
                 Ok(Some(Frame::Message(message))) => whole.push(message),
                 Ok(Some(Frame::Ping | Frame::Pong)) => {}
                 Ok(None) => break,
+                // The shell closes what has no frames any more.
+                Err(_) if self.settings.weather.damages > 0 && to == End::Gateway => {
+                    return self.break_connection(flow);
+                }
                 Err(why) => {
                     return self.watch.break_rule(format!("streams keep their frames: {why}"), Vec::new());
                 }
@@ -196,22 +261,23 @@ impl World {
 
     fn on_caller_connects(&mut self, actor: ActorId) {
         let Some(caller) = self.cast[actor].caller else { return };
-        let (transport, port) =
-            if caller.is_secure() { (Transport::Tls, 5061) } else { (Transport::Tcp, 5060) };
+        let transport = caller.transport();
+        let line = self.lines.get(&actor).map_or(0, Vec::len) as u16;
+        let port = self.cast[actor].port + line * 10;
         let flow = self.net.open(
             self.now,
             Opening {
                 actor,
                 transport,
-                local: SocketAddr::new(site::OURS, port),
-                remote: SocketAddr::new(caller.address(), CALLER_PORT),
+                local: SocketAddr::new(site::OURS, caller.port()),
+                remote: SocketAddr::new(caller.address(), port),
                 peer: identity(transport, caller.fqdn()),
                 endpoint: None,
             },
         );
-        self.note(&format!("{} connects as flow {}", self.cast[actor].name, flow.0));
-        self.flow_of_caller.insert(actor, flow);
-        self.watch.flow_up(flow, &self.cast[actor].name, true, transport.is_secure());
+        self.note(format!("{} connects as flow {}", self.cast[actor].name, flow.0));
+        self.lines.entry(actor).or_default().push(flow);
+        self.watch.flow_up(flow, caller.fqdn(), Side::A, transport.is_secure());
         let Some(connection) = self.net.connections.get(&flow) else { return };
         let (up, far) = (connection.flow_up(Origin::Inbound), connection.far_flow());
         self.tell_engine(Input::FlowUp(up));
@@ -259,9 +325,11 @@ impl World {
         let Some(Slot::Dialing(waiting)) = self.net.slots.remove(&endpoint) else { return };
         let actor = self.listener(&endpoint);
         let is_hole = actor.is_some_and(|actor| self.black_holes.contains(&actor));
-        let Some(actor) = actor.filter(|actor| self.cast[*actor].is_listening && !is_hole) else {
+        let is_refused = self.random.chance(self.settings.refused_connects);
+        let listens = |actor: &ActorId| self.cast[*actor].is_listening && !is_hole && !is_refused;
+        let Some(actor) = actor.filter(listens) else {
             let kind = if is_hole { ConnectFailureKind::Timeout } else { ConnectFailureKind::Refused };
-            self.note(&format!("no connection to {}:{}: {kind:?}", endpoint.name, endpoint.port));
+            self.note(format!("no connection to {}:{}: {kind:?}", endpoint.name, endpoint.port));
             for connect in waiting {
                 let why = ConnectFailure { kind, detail: format!("{kind:?}") };
                 self.tell_engine(Input::ConnectFailed { connect, why });
@@ -278,7 +346,7 @@ impl World {
             endpoint: Some(endpoint),
         };
         let flow = self.net.open(self.now, opening);
-        self.watch.flow_up(flow, &self.cast[actor].name, false, transport.is_secure());
+        self.watch.flow_up(flow, &self.cast[actor].name, Side::B, transport.is_secure());
         let Some(connection) = self.net.connections.get(&flow) else { return };
         let far = connection.far_flow();
         let ups: Vec<_> = waiting.into_iter().map(|c| connection.flow_up(Origin::Outbound(c))).collect();
@@ -288,7 +356,10 @@ impl World {
 
     /// What is under way may still arrive or not; both ends learn of the loss in their own time.
     pub(super) fn break_connection(&mut self, flow: FlowKey) {
-        self.note(&format!("flow {} breaks", flow.0));
+        if self.net.connections.get(&flow).is_none_or(|c| c.is_broken || !c.transport.is_reliable()) {
+            return;
+        }
+        self.note(format!("flow {} breaks", flow.0));
         for end in [End::Gateway, End::Far] {
             let is_lost = self.random.chance(50);
             if is_lost {
@@ -307,7 +378,7 @@ impl World {
 
     /// The gateway closes: what it wrote still arrives.
     fn close(&mut self, flow: FlowKey) {
-        self.note(&format!("the gateway closes flow {}", flow.0));
+        self.note(format!("the gateway closes flow {}", flow.0));
         let now = self.now;
         let Some(connection) = self.net.connections.get_mut(&flow) else { return };
         connection.is_broken = true;
@@ -322,21 +393,22 @@ impl World {
         let actor = connection.actor;
         match end {
             End::Gateway => {
-                self.note(&format!("the gateway learns that flow {} is gone", flow.0));
+                self.note(format!("the gateway learns that flow {} is gone", flow.0));
                 self.net.forget(flow);
                 self.watch.flow_down(self.now, flow);
                 self.tell_engine(Input::FlowDown { flow, why: FlowLoss::Error });
             }
             End::Far => {
-                let is_caller = self.cast[actor].caller.is_some();
-                if is_caller && self.flow_of_caller.get(&actor) == Some(&flow) {
-                    self.flow_of_caller.remove(&actor);
+                let lines = self.lines.entry(actor).or_default();
+                if lines.contains(&flow) {
+                    lines.retain(|line| *line != flow);
                     let again = (Duration::from_millis(20), Duration::from_millis(800));
                     self.plan_in(again.0, again.1, Happening::CallerConnects(actor));
                 }
                 self.tell_actor(actor, Cue::Input(machine::Input::FlowDown(flow)));
             }
         }
+        self.net.bury(flow);
     }
 
     fn on_gateway_media(&mut self, command: MediaCommand) {
@@ -354,7 +426,10 @@ impl World {
                 self.plan_in(from, to, Happening::MediaReady { call, result });
             }
             MediaCommand::Apply { call, plan } => {
-                self.plans.push((call, *plan));
+                self.counts.plans += 1;
+                if self.settings.keeps == Keeps::Everything {
+                    self.plans.push((call, *plan));
+                }
                 let (soon, later) = (Duration::from_millis(20), Duration::from_secs(2));
                 let fact = if self.random.chance(self.settings.silent_calls) {
                     Fact::NoMedia { lasted: Duration::from_secs(30) }

@@ -149,6 +149,9 @@ impl Call {
         if cseq.method == Method::Invite {
             self.send_ack(cx, now, !open.from, cseq.number, None);
         }
+        if !cx.invites.contains_key(&open.server) {
+            return self.end_unheard(cx, now, open.from);
+        }
         match self.settled_answer(cx, &open, response) {
             Ok((body, offer)) => {
                 if let Some(dialog) = &mut self.leg_mut(open.from).dialog {
@@ -168,6 +171,14 @@ impl Call {
                 self.hang_up_both(cx, now, refusal.verdict, "AnswerRefused");
             }
         }
+    }
+
+    // The connection the offer came on is gone: its sender will never see the answer, and the two sides no longer agree on the media.
+    fn end_unheard(&mut self, cx: &mut Core, now: Instant, from: Side) {
+        let who = &self.leg(from).peer.name;
+        let what = format!("the connection of {who} was gone before its offer was answered");
+        let verdict = Refusal::new(codes::CONNECTION_LOST, who, what).verdict;
+        self.hang_up_both(cx, now, verdict, "ConnectionLost");
     }
 
     fn settled_answer(

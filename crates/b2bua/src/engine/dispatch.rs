@@ -268,6 +268,13 @@ impl Engine {
         }
     }
 
+    fn is_dialog_of_call(&self, dialog: &Dialog) -> bool {
+        let id = DialogId { call_id: dialog.call_id.clone(), tag: dialog.local_tag.clone() };
+        let found = self.core.dialogs.get(&id);
+        let leg = found.and_then(|(call, side)| Some(self.calls.get(*call)?.leg(*side)));
+        leg.and_then(|leg| leg.dialog.as_ref()).is_some_and(|held| held.remote_tag == dialog.remote_tag)
+    }
+
     // A 2xx that no call waits for: a second fork, or CANCEL and 200 crossed. It gets its ACK, and then BYE.
     fn end_orphan(&mut self, now: Instant, flow: &Flow, response: &Message, reason: &Bytes) {
         let is_answer = response.status().is_some_and(sip::StatusCode::is_success);
@@ -280,6 +287,10 @@ impl Engine {
         };
         if let Ok(ack) = dialog.ack(response.cseq().number).finish() {
             self.core.endpoint.send_ack(now, flow, ack);
+        }
+        // The answer to an offer that was withdrawn: the dialog is a call's, which says BYE itself.
+        if self.is_dialog_of_call(&dialog) {
+            return;
         }
         if let Ok(bye) = dialog.request(Method::Bye).block(reason).finish()
             && self.core.endpoint.send_request(now, flow, bye).is_err()

@@ -109,6 +109,11 @@ impl Engine {
         }
     }
 
+    /// Name of the state a call is in, `None` when there is no such call.
+    pub fn state_of(&self, call: CallKey) -> Option<&'static str> {
+        self.calls.get(call).map(|call| call.state.name())
+    }
+
     fn server_status(&self) -> Vec<ServerStatus> {
         let entries = self.core.servers.iter();
         entries

@@ -1,5 +1,7 @@
 //! The greeting and the beep. No speech: three soft notes stand for "please leave a message".
 
+use std::sync::LazyLock;
+
 use super::tone::{silence, tone};
 
 /// The beep's frequency: none of the greeting's notes, none of a DTMF tone.
@@ -16,6 +18,12 @@ const BEEP: usize = 2_400;
 
 /// The greeting: just over a second.
 pub fn greeting() -> Vec<i16> {
+    // The same for every call; a sine is not cheap.
+    static GREETING: LazyLock<Vec<i16>> = LazyLock::new(compose);
+    GREETING.clone()
+}
+
+fn compose() -> Vec<i16> {
     let mut samples = silence(PAUSE);
     for (n, hz) in GREETING_HZ.iter().enumerate() {
         let last = n + 1 == GREETING_HZ.len();
@@ -27,5 +35,6 @@ pub fn greeting() -> Vec<i16> {
 
 /// The beep: 0.3 s.
 pub fn beep() -> Vec<i16> {
-    tone(BEEP_HZ, BEEP_LEVEL_DBFS, BEEP)
+    static BEEP_TONE: LazyLock<Vec<i16>> = LazyLock::new(|| tone(BEEP_HZ, BEEP_LEVEL_DBFS, BEEP));
+    BEEP_TONE.clone()
 }

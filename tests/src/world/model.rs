@@ -1,0 +1,183 @@
+//! A call in a few dozen lines: which legs are up, whose offer travels, who still owes an answer, an ACK or a BYE. Kept from the messages at the
+//! border alone and compared with the engine's own state after each step. Refuses to know why anything happens.
+
+use relay::Side;
+use sip::{HeaderId, Message, Method};
+
+use super::ladder::Way;
+
+/// How far a leg is.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+enum Leg {
+    /// Nothing was sent.
+    #[default]
+    Idle,
+    /// An INVITE is open.
+    Invited,
+    /// It is open, and something other than 100 came.
+    Rings,
+    /// It has its 2xx.
+    Up,
+    /// Refused, or BYE was said by either side.
+    Down,
+}
+
+/// Where the call is in its life.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+enum Life {
+    #[default]
+    Unborn,
+    Lives,
+    Recorded,
+}
+
+/// An offer passed on: where to and which there, and which it was where it came from.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+struct Travel {
+    to: Side,
+    number: u32,
+    asked: u32,
+}
+
+/// The model of one call.
+#[derive(Debug, Default)]
+pub struct Model {
+    life: Life,
+    a: Leg,
+    b: Leg,
+    /// CSeq of the last INVITE to a server.
+    b_number: u32,
+    /// Our 2xx that waits for its ACK: to whom, which.
+    owes_ack: Option<(Side, u32)>,
+    /// An offer on its way to the other leg.
+    travels: Option<Travel>,
+    /// The last INVITE or UPDATE of either side inside the call.
+    asked: [u32; 2],
+    /// BYEs of ours without an answer.
+    byes: Vec<(Side, u32)>,
+}
+
+impl Model {
+    /// The engine took the call.
+    pub fn start(&mut self) {
+        self.life = Life::Lives;
+    }
+
+    /// The engine recorded its end.
+    pub fn end(&mut self) {
+        self.life = Life::Recorded;
+    }
+
+    /// The flow of the open INVITE of leg B is lost: somebody else will be tried, or nobody.
+    pub fn lose_server(&mut self) {
+        if matches!(self.b, Leg::Invited | Leg::Rings) {
+            self.b = Leg::Idle;
+        }
+    }
+
+    /// A message at the border.
+    pub fn observe(&mut self, side: Side, way: Way, message: &Message) {
+        let number = message.cseq().number;
+        match (way, message.status().map(|status| status.code())) {
+            (Way::In, None) => self.on_request_in(side, number, message),
+            (Way::Out, None) => self.on_request_out(side, number, message),
+            (Way::Out, Some(status)) => self.on_response_out(side, number, status, message.method()),
+            (Way::In, Some(status)) => self.on_response_in(side, number, status, message.method()),
+        }
+    }
+
+    fn on_request_in(&mut self, side: Side, number: u32, request: &Message) {
+        match request.method() {
+            Method::Invite if side == Side::A && request.to_tag().is_none() => {
+                self.a = if self.a == Leg::Idle { Leg::Invited } else { self.a };
+            }
+            Method::Invite | Method::Update => self.asked[side as usize] = number,
+            Method::Ack => drop(self.owes_ack.take_if(|owed| *owed == (side, number))),
+            _ => {}
+        }
+    }
+
+    fn on_request_out(&mut self, side: Side, number: u32, request: &Message) {
+        let offers = *request.method() == Method::Invite
+            || (*request.method() == Method::Update && request.header(HeaderId::ContentType).is_some());
+        match request.method() {
+            Method::Invite if request.to_tag().is_none() => {
+                (self.b, self.b_number) = (Leg::Invited, number);
+            }
+            // Over UDP it may be the same once more.
+            _ if offers && self.travels.is_none_or(|travel| (travel.to, travel.number) != (side, number)) => {
+                self.travels = Some(Travel { to: side, number, asked: self.asked[!side as usize] })
+            }
+            Method::Cancel => self.lose_server(),
+            Method::Bye => {
+                self.byes.push((side, number));
+                *self.leg(side) = Leg::Down;
+            }
+            _ => {}
+        }
+    }
+
+    fn on_response_out(&mut self, side: Side, number: u32, status: u16, method: &Method) {
+        if *method == Method::Bye && (200..300).contains(&status) {
+            *self.leg(side) = Leg::Down;
+        }
+        if status < 200 || !matches!(method, Method::Invite | Method::Update) {
+            return;
+        }
+        self.travels.take_if(|travel| travel.to != side && travel.asked == number);
+        if *method == Method::Invite {
+            if status < 300 {
+                self.owes_ack = Some((side, number));
+            }
+            if self.a == Leg::Invited && side == Side::A {
+                self.a = if status < 300 { Leg::Up } else { Leg::Down };
+            }
+        }
+    }
+
+    fn on_response_in(&mut self, side: Side, number: u32, status: u16, method: &Method) {
+        if status >= 200 && matches!(method, Method::Invite | Method::Update) {
+            self.travels.take_if(|travel| (travel.to, travel.number) == (side, number));
+        }
+        match method {
+            Method::Bye if status >= 200 => self.byes.retain(|bye| *bye != (side, number)),
+            Method::Invite if side == Side::B && number == self.b_number && status > 100 => {
+                if matches!(self.b, Leg::Invited | Leg::Rings) {
+                    self.b = match status {
+                        ..200 => Leg::Rings,
+                        200..300 => Leg::Up,
+                        _ => Leg::Idle,
+                    };
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn leg(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+
+    /// What is wrong with the engine's state, if anything.
+    pub fn contradicts(&self, state: Option<&str>) -> Option<String> {
+        let expected: &[Option<&str>] = match (self.life, self.a, self.b) {
+            (Life::Unborn, ..) => return None,
+            (Life::Recorded, ..) => match (self.byes.is_empty(), self.owes_ack) {
+                (true, None) => &[None],
+                _ => &[None, Some("ending")],
+            },
+            (_, Leg::Invited, Leg::Rings) => &[Some("ringing")],
+            (_, Leg::Invited, Leg::Idle) => &[Some("awaiting media"), Some("dialing")],
+            (_, Leg::Invited, Leg::Invited) => &[Some("dialing")],
+            (_, Leg::Up, Leg::Up) if self.owes_ack.is_some() => &[Some("answering")],
+            (_, Leg::Up, Leg::Up) if self.travels.is_some() => &[Some("renegotiating")],
+            (_, Leg::Up, Leg::Up) => &[Some("established")],
+            // Anything else is no place to rest.
+            _ => &[],
+        };
+        (!expected.contains(&state)).then(|| format!("the engine is {state:?}, the model {self:?}"))
+    }
+}
