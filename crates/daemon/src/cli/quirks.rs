@@ -120,9 +120,8 @@ impl Line {
                 }
             }
             (Switch::Setting("observe.correlation_header"), _) => {
-                if site.policy.gateway.correlation_header.is_none() {
-                    self.state = "off";
-                }
+                let is_on = site.policy.gateway.correlation_header.is_some();
+                self.state = if is_on { "on" } else { "off" };
             }
             (Switch::Setting(_), _) => {
                 let barred =

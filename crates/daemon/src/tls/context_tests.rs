@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use b2bua::quirks::{Quirk, QuirkSet};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     date_time_ymd,
@@ -249,6 +250,54 @@ async fn bytes_that_are_not_tls_are_a_protocol_failure() {
     };
     let (inbound, ()) = tokio::join!(server.accept(near), talk);
     assert_eq!(inbound.map(|_| ()).unwrap_err().label(), "protocol");
+}
+
+/// The gateway, with quirks off for the pool.
+fn strict(ca: &Ca, off: Quirk) -> TlsContext {
+    let known = KnownPeers::new(["pool01.contoso.test", "fe01.contoso.test"].map(String::from), [])
+        .without("Pool01.contoso.test", QuirkSet::from_iter([off]));
+    let host = Host::san("umbra.contoso.test");
+    TlsContext::build(&ca.issue(&host), ca.roots(), Versions::From12, known).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_tolerated_of_a_certificate_is_told_and_refused_where_the_quirk_is_off() {
+    let ca = Ca::new();
+    let pool = || Host {
+        purposes: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+        ..Host::san("pool01.contoso.test")
+    };
+    let cases = [
+        (Quirk::ServerAuthClient, Host::san("pool01.contoso.test")),
+        (Quirk::CommonName, Host { sans: Vec::new(), ..pool() }),
+        (Quirk::WildcardSan, Host { sans: vec!["*.contoso.test"], ..pool() }),
+    ];
+    for (quirk, host) in cases {
+        let client = ca.context(&host);
+        let (inbound, _) = shake(&gateway(&ca), &client, "umbra.contoso.test").await;
+        assert_eq!(inbound.unwrap().tolerated(), QuirkSet::from_iter([quirk]), "{quirk:?}");
+        let (inbound, _) = shake(&strict(&ca, quirk), &client, "umbra.contoso.test").await;
+        match quirk {
+            Quirk::ServerAuthClient => assert_eq!(rejection(inbound), PeerRejection::WrongPurpose),
+            // Behind a wildcard another peer may stand, for which the quirk is on.
+            Quirk::WildcardSan => assert_eq!(inbound.unwrap().names(), ["fe01.contoso.test"]),
+            _ => assert!(matches!(rejection(inbound), PeerRejection::UnknownName(_)), "{quirk:?}"),
+        }
+    }
+    let (inbound, _) = shake(&gateway(&ca), &ca.context(&pool()), "umbra.contoso.test").await;
+    assert!(inbound.unwrap().tolerated().is_empty(), "nothing had to be tolerated");
+}
+
+#[tokio::test]
+async fn a_server_for_which_a_quirk_is_off_is_not_believed_either() {
+    let ca = Ca::new();
+    for (quirk, sans) in [(Quirk::CommonName, vec![]), (Quirk::WildcardSan, vec!["*.contoso.test"])] {
+        let server = ca.context(&Host { sans, ..Host::san("pool01.contoso.test") });
+        let (_, outbound) = shake(&server, &gateway(&ca), "pool01.contoso.test").await;
+        assert_eq!(outbound.unwrap().tolerated(), QuirkSet::from_iter([quirk]));
+        let (_, outbound) = shake(&server, &strict(&ca, quirk), "pool01.contoso.test").await;
+        assert!(matches!(rejection(outbound), PeerRejection::NameMismatch { .. }), "{quirk:?}");
+    }
 }
 
 #[test]

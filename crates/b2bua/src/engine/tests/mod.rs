@@ -6,6 +6,7 @@ mod early_cast;
 mod forks;
 mod policy;
 mod races;
+mod quirks;
 mod refusals;
 mod reliable;
 mod setup;

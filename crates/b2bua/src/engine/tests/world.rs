@@ -23,6 +23,8 @@ pub enum Script {
     AnswerBroken,
     RingOnly,
     EarlyMedia,
+    /// 180 with a description.
+    RingWithSdp,
     Refuse(u16, &'static str),
     Silent,
     NoListener,
@@ -439,9 +441,10 @@ impl Party {
                 self.respond(now, key, &request, 180, Some(&format!("<sip:{name}:5066>")), None);
                 self.pending = Some((key, request));
             }
-            Script::EarlyMedia => {
+            Script::EarlyMedia | Script::RingWithSdp => {
                 let body = self.answer_to(&request);
-                self.respond(now, key, &request, 183, Some(&format!("<sip:{name}:5066>")), Some(body));
+                let status = if self.script == Script::EarlyMedia { 183 } else { 180 };
+                self.respond(now, key, &request, status, Some(&format!("<sip:{name}:5066>")), Some(body));
                 self.pending = Some((key, request));
             }
             Script::Refuse(status, _) => self.respond(now, key, &request, status, None, None),
