@@ -106,6 +106,7 @@ fn dial_plan(voip_security: VoipSecurity) -> DialPlan {
         call_routers: vec![0],
         mailbox_servers: vec![0],
         media_bridge: MediaBridge::Off,
+        transfers: b2bua::policy::TransferRules::default(),
     }
 }
 

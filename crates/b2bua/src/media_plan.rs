@@ -71,6 +71,7 @@ struct Keys {
 }
 
 /// One leg's descriptions.
+#[derive(Clone)]
 struct LegState {
     session_id: u64,
     version: u64,
@@ -97,6 +98,29 @@ impl CallMedia {
     /// Who is on a side.
     pub fn speaks(&mut self, side: Side, dialect: Dialect) {
         self.leg_mut(side).quirks = dialect.quirks;
+    }
+
+    /// These media with somebody new on one side: what they would be, before anything is settled. The other side is
+    /// offered a fresh key of ours, since what is sealed for it comes from somebody else now.
+    pub fn fork(&self, fresh: Side, keys: &mut KeySource) -> Self {
+        let mut fork =
+            Self { ports: self.ports, policy: self.policy.clone(), a: self.a.clone(), b: self.b.clone() };
+        *fork.leg_mut(fresh) = LegState::new(keys);
+        fork.leg_mut(!fresh).forget_keys();
+        fork
+    }
+
+    /// Takes one side as it stands in other media of the same call.
+    pub fn adopt(&mut self, side: Side, from: &Self) {
+        *self.leg_mut(side) = from.leg(side).clone();
+        self.leg_mut(side).forget_keys();
+    }
+
+    /// Nothing goes to or comes from that side any more: its far end is gone.
+    pub fn silence(&mut self, side: Side) {
+        if let Some(settled) = &mut self.leg_mut(side).settled {
+            settled.direction = sdp::Direction::Inactive;
+        }
     }
 
     /// Turns an offer of `from` into ours for the other side.
@@ -358,6 +382,12 @@ impl LegState {
             remote: None,
             settled: None,
             quirks: QuirkSet::NONE,
+        }
+    }
+
+    fn forget_keys(&mut self) {
+        if let Some(settled) = &mut self.settled {
+            settled.keys = None;
         }
     }
 

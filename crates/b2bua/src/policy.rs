@@ -214,6 +214,41 @@ pub struct DialPlan {
     pub mailbox_servers: Vec<usize>,
     /// Whether a pool and a plan that do not fit may talk by SRTP↔RTP transcryption.
     pub media_bridge: MediaBridge,
+    /// What becomes of REFER and Replaces.
+    pub transfers: TransferRules,
+}
+
+/// What becomes of transfers inside the calls of a dial plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransferRules {
+    /// What a REFER does.
+    pub refer: ReferRule,
+    /// Whose INVITE with Replaces may take a leg over.
+    pub replaces: ReplacesRule,
+}
+
+/// What a REFER of UM does; one of the caller's side is never executed here, only carried or refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReferRule {
+    /// Carried to the other leg, which then calls the target itself.
+    #[default]
+    Relay,
+    /// The gateway calls the target through the call's UM IP gateway and connects the caller with it.
+    Execute,
+    /// 603.
+    Refuse,
+}
+
+/// Whose INVITE with Replaces (RFC 3891) takes over a leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplacesRule {
+    /// The peer whose dialog is named, nobody else.
+    #[default]
+    SamePeer,
+    /// Any UM IP gateway with a hunt group for the dial plan, any server of the dial plan.
+    SamePlan,
+    /// Nobody: 603.
+    Refuse,
 }
 
 /// `URIType` of a dial plan.

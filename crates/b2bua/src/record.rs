@@ -75,6 +75,8 @@ pub struct CallRecord {
     pub failovers: u32,
     /// Encoding of the audio, when media was negotiated.
     pub codec: Option<String>,
+    /// Whom UM handed the caller over to, when the gateway carried the transfer out.
+    pub transferred_to: Option<String>,
     /// What the media side measured.
     pub media: Option<MediaSummary>,
 }
@@ -390,6 +392,7 @@ mod tests {
             redirects: 2,
             failovers: 0,
             codec: Some("PCMU".into()),
+            transferred_to: None,
             media: Some(MediaSummary { jitter_ms: Some(0.44), ..MediaSummary::default() }),
         }
     }

@@ -208,6 +208,20 @@ pub fn unescape(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Escapes everything that may not stand in the value of a URI header (RFC 3261 §25.1, `hvalue`).
+#[must_use]
+pub fn escape_header_value(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 16);
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/?:+$".contains(byte) {
+            out.push(*byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    out
+}
+
 fn hex(byte: &u8) -> Option<u8> {
     char::from(*byte).to_digit(16).map(|digit| digit as u8)
 }
@@ -456,6 +470,9 @@ mod tests {
         assert_eq!(&*unescape(b"v%61lue%25%34%31"), b"value%41");
         assert_eq!(&*unescape(b"100%zz%4"), b"100%zz%4");
         assert_eq!(&*unescape(b"%00"), b"\0");
+        let replaces = &b"a%b@c;to-tag=1 &?"[..];
+        assert_eq!(escape_header_value(replaces), b"a%25b%40c%3Bto-tag%3D1%20%26?");
+        assert_eq!(&*unescape(&escape_header_value(replaces)), replaces);
     }
 
     #[test]

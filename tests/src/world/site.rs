@@ -263,6 +263,7 @@ fn dial_plans() -> Vec<DialPlan> {
         call_routers: vec![0, 1],
         mailbox_servers: vec![0, 1],
         media_bridge: MediaBridge::Off,
+        transfers: b2bua::policy::TransferRules::default(),
     };
     PLANS.map(plan).to_vec()
 }

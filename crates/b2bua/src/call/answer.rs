@@ -120,8 +120,8 @@ impl Call {
             transport: if is_tls { Signalling::MutualTls } else { Signalling::Plain },
             media,
             direction: match side {
-                Side::A => Direction::FromGateway,
-                Side::B => Direction::FromServer,
+                Side::B if self.is_served() => Direction::FromServer,
+                _ => Direction::FromGateway,
             },
             phase,
         };
@@ -135,7 +135,7 @@ impl Call {
             ));
         };
         question.parties.server = &self.b.peer.name;
-        security::decide(&question)
+        security::decide(&question).map(|decision| self.as_paired(decision))
     }
 
     /// 18x of leg B.

@@ -64,7 +64,7 @@ impl Call {
         }
     }
 
-    fn is_early(&self) -> bool {
+    pub(super) fn is_early(&self) -> bool {
         matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held)
     }
 

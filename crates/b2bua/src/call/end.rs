@@ -8,7 +8,7 @@ use relay::Side;
 use sip::{HeaderId, Message, Method};
 
 use super::story::{Missed, Outcome};
-use super::{Call, MediaState, State};
+use super::{Call, MediaState, Relayed, State};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::{CallTimer, Event, MediaCommand, Output};
@@ -75,6 +75,9 @@ impl Call {
                 Side::B => self.on_early_bye(cx, now),
             };
         }
+        if self.on_transfer_bye(cx, now, from) {
+            return;
+        }
         let who = self.leg(from).peer.name.clone();
         let mut verdict = Verdict::new(codes::COMPLETED, &who, format!("{who} hung up"));
         let mut block = Block::default();
@@ -125,10 +128,16 @@ impl Call {
                 self.abandon(cx, now, attempt);
                 self.refuse(cx, now, refusal, OfferResult::Failed);
             }
-            State::Answering { .. } | State::Established | State::Renegotiating(_) => {
+            State::Answering { .. }
+            | State::Established
+            | State::Renegotiating(_)
+            | State::Transferring(_) => {
                 self.hang_up_both(cx, now, refusal.verdict.clone(), drop_reason);
             }
-            State::Ending { .. } | State::Ended => {}
+            State::Ending { .. } | State::Ended => {
+                self.give_up_notifies(cx, now);
+                self.settle_ending(cx);
+            }
         }
     }
 
@@ -141,7 +150,7 @@ impl Call {
         self.drop_pending(cx, now);
         self.account(cx, now, outcome);
         self.state = State::Ending { open: 0, bye_on_ack: awaited };
-        cx.timers.set(self.key, CallTimer::Ending, now + ENDING_MAX);
+        cx.timers.set(self.key, CallTimer::Ending, now + self.ending_max(ENDING_MAX));
         for side in sides {
             // RFC 3261 §15: no BYE on a dialog whose 2xx is not acknowledged yet.
             if awaited != Some(*side) {
@@ -174,7 +183,7 @@ impl Call {
     }
 
     pub(super) fn settle_ending(&mut self, _cx: &mut Core) {
-        if matches!(self.state, State::Ending { open: 0, bye_on_ack: None }) {
+        if matches!(self.state, State::Ending { open: 0, bye_on_ack: None }) && !self.awaits_notify() {
             self.state = State::Ended;
         }
     }
@@ -203,9 +212,15 @@ impl Call {
     fn drop_pending(&mut self, cx: &mut Core, now: Instant) {
         self.drop_early_offer(cx, now);
         self.drop_reoffer(cx, now);
-        for pending in std::mem::take(&mut self.relayed) {
+        self.drop_transfer(cx, now);
+        let (staying, dropped): (Vec<Relayed>, Vec<Relayed>) = std::mem::take(&mut self.relayed)
+            .into_iter()
+            .partition(|pending| self.outlives_bye(pending.client));
+        self.relayed = staying;
+        for pending in dropped {
             cx.clients.remove(&pending.client);
             cx.respond_plain(now, pending.server, &pending.request, 481, &[]);
+            self.after_carried(cx, pending.client, None);
         }
         if let State::Renegotiating(open) = &self.state {
             // A peer that said 100 and nothing more would keep the transaction for ever.

@@ -37,11 +37,15 @@ impl Call {
                     Refusal::new(codes::MAX_DURATION, &plan, "the longest call the dial plan allows is over");
                 self.terminate(cx, now, &refusal, "MaxCallDuration");
             }
+            CallTimer::Transfer => self.on_transfer_due(cx, now),
             CallTimer::SessionA => self.on_session_due(cx, now, Side::A),
             CallTimer::SessionB => self.on_session_due(cx, now, Side::B),
             CallTimer::Provisional => self.on_provisional_due(cx, now),
             CallTimer::Ending => {
-                cx.count("endings_given_up");
+                if !self.awaits_notify() {
+                    cx.count("endings_given_up");
+                }
+                self.give_up_notifies(cx, now);
                 self.state = State::Ended;
             }
         }

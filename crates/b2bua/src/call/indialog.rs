@@ -26,16 +26,13 @@ impl Call {
         key: ServerKey,
         request: &Message,
     ) {
-        let leg = self.leg_mut(side);
-        if leg.flow.is_none() {
-            leg.flow = Some(flow.flow);
+        if self.is_of_target(request) {
+            return self.on_target_request(cx, now, key, request);
         }
-        let theirs = request.from_tag().unwrap_or_default();
-        let dialog = self.dialog_with_mut(side, theirs);
-        let in_order = dialog.is_some_and(|dialog| dialog.accept_request(request).is_ok());
-        if !in_order {
-            // RFC 3261 §12.2.2: a lower CSeq is out of order.
-            return cx.respond_plain(now, key, request, 500, &[]);
+        if !self.takes_request(cx, now, side, flow, key, request)
+            || self.on_transfer_request(cx, now, side, key, request)
+        {
+            return;
         }
         match (request.method(), &self.state) {
             (Method::Bye, _) => {
@@ -56,6 +53,30 @@ impl Call {
             (Method::Update, _) => self.on_reoffer(cx, now, side, key, request),
             _ => self.relay_request(cx, now, side, key, request),
         }
+    }
+
+    /// Notes flow and number of a request; false when it was out of order and is answered.
+    pub(super) fn takes_request(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        side: Side,
+        flow: &FlowEntry,
+        key: ServerKey,
+        request: &Message,
+    ) -> bool {
+        let leg = self.leg_mut(side);
+        if leg.flow.is_none() {
+            leg.flow = Some(flow.flow);
+        }
+        let theirs = request.from_tag().unwrap_or_default();
+        let dialog = self.dialog_with_mut(side, theirs);
+        let in_order = dialog.is_some_and(|dialog| dialog.accept_request(request).is_ok());
+        if !in_order {
+            // RFC 3261 §12.2.2: a lower CSeq is out of order.
+            cx.respond_plain(now, key, request, 500, &[]);
+        }
+        in_order
     }
 
     /// A session refresh concerns one leg only.
@@ -98,23 +119,35 @@ impl Call {
         key: ServerKey,
         request: &Message,
     ) {
-        if self.relayed.len() >= RELAYED_MAX {
-            return cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]);
-        }
-        let Some(hops) = hops_left(request) else {
-            return cx.respond_plain(now, key, request, 483, &[]);
-        };
         let lines = self.request_lines(cx, request, from);
+        self.carry(cx, now, from, key, request, &lines);
+    }
+
+    /// Sends a request on to the other leg with these lines; answers it when that cannot be.
+    pub(super) fn carry(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        from: Side,
+        key: ServerKey,
+        request: &Message,
+        lines: &[u8],
+    ) -> Option<ClientKey> {
+        if self.relayed.len() >= RELAYED_MAX {
+            cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]);
+            return None;
+        }
         let call = self.key;
+        let Some(hops) = hops_left(request) else {
+            cx.respond_plain(now, key, request, 483, &[]);
+            return None;
+        };
         let (flow, contact) = (self.leg(!from).flow, self.leg(!from).contact.clone());
         let (Some(dialog), Some(flow)) = (self.speaking_dialog(!from), flow) else {
-            return cx.respond_plain(now, key, request, 481, &[]);
+            cx.respond_plain(now, key, request, 481, &[]);
+            return None;
         };
-        let mut draft = dialog.forward(request.method().clone(), hops).block(&lines);
-        // A REFER without it would be none.
-        if let Some(target) = request.value_bytes(HeaderId::ReferTo) {
-            draft = draft.header(HeaderId::ReferTo, target);
-        }
+        let mut draft = dialog.forward(request.method().clone(), hops).block(lines);
         if refreshes_target(request.method()) {
             draft = draft.header(HeaderId::Contact, contact);
         }
@@ -129,6 +162,7 @@ impl Call {
             }
             None => cx.respond_plain(now, key, request, 500, &[]),
         }
+        sent
     }
 
     /// The other leg answers a request that was carried to it.
@@ -157,6 +191,7 @@ impl Call {
         let reason = Some(&reason[..]).filter(|_| code == status.code());
         let answer = Answer { reason, lines: &lines, block: &block, body, ..Answer::of(code) };
         cx.respond(now, pending.server, &pending.request, &answer);
+        self.after_carried(cx, client, Some(response));
     }
 
     /// The other leg never answered.
@@ -165,6 +200,7 @@ impl Call {
         // 408 would end the dialog of the asking leg (RFC 5057 §5.1).
         let status = if matches!(why, ClientFailure::Timeout) { 504 } else { 503 };
         cx.respond_plain(now, pending.server, &pending.request, status, &[]);
+        self.after_carried(cx, client, None);
     }
 
     fn take_relayed(&mut self, client: ClientKey) -> Option<Relayed> {

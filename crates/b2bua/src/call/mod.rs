@@ -20,6 +20,7 @@ mod reliable;
 mod renegotiate;
 mod reoffer;
 pub(crate) mod story;
+pub(crate) mod transfer;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -44,6 +45,8 @@ use forks::Forks;
 use progress::Progress;
 use reoffer::Reoffer;
 use story::Story;
+use transfer::Transfer;
+use transfer::exchange::LegExchange;
 
 /// In-dialog requests under way at once in one call.
 const RELAYED_MAX: usize = 16;
@@ -68,6 +71,7 @@ pub(crate) struct Call {
     pub trail: Trail,
     pub state: State,
     pub relayed: Vec<Relayed>,
+    pub transfer: Transfer,
     pub story: Story,
     /// Server transactions of INVITEs that this call answers.
     pub invites: Vec<ServerKey>,
@@ -95,6 +99,8 @@ pub(crate) enum State {
     Established,
     /// An offer is on its way to the other leg.
     Renegotiating(Box<Renegotiation>),
+    /// Another far end is about to take the place of a leg.
+    Transferring(Box<LegExchange>),
     /// BYEs are out; `bye_on_ack` waits for an ACK before it gets its own (RFC 3261 §15).
     Ending { open: usize, bye_on_ack: Option<Side> },
     /// Nothing is left to do.
@@ -111,6 +117,7 @@ impl State {
             Self::Answering { .. } => "answering",
             Self::Established => "established",
             Self::Renegotiating(_) => "renegotiating",
+            Self::Transferring(_) => "transferring",
             Self::Ending { .. } => "ending",
             Self::Ended => "ended",
         }

@@ -28,6 +28,7 @@ pub(crate) struct Story {
     pub redirects: u32,
     pub failovers: u32,
     pub codec: Option<String>,
+    pub transferred_to: Option<String>,
     pub media: Option<MediaSummary>,
 }
 
@@ -96,6 +97,7 @@ impl Story {
             redirects: self.redirects,
             failovers: self.failovers,
             codec: self.codec.clone(),
+            transferred_to: self.transferred_to.clone(),
             media: self.media,
         }
     }

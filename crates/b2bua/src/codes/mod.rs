@@ -6,6 +6,7 @@ mod configuration;
 mod peers;
 mod security;
 mod tls;
+mod transfers;
 
 use serde::{Serialize, Serializer};
 
@@ -14,6 +15,7 @@ pub use configuration::*;
 pub use peers::*;
 pub use security::*;
 pub use tls::*;
+pub use transfers::*;
 
 /// What `umbra explain CODE` prints.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -96,7 +98,7 @@ impl Serialize for Code {
 
 /// Every entry, grouped by area.
 pub fn all() -> impl Iterator<Item = &'static CodeEntry> {
-    [security::TABLE, calls::TABLE, peers::TABLE, tls::TABLE, configuration::TABLE]
+    [security::TABLE, calls::TABLE, peers::TABLE, tls::TABLE, transfers::TABLE, configuration::TABLE]
         .into_iter()
         .flatten()
         .map(|code| code.entry())

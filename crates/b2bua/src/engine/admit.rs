@@ -15,6 +15,7 @@ use super::{CallKey, Engine};
 use crate::call::answer::{BodyFault, session_of};
 use crate::call::progress::Progress;
 use crate::call::story::{Missed, Outcome, Story};
+use crate::call::transfer::THIRD_LEG_MARK;
 use crate::call::{Call, MediaState, State, Trail};
 use crate::codes;
 use crate::headers::{self, HOP_HEADER, HeaderPolicy, OwnLines};
@@ -29,13 +30,16 @@ use crate::verdict::{Refusal, clean};
 /// Max-Forwards of a request that has none.
 const MAX_FORWARDS: u32 = 70;
 /// Option tags a caller may require.
-const REQUIRABLE: [&[u8]; 2] = [b"timer", b"100rel"];
+const REQUIRABLE: [&[u8]; 3] = [b"timer", b"100rel", b"replaces"];
 /// Seconds after which a refused caller may try again, least and most.
 const RETRY_AFTER_SECS: (u32, u32) = (5, 20);
 
 impl Engine {
     /// An INVITE outside any dialog.
     pub(super) fn on_invite(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, invite: &Message) {
+        if invite.header(HeaderId::Replaces).is_some() {
+            return self.on_replacing_invite(now, key, entry, invite);
+        }
         if let Some(story) = self.screened(now, key, entry, invite) {
             self.open_call(now, key, entry, invite, story);
         }
@@ -58,6 +62,19 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Refuses an INVITE that would have opened no call of its own.
+    pub(super) fn refuse_unopened(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        entry: &FlowEntry,
+        invite: &Message,
+        refusal: &Refusal,
+    ) {
+        let story = story_of(now, entry, invite);
+        self.refuse_call(now, key, invite, refusal, story);
     }
 
     fn refuse_call(
@@ -138,6 +155,7 @@ impl Engine {
             trail: Trail::default(),
             state: State::AwaitingMedia,
             relayed: Vec::new(),
+            transfer: crate::call::transfer::Transfer::default(),
             story,
             invites: Vec::new(),
             progress: Progress::default(),
@@ -219,6 +237,7 @@ fn story_of(now: Instant, entry: &FlowEntry, invite: &Message) -> Story {
         redirects: 0,
         failovers: 0,
         codec: None,
+        transferred_to: None,
         media: None,
     }
 }
@@ -235,10 +254,7 @@ fn screen(
     story: &mut Story,
 ) -> Result<(Route, Decision), Refusal> {
     let who = &entry.name;
-    if invite.max_forwards() == Some(0) {
-        return Err(Refusal::new(codes::HOPS_USED_UP, who, "Max-Forwards is 0"));
-    }
-    check_loop(core, who, invite)?;
+    screen_hop(core, who, invite)?;
     let gateway = match entry.peer {
         Some(Peer::IpGateway(index)) => index,
         Some(Peer::Server(..)) => {
@@ -250,13 +266,7 @@ fn screen(
         }
         None => return Err(Refusal::new(codes::UNKNOWN_GATEWAY, who, "the sender is no UM IP gateway")),
     };
-    let unsupported = unsupported(invite);
-    if !unsupported.is_empty() {
-        return Err(Refusal::new(codes::EXTENSION_REQUIRED, who, format!("{who} requires {unsupported}")));
-    }
-    if SessionTimer::asked(invite).is_some_and(|asked| asked.secs < MIN_SE_SECS) {
-        return Err(Refusal::new(codes::INTERVAL_TOO_SMALL, who, "Session-Expires is too small"));
-    }
+    screen_demands(who, invite)?;
     let offer = session_of(invite);
     let found = route(&core.policy, &RouteQuestion::of(gateway, invite)?).result?;
     story.caller.clone_from(&found.caller);
@@ -274,13 +284,40 @@ fn screen(
     Ok((found, decision))
 }
 
+/// What holds for every INVITE that begins a dialog.
+pub(super) fn screen_hop(core: &Core, who: &str, invite: &Message) -> Result<(), Refusal> {
+    if invite.max_forwards() == Some(0) {
+        return Err(Refusal::new(codes::HOPS_USED_UP, who, "Max-Forwards is 0"));
+    }
+    check_loop(core, who, invite)
+}
+
+/// What an INVITE may ask of us.
+pub(super) fn screen_demands(who: &str, invite: &Message) -> Result<(), Refusal> {
+    let unsupported = unsupported(invite);
+    if !unsupported.is_empty() {
+        return Err(Refusal::new(codes::EXTENSION_REQUIRED, who, format!("{who} requires {unsupported}")));
+    }
+    if SessionTimer::asked(invite).is_some_and(|asked| asked.secs < MIN_SE_SECS) {
+        return Err(Refusal::new(codes::INTERVAL_TOO_SMALL, who, "Session-Expires is too small"));
+    }
+    Ok(())
+}
+
 fn check_loop(core: &Core, who: &str, invite: &Message) -> Result<(), Refusal> {
-    let came_back = invite.call_id().starts_with(prefix_of(&core.call_id_prefix));
+    let came_back = invite.call_id().starts_with(prefix_of(&core.call_id_prefix)) && !is_third_leg(invite);
     let mut tokens = invite.headers().filter(|h| h.name.eq_ignore_ascii_case(HOP_HEADER.as_bytes()));
     if came_back || tokens.any(|h| h.raw == core.hop_token.as_bytes()) {
         return Err(Refusal::new(codes::LOOP, who, "a request of this gateway came back to it"));
     }
     Ok(())
+}
+
+// The target of a transfer may divert the call to its mailbox: the caller's leg to UM is then another one, and what comes
+// back is no loop, but a spiral (RFC 3261 §16.3).
+fn is_third_leg(invite: &Message) -> bool {
+    let mut parts = invite.call_id().splitn(3, |byte| *byte == b'-');
+    parts.nth(2).is_some_and(|rest| rest.starts_with(THIRD_LEG_MARK.as_bytes()))
 }
 
 // Every shard of this gateway counts, so the shard's own digits are left out.

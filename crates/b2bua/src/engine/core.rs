@@ -41,6 +41,8 @@ pub(crate) enum ClientUse {
     Bye(CallKey),
     /// A session refresh of ours.
     Refresh(CallKey, Side),
+    /// A request of a transfer: re-INVITE, INVITE to the target, NOTIFY.
+    Transfer(CallKey),
     /// An out-of-dialog request on its way through.
     Forwarded(ServerKey),
     /// A PRACK of ours.

@@ -138,11 +138,17 @@ impl Engine {
             self.core.count("requests_without_dialog");
             return self.core.refuse(now, key, request, &refusal, None);
         };
-        if !self.calls.get(call).is_some_and(|call| call.leg(side).peer.owns(entry)) {
+        if !self.calls.get(call).is_some_and(|call| call.leg_tagged(side, &id.tag).peer.owns(entry)) {
             self.core.dropped("requests_of_foreign_peers", entry, request.start_line());
             let refusal =
                 Refusal::new(codes::FOREIGN_DIALOG, &entry.name, "the sender has no part in this call");
             return self.core.refuse(now, key, request, &refusal, None);
+        }
+        if *request.method() == Method::Refer {
+            let named = self.named_by(request, entry);
+            return self.with_call(Some(call), |call, core| {
+                call.on_refer(core, now, side, entry, (key, request), &named);
+            });
         }
         self.with_call(Some(call), |call, core| call.on_request(core, now, side, entry, key, request));
     }
@@ -153,7 +159,10 @@ impl Engine {
         else {
             return false;
         };
-        call.dialog_with(side, theirs).is_some_and(|dialog| dialog.matches(request.call_id(), ours, theirs))
+        let of_target = call.target_dialog().filter(|_| call.is_of_target(request));
+        of_target
+            .or(call.dialog_with(side, theirs))
+            .is_some_and(|dialog| dialog.matches(request.call_id(), ours, theirs))
     }
 
     fn on_ack(&mut self, now: Instant, flow: &Flow, invite: Option<ServerKey>, ack: &Message) {
@@ -176,6 +185,7 @@ impl Engine {
                 call.on_cancel(core, now, cancel);
             } else {
                 call.on_reoffer_cancelled(core, now, invite);
+                call.on_take_over_cancelled(core, now, invite);
             }
         });
     }
@@ -216,6 +226,12 @@ impl Engine {
                 let act =
                     |call: &mut Call, core: &mut _| call.on_early_offer_response(core, now, key, response);
                 self.with_call(Some(call), act);
+            }
+            Some(ClientUse::Transfer(call)) => {
+                if is_final {
+                    self.core.clients.remove(&key);
+                }
+                self.with_call(Some(call), |call, core| call.on_transfer_response(core, now, key, response));
             }
             Some(ClientUse::Forwarded(server)) if is_final => {
                 self.core.clients.remove(&key);
@@ -262,6 +278,9 @@ impl Engine {
             }
             Some(ClientUse::EarlyOffer(call)) => {
                 self.with_call(Some(call), |call, core| call.on_early_offer_failed(core, now, key, &why));
+            }
+            Some(ClientUse::Transfer(call)) => {
+                self.with_call(Some(call), |call, core| call.on_transfer_failed(core, now, key, &why));
             }
             Some(ClientUse::Forwarded(server)) => self.core.fail_forwarded(now, server),
             None => {}

@@ -513,4 +513,6 @@ pub enum CallTimer {
     Ending,
     /// A reliable 18x goes out again, or its PRACK never came (RFC 3262).
     Provisional,
+    /// A transfer must be over, or looks again.
+    Transfer,
 }

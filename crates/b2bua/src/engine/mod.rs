@@ -9,10 +9,11 @@ pub(crate) mod flows;
 mod io;
 pub(crate) mod keys;
 mod outdialog;
+mod replaces;
 mod timers;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
@@ -146,7 +147,11 @@ impl Engine {
         let entry = self.core.flows.insert(up, &policy, name);
         match (up.origin, wanted, forward) {
             (Origin::Outbound(connect), Some((call, _)), _) => {
-                self.with_call(Some(call), |call, core| call.on_connected(core, now, connect, &entry));
+                self.with_call(Some(call), |call, core| {
+                    if !call.on_transfer_connected(core, now, connect, &entry) {
+                        call.on_connected(core, now, connect, &entry);
+                    }
+                });
             }
             (_, _, Some((key, _, request))) => self.core.forward_notify(now, key, &request, &entry),
             (Origin::Inbound, ..) if entry.peer.is_none() => self.refuse_stranger(&entry),
@@ -183,7 +188,11 @@ impl Engine {
             return self.core.respond_plain(now, key, &request, 503, &[]);
         }
         let call = self.core.connects.remove(&connect).map(|(call, _)| call);
-        self.with_call(call, |call, core| call.on_connect_failed(core, now, connect, why));
+        self.with_call(call, |call, core| {
+            if !call.on_transfer_unconnected(core, now, connect) {
+                call.on_connect_failed(core, now, connect, why);
+            }
+        });
     }
 
     fn hang_up(&mut self, now: Instant, call: CallKey) {

@@ -59,7 +59,7 @@ impl Timers {
 
 impl CallTimer {
     /// Every timer a call can have.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MediaReady,
         Self::Step,
         Self::Setup,
@@ -69,5 +69,6 @@ impl CallTimer {
         Self::SessionB,
         Self::Ending,
         Self::Provisional,
+        Self::Transfer,
     ];
 }

@@ -31,6 +31,7 @@ fn plan(name: &str, uri_type: UriType, voip_security: VoipSecurity) -> DialPlan 
         call_routers: vec![0],
         mailbox_servers: vec![0],
         media_bridge: MediaBridge::Off,
+        transfers: crate::policy::TransferRules::default(),
     }
 }
 

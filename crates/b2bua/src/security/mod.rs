@@ -128,6 +128,12 @@ impl Decision {
         self.signalling
     }
 
+    /// The same decision for a call both ends of which are on the UM IP gateway's side: a caller that UM handed over.
+    #[must_use]
+    pub fn between_gateways(self) -> Self {
+        Self { server_media: self.gateway_media, ..self }
+    }
+
     /// `TLS+SRTP`, `TLS+RTP`, `TCP+RTP`, or both sides when they differ.
     pub fn describe(&self) -> String {
         let one = |media| match (self.signalling, media) {

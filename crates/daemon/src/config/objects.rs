@@ -7,7 +7,8 @@ use std::time::Duration;
 use b2bua::codes;
 use b2bua::policy::{
     Allowed, AutoAttendant, DialPlan, Dialect, GatewayStatus, HuntGroup, IpGateway, Mailbox, MediaBridge,
-    PeerAddress, Pool, PoolEncryption, Profile, Server, ServerRole, ServerStatus, UriType, VoipSecurity,
+    PeerAddress, Pool, PoolEncryption, Profile, ReferRule, ReplacesRule, Server, ServerRole, ServerStatus,
+    TransferRules, UriType, VoipSecurity,
 };
 use b2bua::quirks::QuirkSet;
 
@@ -132,10 +133,24 @@ fn dial_plan(table: &Reader<'_>) -> DialPlan {
         call_routers: Vec::new(),
         mailbox_servers: Vec::new(),
         media_bridge: table.word("media_bridge", &bridges).unwrap_or(MediaBridge::Off),
+        transfers: transfer_rules(table),
     };
     plan_details(table, &plan);
     table.finish();
     plan
+}
+
+fn transfer_rules(table: &Reader<'_>) -> TransferRules {
+    let refer = [("relay", ReferRule::Relay), ("execute", ReferRule::Execute), ("refuse", ReferRule::Refuse)];
+    let replaces = [
+        ("same_peer", ReplacesRule::SamePeer),
+        ("same_plan", ReplacesRule::SamePlan),
+        ("refuse", ReplacesRule::Refuse),
+    ];
+    TransferRules {
+        refer: table.word("transfer", &refer).unwrap_or_default(),
+        replaces: table.word("replaces", &replaces).unwrap_or_default(),
+    }
 }
 
 /// Settings of a plan that Exchange has and that UM, not this gateway, acts on: checked for range only.

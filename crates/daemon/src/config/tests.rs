@@ -425,3 +425,18 @@ fn a_setting_that_nothing_acts_on_is_said_to_have_no_effect() {
         assert_has(&warnings, "UMB-CFG022", setting);
     }
 }
+
+#[test]
+fn a_dial_plan_says_what_becomes_of_transfers() {
+    use b2bua::policy::{ReferRule, ReplacesRule, TransferRules};
+    let rules = |lines: &str| {
+        let text = plain_with("voip_security =", &format!("{lines}\nvoip_security ="));
+        compile(Path::new("umbra.toml"), &text, std::iter::empty::<(&str, &str)>(), SystemTime::now())
+    };
+    assert_eq!(rules("").expect("good").policy.dial_plans[0].transfers, TransferRules::default());
+    let set = rules("transfer = \"execute\"\nreplaces = \"same_plan\"").expect("good");
+    let wanted = TransferRules { refer: ReferRule::Execute, replaces: ReplacesRule::SamePlan };
+    assert_eq!(set.policy.dial_plans[0].transfers, wanted);
+    let problems = rules("transfer = \"maybe\"").expect_err("no such word");
+    assert_has(&problems.list, problems.list[0].code.as_str(), "dial_plan[0].transfer");
+}

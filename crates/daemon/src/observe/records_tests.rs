@@ -41,6 +41,7 @@ fn record(caller: &str) -> Box<CallRecord> {
         redirects: 2,
         failovers: 0,
         codec: Some(String::from("PCMU")),
+        transferred_to: None,
         media: None,
     })
 }

@@ -68,6 +68,7 @@ fn policy(server_port: u16) -> Policy {
             call_routers: Vec::new(),
             mailbox_servers: vec![0],
             media_bridge: MediaBridge::Off,
+            transfers: b2bua::policy::TransferRules::default(),
         }],
         call_routers: Vec::new(),
         mailbox_servers: vec![Server {

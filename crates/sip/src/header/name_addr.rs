@@ -70,6 +70,13 @@ impl NameAddr {
         self.display.as_deref().map(unquote)
     }
 
+    /// The same entry around another URI: display name and parameters stay as received.
+    #[must_use]
+    pub fn with_uri(&self, uri: &[u8]) -> Bytes {
+        let display = self.display.as_deref().unwrap_or_default();
+        [display, b"<", uri, b">", &self.params[..]].concat().into()
+    }
+
     /// The `tag` parameter.
     pub fn tag(&self) -> Option<&[u8]> {
         self.param("tag").flatten()
@@ -231,6 +238,13 @@ mod tests {
         );
         assert_eq!(one("<sip:a@h>").unwrap().display, None);
         assert_eq!(one("caller<sip:a@h>;tag=323").unwrap().display.as_deref(), Some(&b"caller"[..]));
+    }
+
+    #[test]
+    fn another_uri_leaves_display_name_and_parameters_alone() {
+        let quoted = one("\"sip:j@h\" <sip:j@h>;cid=\"1@h\"").unwrap();
+        assert_eq!(quoted.with_uri(b"sip:k@i"), "\"sip:j@h\"<sip:k@i>;cid=\"1@h\"");
+        assert_eq!(one("sip:a@h;x").unwrap().with_uri(b"sip:b@i?R=1"), "<sip:b@i?R=1>;x");
     }
 
     #[test]

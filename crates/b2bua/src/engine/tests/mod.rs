@@ -3,12 +3,15 @@
 mod dialogs;
 mod early;
 mod early_cast;
+mod execute;
 mod forks;
-mod policy;
+pub(crate) mod policy;
 mod quirks;
 mod races;
+mod refer;
 mod refusals;
 mod reliable;
+mod replaces;
 mod setup;
 mod world;
 

@@ -95,6 +95,7 @@ pub fn policy(level: PoolEncryption, security: VoipSecurity) -> Policy {
             call_routers: vec![0, 1],
             mailbox_servers: vec![0, 1],
             media_bridge: MediaBridge::Off,
+            transfers: TransferRules::default(),
         }],
         call_routers: vec![
             server("cas01.contoso.com", "10.0.1.1", ServerRole::CallRouter),

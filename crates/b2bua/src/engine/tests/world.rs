@@ -45,6 +45,8 @@ pub struct Party {
     pub holds_ack: bool,
     /// Status for a re-INVITE; 0 lets it wait.
     pub answers_reoffer: u16,
+    /// Statuses for other methods than INVITE, where not 200; 0 lets the request wait.
+    pub answers: BTreeMap<&'static str, u16>,
 }
 
 impl Party {
@@ -64,6 +66,7 @@ impl Party {
             pending: None,
             holds_ack: false,
             answers_reoffer: 200,
+            answers: BTreeMap::new(),
         }
     }
 
@@ -415,7 +418,12 @@ impl Party {
                 return;
             }
             let body = offers.then(|| self.answer_to(&request));
-            return self.respond(now, key, &request, 200, None, body);
+            let status = self.answers.get(&*request.method().as_str_lossy()).copied().unwrap_or(200);
+            if status == 0 {
+                self.pending = Some((key, request));
+                return;
+            }
+            return self.respond(now, key, &request, status, None, body);
         }
         if request.to_tag().is_some() {
             let status = self.answers_reoffer;
@@ -459,7 +467,7 @@ impl Party {
         self.respond(now, key, &request, 200, Some("<sip:late@10.0.2.1:5066>"), Some(body));
     }
 
-    fn respond(
+    pub fn respond(
         &mut self,
         now: Instant,
         key: ServerKey,
