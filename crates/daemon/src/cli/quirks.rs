@@ -162,9 +162,7 @@ fn text(lines: &[Line], style: Style) -> String {
         }
         out.push('\n');
     }
-    out.push_str(
-        "Counters are umbra_events_total{kind=\"COUNTER\"} of /metrics.\n",
-    );
+    out.push_str("Counters are umbra_events_total{kind=\"COUNTER\"} of /metrics.\n");
     out
 }
 

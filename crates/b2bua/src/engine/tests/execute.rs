@@ -477,7 +477,8 @@ fn a_replaces_in_the_refer_to_goes_to_the_target_in_its_own_words() {
     let um = world.party("mbx01.contoso.com", 5066).dialog.clone().unwrap();
     let far = world.party("eve", 0).dialog.clone().unwrap();
     let invite = got(&mut world, &worker(), &Method::Invite).remove(0);
-    world.party("mbx01.contoso.com", 5066).dialog = sip::Dialog::uas(&invite, "far-tag".into()).ok();
+    let own = world.party("mbx01.contoso.com", 5066).tag.clone();
+    world.party("mbx01.contoso.com", 5066).dialog = sip::Dialog::uas(&invite, own).ok();
     let lines = format!(
         "Refer-To: <sip:umbra.contoso.com?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}>\r\n",
         text(&um.call_id),

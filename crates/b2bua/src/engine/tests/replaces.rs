@@ -174,7 +174,8 @@ fn an_early_dialog_that_the_gateway_did_not_begin_is_not_replaced() {
     // The leg to the ringing server is one it did begin; caller and server would both have an offer open.
     let sent = got(&mut world, &worker(), &Method::Invite).remove(0);
     let call_id = String::from_utf8_lossy(sent.call_id()).into_owned();
-    let named = format!("{call_id};to-tag={};from-tag=far-tag;early-only", tag(sent.from_tag()));
+    let far = tag(Some(&world.party("mbx01.contoso.com", 5066).tag));
+    let named = format!("{call_id};to-tag={};from-tag={far};early-only", tag(sent.from_tag()));
     let other = guest(&mut world, "process2", "mbx01.contoso.com", "10.0.2.1");
     invite_as(&mut world, &other, "um-1", &format!("Replaces: {named}\r\n"), sealed(4200));
     assert_eq!(last_status(&mut world, &other), 488);

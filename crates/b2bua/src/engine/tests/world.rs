@@ -33,6 +33,8 @@ pub enum Script {
 /// One far end: the caller, or one port of a UM server.
 pub struct Party {
     pub endpoint: Endpoint,
+    /// Its To tag: no two parties have the same.
+    pub tag: Bytes,
     pub script: Script,
     pub flow: Option<Flow>,
     pub invite: Option<OutgoingRequest>,
@@ -56,6 +58,7 @@ impl Party {
                 EndpointConfig { via_host: "far.example".into(), ..EndpointConfig::default() },
                 seed,
             ),
+            tag: Bytes::from(format!("far-tag-{seed}")),
             script,
             flow: None,
             invite: None,
@@ -480,7 +483,7 @@ impl Party {
             Script::Refuse(own, reason) if *own == status => Some(reason.as_bytes()),
             _ => None,
         };
-        let tag: &[u8] = b"far-tag";
+        let tag: &[u8] = &self.tag.clone();
         let mut builder = sip::response_to(request, StatusCode::new(status).unwrap(), reason, Some(tag));
         builder = builder.header(HeaderId::Contact, contact.unwrap_or("<sip:far@10.0.0.77:5061>"));
         if status == 480 {
@@ -489,7 +492,7 @@ impl Party {
         let content_type = body.is_some().then_some(&b"application/sdp"[..]);
         let bytes = builder.finish(content_type, &body.unwrap_or_default()).unwrap();
         if status == 200 && *request.method() == Method::Invite && self.dialog.is_none() {
-            self.dialog = Dialog::uas(request, Bytes::from_static(b"far-tag")).ok();
+            self.dialog = Dialog::uas(request, self.tag.clone()).ok();
         }
         self.endpoint.respond(now, key, bytes).unwrap();
     }
