@@ -57,7 +57,7 @@ impl Call {
         }
     }
 
-    fn forks_mut(&mut self) -> Option<&mut Forks> {
+    pub(super) fn forks_mut(&mut self) -> Option<&mut Forks> {
         match &mut self.state {
             State::Dialing(attempt) | State::Ringing(attempt) => Some(&mut attempt.forks),
             _ => None,

@@ -72,7 +72,7 @@ impl Call {
         if matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held) {
             return match from {
                 Side::A => self.on_cancel(cx, now, bye),
-                Side::B => self.on_early_bye(cx, now),
+                Side::B => self.on_early_bye(cx, now, bye),
             };
         }
         if self.on_transfer_bye(cx, now, from) {
@@ -103,7 +103,11 @@ impl Call {
     }
 
     // A server may end its early dialog with a final answer only; this one is confused.
-    fn on_early_bye(&mut self, cx: &mut Core, now: Instant) {
+    fn on_early_bye(&mut self, cx: &mut Core, now: Instant, bye: &Message) {
+        let tag = bye.from_tag().unwrap_or_default();
+        if self.forks_mut().is_some_and(|forks| forks.bury(tag)) {
+            return cx.count("forks_that_said_bye");
+        }
         if let State::Dialing(attempt) | State::Ringing(attempt) = &self.state {
             self.abandon(cx, now, attempt);
         }

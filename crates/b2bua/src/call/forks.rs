@@ -25,6 +25,15 @@ pub(crate) struct Fork {
     pub answer: Option<EarlyAnswer>,
     /// Its Allow names UPDATE (RFC 3311 §4).
     pub takes_update: bool,
+    life: Life,
+}
+
+/// Whether a fork still takes part.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Life {
+    Early,
+    /// It said BYE.
+    Over,
 }
 
 /// The first description of a fork: its answer to the offer of our INVITE.
@@ -65,8 +74,8 @@ impl Forks {
                 self.list.len() - 1
             }
         };
+        let fork = self.list.get_mut(at).filter(|fork| fork.life == Life::Early)?;
         self.latest = at;
-        let fork = self.list.get_mut(at)?;
         if fork.dialog.is_none() {
             fork.dialog = Dialog::uac(request, response).ok();
         }
@@ -85,6 +94,18 @@ impl Forks {
     /// The early dialog with that remote tag.
     pub fn with_tag(&self, tag: &[u8]) -> Option<usize> {
         self.list.iter().position(|fork| fork.tag == tag && fork.dialog.is_some())
+    }
+
+    /// That fork is over; whether another one is left.
+    pub fn bury(&mut self, tag: &[u8]) -> bool {
+        if let Some(at) = self.list.iter().position(|fork| fork.tag == tag) {
+            self.list[at].life = Life::Over;
+            self.list[at].dialog = None;
+            self.playing = self.playing.filter(|playing| *playing != at);
+        }
+        let left = self.list.iter().rposition(|fork| fork.life == Life::Early);
+        self.latest = left.unwrap_or(self.latest);
+        left.is_some()
     }
 
     /// Whose media runs.
@@ -131,6 +152,7 @@ impl Fork {
             received: Receiving::default(),
             answer: None,
             takes_update: false,
+            life: Life::Early,
         }
     }
 

@@ -170,6 +170,10 @@ impl Call {
     }
 
     fn arm_provisional(&self, cx: &mut Core) {
+        if self.reoffer.is_some() {
+            // The timer is that of the re-INVITE now; a late PRACK changes nothing about it.
+            return;
+        }
         match self.progress.sending.as_ref().and_then(|sending| sending.deadline()) {
             Some(at) => cx.timers.set(self.key, CallTimer::Provisional, at),
             None => cx.timers.clear(self.key, CallTimer::Provisional),

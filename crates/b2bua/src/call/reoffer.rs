@@ -58,8 +58,8 @@ impl Call {
 
     /// The wait after a 491 is over.
     pub(super) fn send_reoffer(&mut self, cx: &mut Core, now: Instant) {
-        let Some(tries) = self.reoffer.as_ref().map(|reoffer| reoffer.tries + 1) else { return };
-        self.reoffer = None;
+        let Some(reoffer) = self.reoffer.take_if(|reoffer| reoffer.open.is_none()) else { return };
+        let tries = reoffer.tries + 1;
         if self.is_negotiating() {
             // An offer of a peer is open: it settles the caller's side anew, or the ACK behind it does.
             return self.wait_to_reoffer(cx, now, tries);

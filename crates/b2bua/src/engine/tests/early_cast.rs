@@ -129,7 +129,8 @@ impl World {
     }
 }
 
-fn response(invite: &Message, status: u16, tag: &str, lines: &str, body: Option<Bytes>) -> Bytes {
+/// A response of the server to `invite` in its dialog `tag`.
+pub fn response(invite: &Message, status: u16, tag: &str, lines: &str, body: Option<Bytes>) -> Bytes {
     let status = StatusCode::new(status).unwrap();
     let mut builder = sip::response_to(invite, status, None, Some(tag.as_bytes()));
     builder = builder.header(HeaderId::Contact, format!("<sip:{tag}@10.0.2.1:5066>"));

@@ -196,3 +196,39 @@ fn the_answer_told_before_a_fail_over_stands_and_the_next_servers_media_runs() {
     world.hangs_up();
     assert_eq!(world.records[0].failovers, 1);
 }
+
+#[test]
+fn a_fork_that_says_bye_is_over_and_the_others_go_on() {
+    let mut world = calling("");
+    world.answers(180, "f1", "", None);
+    world.answers(180, "f2", "", None);
+    world.server_says("f1", 1, Method::Bye, "", None);
+    assert_eq!(world.party("cas01.contoso.com", 5061).last_status(), 200);
+    assert_eq!((world.heard(), world.server_methods()), (vec![180, 180], vec!["INVITE".to_owned()]));
+    world.answers(182, "f1", "", None);
+    assert_eq!(world.heard(), [180, 180], "nothing of it is heard any more");
+    let sdp = world.sdp_at(4000);
+    world.answers(200, "f2", "", Some(sdp));
+    assert_eq!(world.heard(), [180, 180, 200]);
+    world.hangs_up();
+}
+
+#[test]
+fn a_prack_that_comes_during_the_wait_of_a_reoffer_does_not_end_that_wait() {
+    let mut world = calling("Require: 100rel\r\n");
+    let early = world.sdp_at(4000);
+    world.answers(183, "f1", "", Some(early));
+    world.pracks(None);
+    world.answers(180, "f1", "", None);
+    let rseq = world.last_rseq();
+    world.caller().answers_reoffer = 491;
+    let late = pcma(&mut world, 4010);
+    world.answers(200, "f2", "", Some(late));
+    assert_eq!(world.caller().methods(), ["INVITE"]);
+    world.pracks_as(&format!("{rseq} 1 INVITE"), None);
+    assert_eq!(world.caller().last_status(), 200);
+    world.caller().answers_reoffer = 200;
+    world.advance(std::time::Duration::from_secs(3));
+    assert_eq!(world.caller().methods(), ["INVITE", "INVITE"]);
+    world.hangs_up();
+}

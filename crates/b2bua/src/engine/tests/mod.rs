@@ -13,6 +13,7 @@ mod refusals;
 mod reliable;
 mod replaces;
 mod setup;
+mod storm;
 mod world;
 
 use world::{Script, World};
