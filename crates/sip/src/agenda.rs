@@ -1,13 +1,14 @@
 //! Deadlines in order: a binary heap whose entries know their place, so that stopping one costs as little as starting
 //! it and nothing stays behind. Equal instants come in the order they were started. It knows nothing of what they mean.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 /// Names one running deadline. A handle of one that has fired or was stopped names nothing.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct AgendaHandle {
     slot: u32,
-    stamp: u32,
+    stamp: NonZeroU32,
 }
 
 /// Running deadlines, soonest first.
@@ -31,7 +32,7 @@ struct Entry<T> {
 #[derive(Copy, Clone, Debug)]
 struct Slot {
     place: u32,
-    stamp: u32,
+    stamp: NonZeroU32,
 }
 
 impl<T> Default for Agenda<T> {
@@ -46,7 +47,7 @@ impl<T: Copy> Agenda<T> {
         self.started += 1;
         let place = self.heap.len();
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { place: 0, stamp: 0 });
+            self.slots.push(Slot { place: 0, stamp: NonZeroU32::MIN });
             self.slots.len() as u32 - 1
         });
         self.heap.push(Entry { at, order: self.started, slot, what });
@@ -89,7 +90,7 @@ impl<T: Copy> Agenda<T> {
     fn take(&mut self, place: usize) -> Entry<T> {
         let entry = self.heap.swap_remove(place);
         let slot = &mut self.slots[entry.slot as usize];
-        slot.stamp = slot.stamp.wrapping_add(1);
+        slot.stamp = slot.stamp.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.free.push(entry.slot);
         if place < self.heap.len() {
             // The last entry came here from another branch, so it may belong above or below.

@@ -467,11 +467,11 @@ impl Call {
         match self.take_state() {
             State::Answering { side, offer: None } => {
                 debug_assert!(self.leg(side).dialog.is_some(), "an ACK without a dialog");
-                self.state = State::Established;
+                self.establish();
                 self.reoffer_if_due(cx, now);
             }
             State::Answering { side, offer: Some(exchange) } => {
-                self.state = State::Established;
+                self.establish();
                 self.on_late_answer(cx, now, side, &exchange, ack);
             }
             State::Ending { open, bye_on_ack: Some(side) } => {

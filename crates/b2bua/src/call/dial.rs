@@ -66,9 +66,9 @@ impl Call {
     fn start_dialing(&mut self, cx: &mut Core, now: Instant, ports: MediaPorts) {
         let mut media = CallMedia::new(&self.policy, ports, &mut cx.keys);
         media.speaks(Side::A, self.a.peer.dialect);
-        let offered = match super::answer::session_of(&self.invite) {
-            Ok(Some(offer)) => {
-                media.relay_offer(Side::A, offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No))
+        let offered = match std::mem::replace(&mut self.media, MediaState::Released) {
+            MediaState::Asked(Some(offer)) => {
+                media.relay_offer(Side::A, *offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No))
             }
             _ => media.own_offer(Side::B, &self.decision, &mut cx.keys).map(|made| (made, Late::Yes)),
         };

@@ -56,10 +56,11 @@ pub(crate) struct Call {
     pub key: CallKey,
     /// The policy it started with.
     pub policy: Arc<Policy>,
-    pub route: Route,
+    pub route: Arc<Route>,
     pub decision: Decision,
-    /// The caller's INVITE and its transaction.
+    /// The caller's INVITE, until both legs are up.
     pub invite: Message,
+    pub invite_cseq: u32,
     pub invite_key: ServerKey,
     pub a: Leg,
     pub b: Leg,
@@ -126,8 +127,8 @@ impl State {
 
 /// Media of the call, as far as the shell has them.
 pub(crate) enum MediaState {
-    /// Asked for.
-    Asked,
+    /// Asked for, with the caller's offer if it brought one.
+    Asked(Option<Box<sdp::Session>>),
     /// Reserved.
     Ready(Box<CallMedia>),
     /// Given back.
@@ -254,6 +255,15 @@ impl Call {
         }
         cx.outputs.push_back(Output::Media(MediaCommand::Allocate { call: self.key }));
         cx.timers.set(self.key, CallTimer::MediaReady, now + dial::MEDIA_READY_MAX);
+    }
+
+    /// Both legs are up: what only setting up needed is forgotten, for a call may be held for hours.
+    pub fn establish(&mut self) {
+        self.invite = Message::default();
+        self.b_set = Bytes::new();
+        let Trail { targets, holding, budget, .. } = std::mem::take(&mut self.trail);
+        self.trail = Trail { targets, holding, budget, ..Trail::default() };
+        self.state = State::Established;
     }
 
     /// Whether media passes through here.

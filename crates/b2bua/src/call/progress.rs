@@ -219,7 +219,7 @@ impl Call {
         let Some(rack) = prack.value_bytes(HeaderId::RAck).and_then(|value| RAck::parse(&value).ok()) else {
             return cx.respond_plain(now, key, prack, 400, &[]);
         };
-        let number = self.invite.cseq().number;
+        let number = self.invite_cseq;
         let matched = self.progress.sending.as_mut().map(|sending| sending.acknowledge(&rack, number));
         if matched != Some(Acknowledged::Yes) {
             // RFC 3262 §3.

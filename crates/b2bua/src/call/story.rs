@@ -1,6 +1,7 @@
 //! What a call leaves behind. Owns the facts of its record and the rule that there is exactly one
 //! record per call; refuses to know how the call came to its end.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use relay::SessionStats;
@@ -17,7 +18,7 @@ pub(crate) struct Story {
     pub b_call_id: Option<String>,
     pub started_at: Instant,
     pub answered_at: Option<Instant>,
-    pub route: Option<Route>,
+    pub route: Option<Arc<Route>>,
     pub ip_gateway: Option<usize>,
     pub caller: String,
     pub called: String,

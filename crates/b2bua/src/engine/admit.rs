@@ -1,6 +1,7 @@
 //! From an INVITE to a call or a refusal: loops, peer, limits, body, route, security, in that order.
 //! Owns screening and what a call is born with; afterwards the call owns itself.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -34,6 +35,13 @@ const REQUIRABLE: [&[u8]; 3] = [b"timer", b"100rel", b"replaces"];
 /// Seconds after which a refused caller may try again, least and most.
 const RETRY_AFTER_SECS: (u32, u32) = (5, 20);
 
+/// What screening found out about an INVITE that may become a call.
+struct Admitted {
+    route: Arc<Route>,
+    decision: Decision,
+    offer: Option<Box<sdp::Session>>,
+}
+
 impl Engine {
     /// An INVITE outside any dialog.
     pub(super) fn on_invite(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, invite: &Message) {
@@ -52,11 +60,11 @@ impl Engine {
         key: ServerKey,
         entry: &FlowEntry,
         invite: &Message,
-    ) -> Option<(Story, Route, Decision)> {
+    ) -> Option<(Story, Admitted)> {
         let mut story = story_of(now, entry, invite);
         let calls = self.calls.len();
         match screen(&mut self.core, calls, entry, invite, &mut story) {
-            Ok((route, decision)) => Some((story, route, decision)),
+            Ok(admitted) => Some((story, admitted)),
             Err(refusal) => {
                 self.refuse_call(now, key, invite, &refusal, story);
                 None
@@ -115,9 +123,9 @@ impl Engine {
         key: ServerKey,
         entry: &FlowEntry,
         invite: &Message,
-        screened: (Story, Route, Decision),
+        screened: (Story, Admitted),
     ) {
-        let (mut story, route, decision) = screened;
+        let (mut story, Admitted { route, decision, offer }) = screened;
         let core = &mut self.core;
         let tag = core.endpoint.new_tag();
         let Ok(dialog) = Dialog::uas(invite, tag.clone()) else {
@@ -128,7 +136,7 @@ impl Engine {
         let a = Leg {
             peer: entry.leg_peer(),
             flow: Some(entry.flow),
-            call_id: invite.call_id_bytes(),
+            call_id: dialog.call_id.clone(),
             tag,
             contact: core.contact(entry.transport, entry.flow.via_port),
             dialog: Some(dialog),
@@ -146,10 +154,11 @@ impl Engine {
             route,
             decision,
             invite: invite.clone(),
+            invite_cseq: invite.cseq().number,
             invite_key: key,
             a,
             b,
-            media: MediaState::Asked,
+            media: MediaState::Asked(offer),
             b_set,
             b_cseq: 0,
             trail: Trail::default(),
@@ -252,7 +261,7 @@ fn screen(
     entry: &FlowEntry,
     invite: &Message,
     story: &mut Story,
-) -> Result<(Route, Decision), Refusal> {
+) -> Result<Admitted, Refusal> {
     let who = &entry.name;
     screen_hop(core, who, invite)?;
     let gateway = match entry.peer {
@@ -268,7 +277,7 @@ fn screen(
     };
     screen_demands(who, invite)?;
     let offer = session_of(invite);
-    let found = route(&core.policy, &RouteQuestion::of(gateway, invite)?).result?;
+    let found = Arc::new(route(&core.policy, &RouteQuestion::of(gateway, invite)?).result?);
     story.caller.clone_from(&found.caller);
     story.called.clone_from(&found.callee);
     story.route = Some(found.clone());
@@ -277,11 +286,11 @@ fn screen(
     if let Some(offer) = &offer {
         core.count_quirks(media_plan::quirks_in(offer, entry.dialect));
     }
-    if offer.is_some_and(|offer| offer.is_fax_only()) {
+    if offer.as_ref().is_some_and(sdp::Session::is_fax_only) {
         return Err(Refusal::new(codes::FAX_REFUSED, who, format!("{who} offered fax only")));
     }
     check_capacity(core, calls)?;
-    Ok((found, decision))
+    Ok(Admitted { route: found, decision, offer: offer.map(Box::new) })
 }
 
 /// What holds for every INVITE that begins a dialog.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use sip::endpoint::Flow;
 use sip::{FlowKey, Transport};
@@ -54,11 +55,16 @@ impl FlowEntry {
 
 /// The table.
 #[derive(Default)]
-pub(crate) struct Flows(BTreeMap<FlowKey, FlowEntry>);
+pub(crate) struct Flows(BTreeMap<FlowKey, Arc<FlowEntry>>);
 
 impl Flows {
     /// Takes a flow in; a flow we made for `wanted` is named after it.
-    pub fn insert(&mut self, up: &FlowUp, policy: &Policy, wanted: Option<&str>) -> FlowEntry {
+    pub fn insert(&mut self, up: &FlowUp, policy: &Policy, wanted: Option<&str>) -> Arc<FlowEntry> {
+        // A connection that many calls use is looked at once; a new policy looks at all again.
+        let known = self.0.get(&up.key).filter(|known| wanted.is_some_and(|name| known.name == name));
+        if let Some(known) = known {
+            return known.clone();
+        }
         let mut entry = identify(up, policy);
         // A reused inbound flow keeps what is known about its owner.
         if let Some(known) = self.0.get(&up.key) {
@@ -70,39 +76,41 @@ impl Flows {
             entry.peer = policy.server_by_name(name).or(entry.peer);
             entry.dialect = policy.dialect_of(entry.peer);
         }
+        let entry = Arc::new(entry);
         self.0.insert(up.key, entry.clone());
         entry
     }
 
     /// That flow.
-    pub fn get(&self, key: FlowKey) -> Option<&FlowEntry> {
+    pub fn get(&self, key: FlowKey) -> Option<&Arc<FlowEntry>> {
         self.0.get(&key)
     }
 
     /// Forgets a flow.
-    pub fn remove(&mut self, key: FlowKey) -> Option<FlowEntry> {
+    pub fn remove(&mut self, key: FlowKey) -> Option<Arc<FlowEntry>> {
         self.0.remove(&key)
     }
 
     /// Another flow of the same peer with the same transport.
     pub fn of_peer(&self, peer: &LegPeer, transport: Transport) -> Option<&FlowEntry> {
-        self.0.values().find(|entry| entry.transport == transport && peer.owns(entry))
+        let mut all = self.0.values().map(Arc::as_ref);
+        all.find(|entry| entry.transport == transport && peer.owns(entry))
     }
 
     /// Another flow to the very place a lost one led to: the ports of a server are different processes.
     pub fn to_place(&self, peer: &LegPeer, lost: &Flow) -> Option<&FlowEntry> {
         let is_there = |entry: &&FlowEntry| entry.remote == lost.remote && entry.transport == lost.transport;
-        self.0.values().filter(is_there).find(|entry| peer.owns(entry))
+        self.0.values().map(Arc::as_ref).filter(is_there).find(|entry| peer.owns(entry))
     }
 
     /// A flow to that configured peer.
     pub fn to_peer(&self, peer: Peer) -> Option<&FlowEntry> {
-        self.0.values().find(|entry| entry.peer == Some(peer))
+        self.0.values().map(Arc::as_ref).find(|entry| entry.peer == Some(peer))
     }
 
     /// Ties every flow to the peers of a new policy.
     pub fn identify_again(&mut self, policy: &Policy) {
-        for entry in self.0.values_mut() {
+        for entry in self.0.values_mut().map(Arc::make_mut) {
             let names = entry.names.clone();
             let found = find_peer(policy, entry.verified, &names, entry.remote.ip());
             entry.peer = found.or_else(|| policy.server_by_name(&entry.name));

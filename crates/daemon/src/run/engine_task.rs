@@ -306,7 +306,7 @@ impl State {
         for record in self.held.overdue(Instant::now()) {
             self.report_ended(record);
         }
-        let status = self.task.engine.status();
+        let status = self.task.engine.gauges();
         self.task.context.metrics.engine(&status, self.task.context.flows.len());
         if status.draining && status.calls == 0 {
             self.over = Over::Yes;

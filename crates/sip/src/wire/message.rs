@@ -64,6 +64,30 @@ impl<'a> Header<'a> {
     }
 }
 
+impl Default for Message {
+    /// No message: nothing is in it. It stands where one was.
+    fn default() -> Message {
+        let start = Start::Response { status: StatusCode::TRYING, reason: Piece::default() };
+        Message { bytes: Bytes::new(), index: Arc::new(Index::nothing(start)) }
+    }
+}
+
+impl Index {
+    fn nothing(start: Start) -> Index {
+        Index {
+            start,
+            spans: Vec::new(),
+            body: Piece::default(),
+            cseq_number: 0,
+            cseq_method: Method::Options,
+            call_id: Piece::default(),
+            from_tag: None,
+            to_tag: None,
+            stamped_via: None,
+        }
+    }
+}
+
 impl Message {
     /// Indexes one framed message or datagram. Bytes behind the announced body of a datagram are dropped
     /// (RFC 3261 §18.3); a body shorter than announced is an error.

@@ -226,7 +226,7 @@ impl Call {
         let mut former = self.put_in_place(cx, side, leg);
         self.media = MediaState::Ready(media);
         if let Some(index) = ip_gateway {
-            self.route.ip_gateway = index;
+            std::sync::Arc::make_mut(&mut self.route).ip_gateway = index;
         }
         self.answer_newcomer(cx, now, side, (server, &invite), body);
         say_goodbye(cx, now, &mut former);
