@@ -11,6 +11,7 @@ use b2bua::policy::{
     UnknownPeer,
 };
 use serde_json::Value;
+use sip::HeaderId;
 
 use super::reader::Reader;
 use super::{Admin, Listen, LogFormat, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
@@ -358,7 +359,12 @@ fn headers(section: &Reader<'_>) -> HeaderRules {
     };
     let to_um = section.word("unknown", &words).unwrap_or(default.unknown_to_um());
     let from_um = section.word("unknown_from_um", &words).unwrap_or(default.unknown_from_um());
-    let rules = HeaderRules::new(to_um, from_um, names("pass"), names("stop"));
+    let pass = names("pass");
+    for known in pass.iter().filter(|name| HeaderId::from_name(name.as_bytes()) != HeaderId::Other) {
+        let what = format!("`{known}` is ruled by `umbra quirks --headers`: naming it here has no effect");
+        section.warn(codes::CFG_VALUE, "pass", what);
+    }
+    let rules = HeaderRules::new(to_um, from_um, pass, names("stop"));
     section.finish();
     rules
 }

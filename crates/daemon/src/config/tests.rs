@@ -377,6 +377,13 @@ fn unknown_headers_are_ruled_per_direction() {
     assert_eq!((drop.unknown_to_um(), drop.unknown_from_um()), (Drop, Pass));
     let drop = rules("unknown_from_um = \"drop\"\n");
     assert_eq!((drop.unknown_to_um(), drop.unknown_from_um()), (Pass, Drop));
+    let warnings =
+        plain(&format!("{PLAIN}\n[headers]\npass = [\"X-New\", \"route\"]\n")).expect("compiles").warnings;
+    assert_has(&warnings, "UMB-CFG005", "headers.pass");
+    assert!(
+        warnings.iter().any(|p| p.what.contains("`route`"))
+            && !warnings.iter().any(|p| p.what.contains("X-New"))
+    );
 }
 
 #[test]

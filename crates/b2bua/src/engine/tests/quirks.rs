@@ -157,6 +157,26 @@ fn a_quirk_that_is_off_for_the_pool_stays_on_for_the_pbx() {
 }
 
 #[test]
+fn a_caller_name_that_could_steer_a_terminal_stays_behind_while_the_address_crosses() {
+    let mut world = without(None);
+    let headers = "Max-Forwards: 70\r\nFrom: \"\x1b[2J\"<sip:dana@contoso.com>;tag=8612;epid=c2\r\n\
+        To: \"\x07\"<sip:ken@contoso.com>\r\nCall-ID: a-leg-1\r\nCSeq: 1 INVITE\r\nContact: <sip:dana@10.0.0.5:5061>\r\n";
+    let request = sip::endpoint::OutgoingRequest {
+        method: sip::Method::Invite,
+        uri: Bytes::from_static(DEPOSIT.as_bytes()),
+        headers: Bytes::from(headers),
+        content_type: Some(Bytes::from_static(b"application/sdp")),
+        body: sealed().unwrap(),
+    };
+    world.send_as(&super::world::caller(), request);
+    assert_eq!(world.caller().last_status(), 200);
+    let invite = world.party("mbx01.contoso.com", 5066).requests[0].clone();
+    let from = invite.header(HeaderId::From).unwrap();
+    assert!(from.starts_with(b"<sip:dana@contoso.com>;tag="), "{}", from.escape_ascii());
+    assert_eq!(invite.header(HeaderId::To), Some(&b"<sip:ken@contoso.com>"[..]));
+}
+
+#[test]
 fn a_line_with_a_control_character_is_left_out_of_leg_b_and_counted() {
     let mut world = without(None);
     world.invite(DEPOSIT, &format!("{DIVERSION}Subject: \x1b[2Jhello\r\n"), sealed());
