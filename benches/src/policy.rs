@@ -8,7 +8,7 @@ use std::time::Duration;
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
     Mailbox, MediaBridge, MediaMode, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules,
-    Server, ServerRole, ServerStatus, UnknownPeer, UriType, VoipSecurity,
+    Server, ServerRole, ServerStatus, SessionRules, UnknownPeer, UriType, VoipSecurity,
 };
 
 pub(crate) const POOL: &str = "pool01.contoso.com";
@@ -54,6 +54,7 @@ pub(crate) fn policy(security: VoipSecurity) -> Arc<Policy> {
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules::default(),
+        session: SessionRules::default(),
     })
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Exchange {
     offer: Option<Arc<Session>>,
     /// What we sent to the other side.
     relayed: Session,
+    /// The same, byte for byte.
+    told: Bytes,
     /// Our key in `relayed`.
     key: Option<CryptoLine>,
 }
@@ -77,6 +79,8 @@ struct LegState {
     version: u64,
     /// The last description they sent that was accepted.
     remote: Option<Arc<Session>>,
+    /// The last description we sent them that was accepted.
+    told: Option<Bytes>,
     settled: Option<Settled>,
     quirks: QuirkSet,
 }
@@ -162,7 +166,8 @@ impl CallMedia {
         let anchor = self.anchor(!from, &offer)?;
         let origin = self.leg_mut(!from).next_origin();
         let (bytes, relayed) = sdp::relay_offer(&offer, &anchor, codecs, &media, &origin)?;
-        Ok((bytes, Exchange { from, offer: Some(offer), relayed: relayed.session, key }))
+        let told = bytes.clone();
+        Ok((bytes, Exchange { from, offer: Some(offer), relayed: relayed.session, told, key }))
     }
 
     /// An offer of our own toward `to`, when the other side brought none.
@@ -191,7 +196,17 @@ impl CallMedia {
         }
         let bytes = sdp::write_offer(&spec);
         let relayed = Session::parse(&bytes).map_err(|_| MediaFault::Own("no codec to offer"))?;
-        Ok((bytes, Exchange { from: !to, offer: None, relayed, key }))
+        let told = bytes.clone();
+        Ok((bytes, Exchange { from: !to, offer: None, relayed, told, key }))
+    }
+
+    /// What a leg was told last, offered once more: same version, nothing changes (RFC 3264 §8).
+    pub fn repeated_offer(&self, to: Side) -> Option<(Bytes, Exchange)> {
+        let leg = self.leg(to);
+        let told = leg.told.clone()?;
+        let relayed = Session::parse(&told).ok()?;
+        let key = leg.settled.as_ref().and_then(|s| s.keys.as_ref()).map(|k| k.ours.clone());
+        Some((told.clone(), Exchange { from: !to, offer: None, relayed, told, key }))
     }
 
     /// Takes the answer to what we sent; settles the answering leg.
@@ -203,6 +218,7 @@ impl CallMedia {
         leg.settled =
             Some(Settled::of_answer(accepted, mux && offers_mux(&exchange.relayed), exchange.key.clone()));
         leg.remote = Some(Arc::new(answer));
+        leg.told = Some(exchange.told.clone());
         Ok(())
     }
 
@@ -256,6 +272,7 @@ impl CallMedia {
         let leg = self.leg_mut(side);
         leg.settled = Some(Settled { rtp, rtcp, mux: false, formats, direction, keys: sealed });
         leg.remote = Some(offer);
+        leg.told = Some(bytes.clone());
         Ok(bytes)
     }
 
@@ -380,6 +397,7 @@ impl LegState {
             session_id: keys.session_id(),
             version: 0,
             remote: None,
+            told: None,
             settled: None,
             quirks: QuirkSet::NONE,
         }

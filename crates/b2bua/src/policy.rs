@@ -38,6 +38,8 @@ pub struct Policy {
     pub headers: HeaderRules,
     /// OPTIONS probes.
     pub health: HealthRules,
+    /// Session timers and the repair of dialogs.
+    pub session: SessionRules,
 }
 
 /// This process as a SIP element.
@@ -418,6 +420,23 @@ pub struct HealthRules {
 impl Default for HealthRules {
     fn default() -> Self {
         Self { options_interval: Some(Duration::from_secs(10)), down_after: 3 }
+    }
+}
+
+/// How answered calls are kept alive (RFC 4028) and dialogs are mended ([MS-SIPRE] §3.7).
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRules {
+    /// Session-Expires we ask for, and the longest we grant; `None` asks for none and grants any.
+    pub expires_secs: Option<u32>,
+    /// The shortest interval we take; RFC 4028 §4 demands at least 90.
+    pub min_se_secs: u32,
+    /// Whether `ms-dialog-route-set-update` is spoken.
+    pub route_set_update: Allowed,
+}
+
+impl Default for SessionRules {
+    fn default() -> Self {
+        Self { expires_secs: Some(1800), min_se_secs: 90, route_set_update: Allowed::Yes }
     }
 }
 

@@ -164,6 +164,25 @@ impl Dialog {
         }
     }
 
+    /// Takes the Record-Route of a request of the peer as the route set ([MS-SIPRE] §3.7); nothing changes when it has none or a broken one.
+    pub fn renew_routes_by_request(&mut self, request: &Message) {
+        if let Ok(route_set) = routes(request)
+            && !route_set.is_empty()
+        {
+            self.route_set = route_set;
+        }
+    }
+
+    /// Takes the Record-Route of a 2xx to a request of ours as the route set ([MS-SIPRE] §3.7.5.3.4), if it has a usable one.
+    pub fn renew_routes_by_response(&mut self, response: &Message) {
+        if let Ok(mut route_set) = routes(response)
+            && !route_set.is_empty()
+        {
+            route_set.reverse();
+            self.route_set = route_set;
+        }
+    }
+
     /// The next request of ours.
     pub fn request(&mut self, method: Method) -> RequestDraft {
         self.forward(method, MAX_FORWARDS)
@@ -390,6 +409,30 @@ mod tests {
         for (call_id, local, remote) in [("x", "bt", "at"), ("c", "at", "bt"), ("c", "bt", "")] {
             assert!(!dialog.matches(call_id.as_bytes(), local.as_bytes(), remote.as_bytes()));
         }
+    }
+
+    #[test]
+    fn a_relayed_request_carries_the_hops_it_is_given_and_the_next_number() {
+        let mut dialog = Dialog::uas(&invite(""), Bytes::from_static(b"bt")).unwrap();
+        let info = dialog.forward(Method::Info, 12).finish().unwrap();
+        assert!(lines(&info).contains(&"Max-Forwards: 12"));
+        let bye = dialog.request(Method::Bye).finish().unwrap();
+        assert!(lines(&bye).contains(&"CSeq: 2 BYE") && lines(&bye).contains(&"Max-Forwards: 70"));
+    }
+
+    #[test]
+    fn a_renewed_route_set_replaces_the_old_one_in_the_order_of_its_role() {
+        let set = |dialog: &Dialog| {
+            dialog.route_set.iter().map(|r| String::from_utf8_lossy(r).into_owned()).collect::<Vec<_>>()
+        };
+        let mut dialog =
+            Dialog::uas(&invite("Record-Route: <sip:old;lr>\r\n"), Bytes::from_static(b"bt")).unwrap();
+        dialog.renew_routes_by_request(&invite(""));
+        assert_eq!(set(&dialog), ["<sip:old;lr>"], "a request without Record-Route renews nothing");
+        dialog.renew_routes_by_request(&invite(ROUTES));
+        assert_eq!(set(&dialog), ["<sip:p1;lr>", "<sip:p2;lr>", "<sip:p3;lr>"]);
+        dialog.renew_routes_by_response(&answer(ROUTES, 200, Some(b"bt")));
+        assert_eq!(set(&dialog), ["<sip:p3;lr>", "<sip:p2;lr>", "<sip:p1;lr>"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
     Mailbox, MediaBridge, MediaMode, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules,
-    Server, ServerRole, ServerStatus, UnknownPeer, UriType, VoipSecurity,
+    Server, ServerRole, ServerStatus, SessionRules, UnknownPeer, UriType, VoipSecurity,
 };
 use lab::frontend::OfferShape;
 use lab::um::{MailboxConfig, PlanSecurity};
@@ -174,6 +174,7 @@ pub fn policy() -> Policy {
         headers: HeaderRules::default(),
         // Probes never end, and so would no run.
         health: HealthRules { options_interval: None, ..HealthRules::default() },
+        session: SessionRules::default(),
     }
 }
 

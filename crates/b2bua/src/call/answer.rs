@@ -7,18 +7,18 @@ use bytes::Bytes;
 use relay::Side;
 use sdp::{AnswerError, OfferError, Session};
 use sip::dialog::Dialog;
+use sip::endpoint::ServerKey;
 use sip::{HeaderId, Message, Method};
 
 use super::forks::{EarlyAnswer, How, Winner};
 use super::progress::Told;
 use super::reliable::{self, Heard, Provisional};
 use super::story::{Missed, Outcome};
-use super::{Attempt, Call, Late, MediaState, State, Step};
+use super::{Attempt, Awaited, Call, Late, MediaState, State, Step};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::{CallAnswered, CallTimer, Event};
-use crate::headers::{ALLOW, SUPPORTED, WithBody};
-use crate::leg::SessionTimer;
+use crate::headers::{ALLOW, WithBody};
 use crate::media_plan::{self, Exchange, MediaFault};
 use crate::quirks::Quirk;
 use crate::record::OfferResult;
@@ -321,6 +321,7 @@ impl Call {
         }
         cx.dialogs.insert(self.dialog_id(Side::B), (self.key, Side::B));
         self.send_ack(cx, now, Side::B, response.cseq().number, None);
+        self.agree_session(cx, now, Side::B, response);
         match self.judged_answer(cx, &attempt, winner, response) {
             Ok(_) if self.progress.holds_back_success() => {
                 // RFC 3262 §3.
@@ -385,23 +386,12 @@ impl Call {
         if offer.is_none() {
             self.apply_media(cx);
         }
-        self.a.session = SessionTimer::asked(&self.invite).filter(|_| supports_timer(&self.invite));
         let contact = self.contact_text(Side::A);
-        let session = self.a.session.map(|timer| timer.answer());
-        let mut lines = vec![
-            (HeaderId::Contact, contact.as_str()),
-            (HeaderId::Allow, ALLOW),
-            (HeaderId::Supported, SUPPORTED),
-        ];
-        if let Some(value) = &session {
-            lines.push((HeaderId::SessionExpires, value));
-            lines.push((HeaderId::Require, "timer"));
-        }
-        self.answer_caller(
-            cx,
-            now,
-            Answer { lines: &lines, body: body.map(|body| (SDP, body)), ..Answer::of(200) },
-        );
+        let session = self.grant_session(cx, now, Side::A, &self.invite.clone());
+        let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, ALLOW)];
+        lines.extend(session.iter().map(|(id, value)| (*id, value.as_str())));
+        let body = body.map(|body| (SDP, body));
+        self.answer_caller(cx, now, Answer { lines: &lines, body, ..Answer::of(200) });
         if let Some(dialog) = &mut self.a.dialog {
             dialog.confirm();
         }
@@ -413,7 +403,6 @@ impl Call {
         if let Some(longest) = plan.map(|p| p.max_call_duration).filter(|d| !d.is_zero()) {
             cx.timers.set(self.key, CallTimer::MaxDuration, now + longest);
         }
-        self.arm_session(cx, now, Side::A);
         cx.event(Event::CallAnswered(Box::new(CallAnswered {
             call: self.key,
             call_id: self.story.call_id.clone(),
@@ -421,7 +410,7 @@ impl Call {
             server: self.b.peer.name.clone(),
             setup: now.saturating_duration_since(self.story.started_at),
         })));
-        self.state = State::Answering { side: Side::A, offer };
+        self.state = State::Answering { awaited: Awaited { side: Side::A, invite: self.invite_key }, offer };
     }
 
     /// Leg B is up but its answer cannot stand: the caller is refused, the server hung up on.
@@ -463,20 +452,20 @@ impl Call {
     }
 
     /// The ACK to our 2xx.
-    pub fn on_ack(&mut self, cx: &mut Core, now: Instant, ack: &Message) {
+    pub fn on_ack(&mut self, cx: &mut Core, now: Instant, invite: ServerKey, ack: &Message) {
         match self.take_state() {
-            State::Answering { side, offer: None } => {
-                debug_assert!(self.leg(side).dialog.is_some(), "an ACK without a dialog");
+            // An ACK that came late belongs to an earlier INVITE: it settles nothing here.
+            State::Answering { awaited, offer } if awaited.invite == invite => {
+                debug_assert!(self.leg(awaited.side).dialog.is_some(), "an ACK without a dialog");
                 self.establish();
-                self.reoffer_if_due(cx, now);
+                match offer {
+                    Some(exchange) => self.on_late_answer(cx, now, awaited.side, &exchange, ack),
+                    None => self.reoffer_if_due(cx, now),
+                }
             }
-            State::Answering { side, offer: Some(exchange) } => {
-                self.establish();
-                self.on_late_answer(cx, now, side, &exchange, ack);
-            }
-            State::Ending { open, bye_on_ack: Some(side) } => {
+            State::Ending { open, bye_on_ack: Some(awaited) } if awaited.invite == invite => {
                 self.state = State::Ending { open, bye_on_ack: None };
-                self.send_bye(cx, now, side, &Bytes::new());
+                self.send_bye(cx, now, awaited.side, &Bytes::new());
                 self.settle_ending(cx);
             }
             other => self.state = other,
@@ -520,58 +509,4 @@ impl Call {
             }
         }
     }
-
-    /// Starts or restarts the session timer of a side.
-    pub(super) fn arm_session(&self, cx: &mut Core, now: Instant, side: Side) {
-        let timer = match side {
-            Side::A => CallTimer::SessionA,
-            Side::B => CallTimer::SessionB,
-        };
-        match self.leg(side).session {
-            Some(session) => cx.timers.set(self.key, timer, now + session.due_in()),
-            None => cx.timers.clear(self.key, timer),
-        }
-    }
-
-    /// The session timer of a side is due: refresh, or the peer is gone.
-    pub fn on_session_due(&mut self, cx: &mut Core, now: Instant, side: Side) {
-        use crate::leg::RefreshDuty;
-        match self.leg(side).session {
-            Some(session) if session.refresh == RefreshDuty::Ours => {
-                self.send_refresh(cx, now, side, session);
-                self.arm_session(cx, now, side);
-            }
-            Some(_) => {
-                let who = self.leg(side).peer.name.clone();
-                let refusal = Refusal::new(
-                    codes::SESSION_EXPIRED,
-                    &who,
-                    format!("{who} sent no session refresh in time"),
-                );
-                self.hang_up_both(cx, now, refusal.verdict, "SessionExpired");
-            }
-            None => {}
-        }
-    }
-
-    fn send_refresh(&mut self, cx: &mut Core, now: Instant, side: Side, session: SessionTimer) {
-        let key = self.key;
-        let leg = self.leg_mut(side);
-        let (Some(dialog), Some(flow)) = (&mut leg.dialog, leg.flow) else { return };
-        let draft = dialog
-            .request(sip::Method::Update)
-            .header(HeaderId::SessionExpires, format!("{};refresher=uac", session.secs))
-            .header(HeaderId::Supported, "timer")
-            .header(HeaderId::Contact, leg.contact.clone());
-        if let Ok(request) = draft.finish() {
-            cx.send(now, &flow, request, ClientUse::Refresh(key, side));
-        }
-    }
-}
-
-pub(super) fn supports_timer(request: &Message) -> bool {
-    let lists = request.values(HeaderId::Supported).chain(request.values(HeaderId::Require));
-    lists
-        .flat_map(|list| list.split(|b| *b == b','))
-        .any(|tag| tag.trim_ascii().eq_ignore_ascii_case(b"timer"))
 }

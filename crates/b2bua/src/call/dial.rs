@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use relay::Side;
-use sip::endpoint::{ClientFailure, ClientKey, OutgoingRequest};
+use sip::endpoint::{ClientFailure, ClientKey, Flow, OutgoingRequest};
 use sip::{HeaderId, Message, Method, Transport};
 
 use super::failover::{Failure, fault_counter, redirect_failure};
@@ -273,7 +273,7 @@ impl Call {
 
     /// The flow asked for is there: the INVITE goes out.
     pub fn on_connected(&mut self, cx: &mut Core, now: Instant, connect: ConnectKey, entry: &FlowEntry) {
-        let mut attempt = match self.take_state() {
+        let attempt = match self.take_state() {
             State::Dialing(attempt) if matches!(&attempt.step, Step::Connecting { key, .. } if *key == connect) => {
                 attempt
             }
@@ -284,9 +284,20 @@ impl Call {
             media.speaks(Side::B, entry.dialect);
         }
         self.b.flow = Some(entry.flow);
+        self.send_invite(cx, now, attempt, &entry.flow);
+    }
+
+    /// Sends the INVITE of an attempt, with the next CSeq.
+    pub(super) fn send_invite(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        mut attempt: Box<Attempt>,
+        flow: &Flow,
+    ) {
         self.b_cseq += 1;
         let request = self.b_invite(&attempt);
-        let Some(client) = cx.send(now, &entry.flow, request.clone(), ClientUse::Invite(self.key)) else {
+        let Some(client) = cx.send(now, flow, request.clone(), ClientUse::Invite(self.key)) else {
             return self.fail_hop(
                 cx,
                 now,
@@ -302,6 +313,9 @@ impl Call {
     fn b_invite(&self, attempt: &Attempt) -> OutgoingRequest {
         let mut block = Block::default();
         block.header(HeaderId::CSeq, format!("{} INVITE", self.b_cseq));
+        for (id, value) in self.session_lines(Side::B) {
+            block.header(id, value);
+        }
         let mut headers = self.b_set.to_vec();
         headers.extend_from_slice(&block.finish());
         OutgoingRequest {
@@ -346,6 +360,10 @@ impl Call {
             300..=399 => {
                 cx.clients.remove(&client);
                 self.on_redirect(cx, now, attempt, response);
+            }
+            422 => {
+                cx.clients.remove(&client);
+                self.on_interval_refused(cx, now, attempt, response);
             }
             _ => {
                 cx.clients.remove(&client);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use relay::Side;
+use sip::endpoint::ServerKey;
 use sip::{HeaderId, Message, Method};
 
 use super::story::{Missed, Outcome};
@@ -135,6 +136,7 @@ impl Call {
             State::Answering { .. }
             | State::Established
             | State::Renegotiating(_)
+            | State::Refreshing(_)
             | State::Transferring(_) => {
                 self.hang_up_both(cx, now, refusal.verdict.clone(), drop_reason);
             }
@@ -148,7 +150,7 @@ impl Call {
     /// BYE to the sides named; the record is written now.
     pub fn hang_up(&mut self, cx: &mut Core, now: Instant, outcome: Outcome, sides: &[Side], lines: &Bytes) {
         let awaited = match &self.state {
-            State::Answering { side, .. } if sides.contains(side) => Some(*side),
+            State::Answering { awaited, .. } if sides.contains(&awaited.side) => Some(*awaited),
             _ => None,
         };
         self.drop_pending(cx, now);
@@ -157,7 +159,7 @@ impl Call {
         cx.timers.set(self.key, CallTimer::Ending, now + self.ending_max(ENDING_MAX));
         for side in sides {
             // RFC 3261 §15: no BYE on a dialog whose 2xx is not acknowledged yet.
-            if awaited != Some(*side) {
+            if awaited.is_none_or(|awaited| awaited.side != *side) {
                 self.send_bye(cx, now, *side, lines);
             }
         }
@@ -193,19 +195,19 @@ impl Call {
     }
 
     /// Nobody acknowledged our 2xx.
-    pub fn on_ack_missing(&mut self, cx: &mut Core, now: Instant) {
+    pub fn on_ack_missing(&mut self, cx: &mut Core, now: Instant, invite: ServerKey) {
         match self.take_state() {
-            State::Answering { side, .. } => {
-                // The wait is over, so BYE may go out on this dialog too.
+            State::Answering { awaited, .. } if awaited.invite == invite => {
+                // The wait is over, so BYE may go out on this dialog too (RFC 3261 §13.3.1.4).
                 self.state = State::Established;
-                let who = self.leg(side).peer.name.clone();
+                let who = self.leg(awaited.side).peer.name.clone();
                 let verdict =
                     Verdict::new(codes::ACK_MISSING, &who, format!("{who} never acknowledged the 200"));
                 self.hang_up_both(cx, now, verdict, "AckMissing");
             }
-            State::Ending { open, bye_on_ack: Some(side) } => {
+            State::Ending { open, bye_on_ack: Some(awaited) } if awaited.invite == invite => {
                 self.state = State::Ending { open, bye_on_ack: None };
-                self.send_bye(cx, now, side, &Bytes::new());
+                self.send_bye(cx, now, awaited.side, &Bytes::new());
                 self.settle_ending(cx);
             }
             other => self.state = other,
@@ -231,6 +233,10 @@ impl Call {
             cx.endpoint.cancel(now, open.client);
             cx.clients.remove(&open.client);
             cx.respond_plain(now, open.server, &open.request, 487, &[]);
+        }
+        if let State::Refreshing(open) = &self.state {
+            cx.endpoint.cancel(now, open.client);
+            cx.clients.remove(&open.client);
         }
     }
 

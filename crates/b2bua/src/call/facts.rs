@@ -41,6 +41,7 @@ impl Call {
             CallTimer::SessionA => self.on_session_due(cx, now, Side::A),
             CallTimer::SessionB => self.on_session_due(cx, now, Side::B),
             CallTimer::Provisional => self.on_provisional_due(cx, now),
+            CallTimer::Reoffer => self.on_reoffer_overdue(cx, now),
             CallTimer::Ending => {
                 if !self.awaits_notify() {
                     cx.count("endings_given_up");

@@ -5,15 +5,16 @@
 use std::time::Instant;
 
 use relay::Side;
-use sip::endpoint::{ClientFailure, ClientKey, ServerKey};
+use sip::endpoint::{ClientFailure, ClientKey, OutgoingRequest, ServerKey};
 use sip::{HeaderId, Message, Method};
 
-use super::answer::supports_timer;
+use super::recovery::{self, Recovery};
 use super::{Call, RELAYED_MAX, Relayed, State};
+use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::flows::FlowEntry;
 use crate::headers;
-use crate::leg::{MIN_SE_SECS, SessionTimer};
+use crate::verdict::Refusal;
 
 impl Call {
     /// A request in the dialog of `side`, from a flow that may speak for it.
@@ -45,11 +46,18 @@ impl Call {
             (_, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held) => {
                 self.on_early_request(cx, now, side, key, request);
             }
-            (Method::Invite | Method::Update, _) if is_interval_too_small(request) => {
-                cx.respond_plain(now, key, request, 422, &[(HeaderId::MinSe, &MIN_SE_SECS.to_string())]);
+            (Method::Invite | Method::Update, _) if self.refuses_interval(request) => {
+                let least = self.policy.session.min_se_secs.to_string();
+                cx.respond_plain(now, key, request, 422, &[(HeaderId::MinSe, &least)]);
+            }
+            (Method::Update, _) if request.body().is_empty() => self.on_refresh(cx, now, side, key, request),
+            // Whatever else comes is carried on, and a carried request needs a hop for that (RFC 7332).
+            _ if hops_left(request).is_none() => {
+                let who = self.leg(side).peer.name.clone();
+                let refusal = Refusal::new(codes::HOPS_USED_UP, &who, "Max-Forwards is 0");
+                cx.refuse(now, key, request, &refusal, None);
             }
             (Method::Invite, _) => self.on_reoffer(cx, now, side, key, request),
-            (Method::Update, _) if request.body().is_empty() => self.on_refresh(cx, now, side, key, request),
             (Method::Update, _) => self.on_reoffer(cx, now, side, key, request),
             _ => self.relay_request(cx, now, side, key, request),
         }
@@ -81,13 +89,10 @@ impl Call {
 
     /// A session refresh concerns one leg only.
     fn on_refresh(&mut self, cx: &mut Core, now: Instant, side: Side, key: ServerKey, request: &Message) {
-        if let Some(dialog) = &mut self.leg_mut(side).dialog {
-            dialog.refresh_target(request);
-        }
         self.answer_session(cx, now, side, key, request, None);
     }
 
-    /// 200 with Contact, and the session timer when the request speaks of it.
+    /// 200 with Contact and the session timer to a target refresh that is accepted.
     pub(super) fn answer_session(
         &mut self,
         cx: &mut Core,
@@ -97,16 +102,12 @@ impl Call {
         request: &Message,
         body: Option<bytes::Bytes>,
     ) {
-        // A refresh that no longer speaks of the timer ends it; one from a peer that cannot refresh is none.
-        self.leg_mut(side).session = SessionTimer::asked(request).filter(|_| supports_timer(request));
-        self.arm_session(cx, now, side);
+        self.follow_target(side, request);
         let contact = self.contact_text(side);
-        let session = self.leg(side).session.map(|s| s.answer());
+        let mut own = self.grant_session(cx, now, side, request);
+        own.extend(self.mirrored_routes(request));
         let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, headers::ALLOW)];
-        if let Some(value) = &session {
-            lines.push((HeaderId::SessionExpires, value));
-            lines.push((HeaderId::Require, "timer"));
-        }
+        lines.extend(own.iter().map(|(id, value)| (*id, value.as_str())));
         let body = body.map(|body| (&b"application/sdp"[..], body));
         cx.respond(now, key, request, &Answer { lines: &lines, body, ..Answer::of(200) });
     }
@@ -133,21 +134,46 @@ impl Call {
         request: &Message,
         lines: &[u8],
     ) -> Option<ClientKey> {
-        if self.relayed.len() >= RELAYED_MAX {
-            cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]);
-            return None;
+        let hindrance = match hops_left(request) {
+            _ if self.relayed.len() >= RELAYED_MAX => Some(500),
+            None => Some(483),
+            Some(_) if self.leg(!from).flow.is_none() || self.speaking_dialog(!from).is_none() => Some(481),
+            Some(_) => None,
+        };
+        let sent = match hindrance {
+            Some(_) => None,
+            None => self.send_relayed(cx, now, from, request, lines),
+        };
+        match (sent, hindrance) {
+            (Some(client), _) => {
+                let (request, recovery) = (request.clone(), Recovery::No);
+                self.relayed.push(Relayed { client, server: key, from, request, recovery });
+            }
+            (None, Some(500)) => cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]),
+            (None, status) => cx.respond_plain(now, key, request, status.unwrap_or(500), &[]),
         }
-        let call = self.key;
-        let Some(hops) = hops_left(request) else {
-            cx.respond_plain(now, key, request, 483, &[]);
-            return None;
-        };
-        let (flow, contact) = (self.leg(!from).flow, self.leg(!from).contact.clone());
-        let (Some(dialog), Some(flow)) = (self.speaking_dialog(!from), flow) else {
-            cx.respond_plain(now, key, request, 481, &[]);
-            return None;
-        };
-        let mut draft = dialog.forward(request.method().clone(), hops).block(lines);
+        sent
+    }
+
+    /// Sends a request on in the dialog of the other leg.
+    pub(super) fn send_relayed(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        from: Side,
+        request: &Message,
+        lines: &[u8],
+    ) -> Option<ClientKey> {
+        let flow = self.leg(!from).flow?;
+        let out = self.relayed_request(from, request, lines)?;
+        cx.send(now, &flow, out, ClientUse::Relayed(self.key))
+    }
+
+    fn relayed_request(&mut self, from: Side, request: &Message, lines: &[u8]) -> Option<OutgoingRequest> {
+        let tags = recovery::supported("timer", &self.policy.session);
+        let (hops, contact) = (hops_left(request)?, self.leg(!from).contact.clone());
+        let mut draft = self.speaking_dialog(!from)?.forward(request.method().clone(), hops).block(lines);
+        draft = draft.header(HeaderId::Supported, tags);
         if refreshes_target(request.method()) {
             draft = draft.header(HeaderId::Contact, contact);
         }
@@ -155,14 +181,28 @@ impl Call {
             let content_type = request.value_bytes(HeaderId::ContentType).unwrap_or_default();
             draft = draft.body(&content_type, request.body());
         }
-        let sent = draft.finish().ok().and_then(|out| cx.send(now, &flow, out, ClientUse::Relayed(call)));
-        match sent {
-            Some(client) => {
-                self.relayed.push(Relayed { client, server: key, from, request: request.clone() });
-            }
-            None => cx.respond_plain(now, key, request, 500, &[]),
+        draft.finish().ok()
+    }
+
+    /// BENOTIFY: carried on as it is, without a transaction; nobody answers it.
+    pub fn on_one_way(&mut self, cx: &mut Core, now: Instant, from: Side, request: &Message) {
+        let is_up = matches!(
+            self.state,
+            State::Answering { .. } | State::Established | State::Renegotiating(_) | State::Refreshing(_)
+        );
+        let dialog = self.leg_mut(from).dialog.as_mut();
+        let in_order = dialog.is_some_and(|dialog| dialog.accept_request(request).is_ok());
+        if !is_up || !in_order {
+            return cx.count("one_way_requests_dropped");
         }
-        sent
+        let lines = self.request_lines(cx, request, from);
+        let sent = self
+            .relayed_request(from, request, &lines)
+            .zip(self.leg(!from).flow)
+            .and_then(|(out, flow)| cx.endpoint.send_one_way(now, &flow, &out).ok());
+        if sent.is_none() {
+            cx.count("one_way_requests_dropped");
+        }
     }
 
     /// The other leg answers a request that was carried to it.
@@ -174,12 +214,19 @@ impl Call {
         response: &Message,
     ) {
         let Some(status) = response.status().filter(|s| s.is_final()) else { return };
-        let Some(pending) = self.take_relayed(client) else { return };
+        let Some(mut pending) = self.take_relayed(client) else { return };
         cx.clients.remove(&client);
+        if self.mends(cx, now, &mut pending, response) {
+            return self.relayed.push(pending);
+        }
         let contact = self.contact_text(pending.from);
         let mut lines = Vec::new();
         if refreshes_target(pending.request.method()) && status.is_success() {
             lines.push((HeaderId::Contact, contact.as_str()));
+            self.follow_target(pending.from, &pending.request);
+            if let Some(dialog) = &mut self.leg_mut(!pending.from).dialog {
+                dialog.refresh_target(response);
+            }
         }
         // A redirect inside a dialog would lead the other leg past this gateway.
         let code = if status.is_redirect() { 500 } else { status.code() };
@@ -192,6 +239,9 @@ impl Call {
         let answer = Answer { reason, lines: &lines, block: &block, body, ..Answer::of(code) };
         cx.respond(now, pending.server, &pending.request, &answer);
         self.after_carried(cx, client, Some(response));
+        if !has_usage_of_its_own(pending.request.method()) {
+            self.end_if_gone(cx, now, !pending.from, response);
+        }
     }
 
     /// The other leg never answered.
@@ -203,7 +253,7 @@ impl Call {
         self.after_carried(cx, client, None);
     }
 
-    fn take_relayed(&mut self, client: ClientKey) -> Option<Relayed> {
+    pub(super) fn take_relayed(&mut self, client: ClientKey) -> Option<Relayed> {
         let at = self.relayed.iter().position(|pending| pending.client == client)?;
         Some(self.relayed.swap_remove(at))
     }
@@ -214,12 +264,12 @@ pub(super) fn hops_left(request: &Message) -> Option<u32> {
     request.max_forwards().unwrap_or(sip::dialog::MAX_FORWARDS).checked_sub(1)
 }
 
-// RFC 4028 §9.
-fn is_interval_too_small(request: &Message) -> bool {
-    supports_timer(request) && SessionTimer::asked(request).is_some_and(|asked| asked.secs < MIN_SE_SECS)
-}
-
 /// Methods that need a Contact (RFC 3261 §12.2, RFC 3515, RFC 6665).
 fn refreshes_target(method: &Method) -> bool {
     matches!(method, Method::Update | Method::Refer | Method::Notify | Method::Subscribe)
+}
+
+/// A 481 to one of these ends a subscription, not the call (RFC 5057).
+pub(super) fn has_usage_of_its_own(method: &Method) -> bool {
+    matches!(method, Method::Refer | Method::Notify | Method::Subscribe)
 }

@@ -16,9 +16,11 @@ mod failover;
 pub(crate) mod forks;
 mod indialog;
 pub(crate) mod progress;
+mod recovery;
 mod reliable;
 mod renegotiate;
 mod reoffer;
+mod session;
 pub(crate) mod story;
 pub(crate) mod transfer;
 
@@ -43,6 +45,8 @@ use crate::security::Decision;
 use early::EarlyOffer;
 use forks::Forks;
 use progress::Progress;
+pub(crate) use recovery::Recovery;
+use renegotiate::Withdrawn;
 use reoffer::Reoffer;
 use story::Story;
 use transfer::Transfer;
@@ -95,15 +99,17 @@ pub(crate) enum State {
     /// Leg B is up; our 2xx waits for the PRACK of a reliable 18x (RFC 3262 §3).
     Held,
     /// Our 2xx is out, its ACK is awaited; `offer` holds what an answer in the ACK belongs to.
-    Answering { side: Side, offer: Option<Box<Exchange>> },
+    Answering { awaited: Awaited, offer: Option<Box<Exchange>> },
     /// Both legs are up.
     Established,
     /// An offer is on its way to the other leg.
     Renegotiating(Box<Renegotiation>),
     /// Another far end is about to take the place of a leg.
     Transferring(Box<LegExchange>),
+    /// Our own re-INVITE refreshes the session of one leg.
+    Refreshing(Box<Refreshing>),
     /// BYEs are out; `bye_on_ack` waits for an ACK before it gets its own (RFC 3261 §15).
-    Ending { open: usize, bye_on_ack: Option<Side> },
+    Ending { open: usize, bye_on_ack: Option<Awaited> },
     /// Nothing is left to do.
     Ended,
 }
@@ -119,10 +125,20 @@ impl State {
             Self::Established => "established",
             Self::Renegotiating(_) => "renegotiating",
             Self::Transferring(_) => "transferring",
+            Self::Refreshing(_) => "refreshing",
             Self::Ending { .. } => "ending",
             Self::Ended => "ended",
         }
     }
+}
+
+/// A 2xx of ours that waits for its ACK.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    /// Who has to send it.
+    pub side: Side,
+    /// The INVITE it belongs to.
+    pub invite: ServerKey,
 }
 
 /// Media of the call, as far as the shell has them.
@@ -210,8 +226,18 @@ pub(crate) struct Renegotiation {
     pub request: Message,
     pub server: ServerKey,
     pub client: ClientKey,
+    /// What goes to the other leg.
+    pub offer: Bytes,
     pub exchange: Exchange,
     pub late: Late,
+    pub withdrawn: Withdrawn,
+}
+
+/// A re-INVITE of our own that repeats what `side` was told last.
+pub(crate) struct Refreshing {
+    pub side: Side,
+    pub client: ClientKey,
+    pub exchange: Exchange,
 }
 
 /// An in-dialog request on its way to the other leg.
@@ -220,6 +246,8 @@ pub(crate) struct Relayed {
     pub server: ServerKey,
     pub from: Side,
     pub request: Message,
+    /// Whether it waits, or has waited, for a new route set.
+    pub recovery: Recovery,
 }
 
 impl Call {

@@ -1,7 +1,7 @@
-//! Offers inside the call: re-INVITE with and without an offer, UPDATE with one. Owns glare and the
-//! rule that a refused offer changes nothing. Every offer and answer is decided again.
+//! Offers inside the call: re-INVITE with and without an offer, UPDATE with one. Owns glare, the longest wait for an
+//! answer and the rule that a refused offer changes nothing. Every offer and answer is decided again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use relay::Side;
@@ -9,10 +9,14 @@ use sip::endpoint::{ClientFailure, ClientKey, ServerKey};
 use sip::{HeaderId, Message, Method};
 
 use super::answer::{answer_of, media_refusal, session_of};
-use super::{Call, Late, MediaState, Renegotiation, State};
+use super::indialog::hops_left;
+use super::recovery::{self, Recovery};
+use super::{Awaited, Call, Late, MediaState, Renegotiation, State};
 use crate::codes;
+use crate::engine::CallTimer;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::headers::{ALLOW, WithBody};
+use crate::leg::session::RefreshBy;
 use crate::media_plan::{self, Exchange};
 use crate::security::{MediaSecurity, Phase};
 use crate::verdict::Refusal;
@@ -20,6 +24,27 @@ use crate::verdict::Refusal;
 const SDP: &[u8] = b"application/sdp";
 /// Bound of the random wait of RFC 3261 §14.2.
 const RETRY_AFTER_SECS_MAX: u32 = 10;
+/// A far end that has said 100 must answer an offer within this, else it is cancelled: the wait would have no end.
+pub(super) const REOFFER_MAX: Duration = Duration::from_secs(32);
+
+/// Whether an offer on its way was taken back.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// It was not.
+    No,
+    /// The asking side sent CANCEL.
+    ByAsker,
+    /// It took too long.
+    ByTimer,
+}
+
+/// Why an offer cannot go out now.
+enum Glare {
+    /// RFC 3261 §14.2: the same side has an offer open.
+    Own,
+    /// The other side has, or we have.
+    Theirs,
+}
 
 impl Call {
     /// A re-INVITE, or an UPDATE with an offer.
@@ -31,8 +56,8 @@ impl Call {
         key: ServerKey,
         request: &Message,
     ) {
-        if let Some(busy_with) = self.negotiates_with() {
-            return self.answer_glare(cx, now, busy_with == from, key, request);
+        if let Some(glare) = self.glare(from, request) {
+            return self.answer_glare(cx, now, &glare, key, request);
         }
         let made = self.relayed_offer(cx, from, request);
         let (offer, exchange, late) = match made {
@@ -42,53 +67,89 @@ impl Call {
                 return cx.refuse(now, key, request, &refusal, None);
             }
         };
-        let call = self.key;
-        let other = self.leg_mut(!from);
-        let (Some(dialog), Some(flow)) = (&mut other.dialog, other.flow) else {
-            return cx.respond_plain(now, key, request, 481, &[]);
-        };
-        let draft = dialog
-            .request(request.method().clone())
-            .header(HeaderId::Contact, other.contact.clone())
-            .header(HeaderId::Allow, ALLOW)
-            .body(SDP, offer);
-        let sent = draft.finish().ok().and_then(|out| cx.send(now, &flow, out, ClientUse::Reoffer(call)));
-        let Some(client) = sent else {
+        let Some(client) = self.send_offer(cx, now, from, request, &offer) else {
             return cx.respond_plain(now, key, request, 500, &[]);
         };
         cx.invites.insert(key, self.key);
         self.invites.push(key);
-        let open = Renegotiation { from, request: request.clone(), server: key, client, exchange, late };
+        cx.timers.set(self.key, CallTimer::Reoffer, now + REOFFER_MAX);
+        let (request, withdrawn) = (request.clone(), Withdrawn::No);
+        let open = Renegotiation { from, request, server: key, client, offer, exchange, late, withdrawn };
         self.state = State::Renegotiating(Box::new(open));
     }
 
+    /// Whether any offer is open or waits to be made.
     pub(super) fn is_negotiating(&self) -> bool {
-        self.negotiates_with().is_some()
+        let is_busy = matches!(
+            self.state,
+            State::Answering { .. } | State::Renegotiating(_) | State::Refreshing(_) | State::Transferring(_)
+        );
+        is_busy || self.early_offer.is_some() || self.reoffer.is_some()
     }
 
-    /// Whose offer is open, if any.
-    fn negotiates_with(&self) -> Option<Side> {
-        if let Some(open) = &self.early_offer {
-            return Some(open.from);
+    // An UPDATE goes on as a re-INVITE toward a peer that takes no UPDATE (RFC 3311 §4).
+    fn send_offer(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        from: Side,
+        request: &Message,
+        offer: &Bytes,
+    ) -> Option<ClientKey> {
+        let lines = self.session_lines(!from);
+        let (call, other) = (self.key, self.leg_mut(!from));
+        let method = match (request.method(), other.session.by) {
+            (Method::Update, RefreshBy::Update) => Method::Update,
+            _ => Method::Invite,
+        };
+        let flow = other.flow?;
+        let hops = hops_left(request)?;
+        let mut draft = other
+            .target_refresh(|dialog| dialog.forward(method, hops))?
+            .header(HeaderId::Contact, other.contact.clone())
+            .header(HeaderId::Allow, ALLOW);
+        for (id, value) in lines {
+            draft = draft.header(id, value);
         }
+        let out = draft.body(SDP, offer.clone()).finish().ok()?;
+        cx.send(now, &flow, out, ClientUse::Reoffer(call))
+    }
+
+    fn glare(&mut self, from: Side, request: &Message) -> Option<Glare> {
+        let of = |owner: Side| if owner == from { Glare::Own } else { Glare::Theirs };
+        if let Some(open) = &self.early_offer {
+            return Some(of(open.from));
+        }
+        // Ours to the caller speaks for leg B.
         if self.reoffer.is_some() {
-            return Some(Side::B);
+            return Some(of(Side::B));
         }
         match &self.state {
-            State::Renegotiating(open) => Some(open.from),
-            State::Answering { side, .. } => Some(*side),
+            State::Renegotiating(open) if open.from == from => Some(Glare::Own),
+            State::Renegotiating(_) | State::Refreshing(_) | State::Transferring(_) => Some(Glare::Theirs),
+            // RFC 5407: whoever asks again has had our 2xx, so a lost ACK holds nothing up. An answer that was to come in it does.
+            State::Answering { awaited, offer: None }
+                if awaited.side == from && *request.method() == Method::Invite =>
+            {
+                self.establish();
+                None
+            }
+            State::Answering { awaited, offer: None } if awaited.side == from => Some(Glare::Own),
+            State::Answering { .. } => Some(Glare::Theirs),
             _ => None,
         }
     }
 
-    // RFC 3261 §14.2: 500 with Retry-After to the side whose own offer is open, 491 to the other.
-    fn answer_glare(&self, cx: &mut Core, now: Instant, is_own: bool, key: ServerKey, request: &Message) {
+    // RFC 3261 §14.2, RFC 3311 §5.2: 500 with Retry-After to the side whose own offer is open, 491 to the other.
+    fn answer_glare(&self, cx: &mut Core, now: Instant, glare: &Glare, key: ServerKey, request: &Message) {
         cx.count("offers_in_glare");
-        if is_own {
-            let wait = cx.keys.below(RETRY_AFTER_SECS_MAX + 1).to_string();
-            return cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, &wait)]);
+        match glare {
+            Glare::Own => {
+                let wait = cx.keys.below(RETRY_AFTER_SECS_MAX + 1).to_string();
+                cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, &wait)]);
+            }
+            Glare::Theirs => cx.respond_plain(now, key, request, 491, &[]),
         }
-        cx.respond_plain(now, key, request, 491, &[]);
     }
 
     fn relayed_offer(
@@ -133,19 +194,73 @@ impl Call {
         response: &Message,
     ) {
         let Some(status) = response.status().filter(|s| s.is_final()) else { return };
-        let open = match self.take_state() {
-            State::Renegotiating(open) if open.client == client => open,
-            other => return self.state = other,
-        };
+        let Some(mut open) = self.take_renegotiation(cx, client) else { return };
         cx.clients.remove(&client);
-        self.state = State::Established;
-        if !status.is_success() {
-            return self.relay_refusal(cx, now, &open, response);
+        if status.is_success() {
+            return self.on_reoffer_accepted(cx, now, open, response);
         }
+        if self.asks_again(cx, now, &mut open, response) {
+            cx.timers.set(self.key, CallTimer::Reoffer, now + REOFFER_MAX);
+            return self.state = State::Renegotiating(open);
+        }
+        self.leg_mut(!open.from).recovery = Recovery::No;
+        self.relay_refusal(cx, now, &open, response);
+        self.end_if_gone(cx, now, !open.from, response);
+    }
+
+    fn take_renegotiation(&mut self, cx: &mut Core, client: ClientKey) -> Option<Box<Renegotiation>> {
+        match self.take_state() {
+            State::Renegotiating(open) if open.client == client => {
+                self.state = State::Established;
+                cx.timers.clear(self.key, CallTimer::Reoffer);
+                Some(open)
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    // What concerns our own leg only is settled there: an interval of ours that was too small (RFC 4028 §7.3), a
+    // route set that is lost. The asking side has no part in it.
+    fn asks_again(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        open: &mut Renegotiation,
+        response: &Message,
+    ) -> bool {
+        let rules = self.policy.session;
+        let leg = self.leg_mut(!open.from);
+        let may = match response.status().map(|status| status.code()) {
+            Some(422) => leg.session.raise(response, &rules),
+            Some(430) => leg.recovery == Recovery::No && recovery::is_asked_for(response, &rules),
+            _ => false,
+        };
+        if !may || open.withdrawn != Withdrawn::No {
+            return false;
+        }
+        if response.status().is_some_and(|status| status.code() == 430) {
+            leg.recovery = Recovery::Asked;
+        }
+        let sent = self.send_offer(cx, now, open.from, &open.request, &open.offer);
+        if let Some(client) = sent {
+            open.client = client;
+        }
+        sent.is_some()
+    }
+
+    fn on_reoffer_accepted(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        open: Box<Renegotiation>,
+        response: &Message,
+    ) {
         let cseq = response.cseq();
-        if let Some(dialog) = &mut self.leg_mut(!open.from).dialog {
-            dialog.refresh_target(response);
-        }
+        self.follow_answer(cx, !open.from, response);
+        self.agree_session(cx, now, !open.from, response);
         if cseq.method == Method::Invite {
             self.send_ack(cx, now, !open.from, cseq.number, None);
         }
@@ -154,15 +269,13 @@ impl Call {
         }
         match self.settled_answer(cx, &open, response) {
             Ok((body, offer)) => {
-                if let Some(dialog) = &mut self.leg_mut(open.from).dialog {
-                    dialog.refresh_target(&open.request);
-                }
                 if offer.is_none() {
                     self.apply_media(cx);
                 }
                 self.answer_session(cx, now, open.from, open.server, &open.request, Some(body));
                 if *open.request.method() == Method::Invite {
-                    self.state = State::Answering { side: open.from, offer };
+                    let awaited = Awaited { side: open.from, invite: open.server };
+                    self.state = State::Answering { awaited, offer };
                 }
             }
             Err(refusal) => {
@@ -207,32 +320,72 @@ impl Call {
     }
 
     fn relay_refusal(&mut self, cx: &mut Core, now: Instant, open: &Renegotiation, response: &Message) {
-        let status = response.status().map_or(500, |s| if s.is_redirect() { 500 } else { s.code() });
+        let said = response.status().map_or(500, |s| s.code());
+        let status = match said {
+            300..=399 => 500,
+            // Our own interval, or our own CANCEL: the asking side has asked for neither.
+            422 => 500,
+            487 if open.withdrawn != Withdrawn::ByAsker => 504,
+            _ => said,
+        };
         let block = self.response_lines(cx, response, !open.from, WithBody::No);
         let reason = response.reason();
-        let reason = Some(&reason[..]).filter(|_| response.status().is_some_and(|s| s.code() == status));
+        let reason = Some(&reason[..]).filter(|_| status == said);
         let answer = Answer { reason, block: &block, ..Answer::of(status) };
         cx.respond(now, open.server, &open.request, &answer);
         self.forget_invite(cx, open.server);
     }
 
+    /// RFC 3261 §12.2.1.2: a peer that answers 481 or 408 inside the call has none any more.
+    pub(super) fn end_if_gone(&mut self, cx: &mut Core, now: Instant, side: Side, response: &Message) {
+        let Some(status @ (408 | 481)) = response.status().map(|status| status.code()) else { return };
+        let who = self.leg(side).peer.name.clone();
+        let method = response.method().as_str_lossy().to_owned();
+        let refusal =
+            Refusal::new(codes::DIALOG_GONE, &who, format!("{who} answered {method} with {status}"));
+        self.terminate(cx, now, &refusal, "DialogGone");
+    }
+
     /// The other leg never answered the offer.
     pub fn on_reoffer_failed(&mut self, cx: &mut Core, now: Instant, client: ClientKey, why: &ClientFailure) {
-        let open = match self.take_state() {
-            State::Renegotiating(open) if open.client == client => open,
-            other => return self.state = other,
+        let Some(open) = self.take_renegotiation(cx, client) else { return };
+        self.leg_mut(!open.from).recovery = Recovery::No;
+        let status = match (open.withdrawn, why) {
+            (Withdrawn::ByAsker, _) => 487,
+            // 408 would end the dialog of the asking leg (RFC 5057).
+            (_, ClientFailure::Timeout) => 504,
+            (_, ClientFailure::TransportFailed) => 503,
         };
-        self.state = State::Established;
-        let status = if matches!(why, ClientFailure::Timeout) { 408 } else { 503 };
         cx.respond_plain(now, open.server, &open.request, status, &[]);
         self.forget_invite(cx, open.server);
     }
 
+    /// An offer of theirs or ours was not answered in time. The CANCEL brings a final answer: 487, or a 2xx that was
+    /// faster; without either, the transaction gives up 64*T1 later (RFC 3261 §9.1).
+    pub(super) fn on_reoffer_overdue(&mut self, cx: &mut Core, now: Instant) {
+        match &mut self.state {
+            State::Renegotiating(open) => {
+                if open.withdrawn == Withdrawn::No {
+                    open.withdrawn = Withdrawn::ByTimer;
+                }
+                cx.count("offers_overdue");
+                cx.endpoint.cancel(now, open.client);
+            }
+            State::Refreshing(open) => {
+                cx.count("offers_overdue");
+                cx.endpoint.cancel(now, open.client);
+            }
+            State::Established => self.withdraw_reoffer(cx, now),
+            _ => {}
+        }
+    }
+
     /// CANCEL of a re-INVITE: passed on; the 487 comes back as its answer.
     pub fn on_reoffer_cancelled(&mut self, cx: &mut Core, now: Instant, invite: ServerKey) {
-        if let State::Renegotiating(open) = &self.state
+        if let State::Renegotiating(open) = &mut self.state
             && open.server == invite
         {
+            open.withdrawn = Withdrawn::ByAsker;
             cx.endpoint.cancel(now, open.client);
         }
     }

@@ -11,6 +11,7 @@ use sip::{HeaderId, Message, Method};
 
 use super::answer::{answer_of, media_refusal};
 use super::progress::Told;
+use super::renegotiate::REOFFER_MAX;
 use super::{Call, MediaState};
 use crate::codes;
 use crate::engine::CallTimer;
@@ -68,14 +69,17 @@ impl Call {
             return cx.count("reoffers_not_built");
         };
         let (call, contact, flow) = (self.key, self.a.contact.clone(), self.a.flow);
+        let session = self.session_lines(Side::A);
         let (Some(dialog), Some(flow)) = (&mut self.a.dialog, flow) else { return };
-        let draft = dialog
-            .request(Method::Invite)
-            .header(HeaderId::Contact, contact)
-            .header(HeaderId::Allow, ALLOW)
-            .body(SDP, body);
+        let mut draft =
+            dialog.request(Method::Invite).header(HeaderId::Contact, contact).header(HeaderId::Allow, ALLOW);
+        for (id, value) in session {
+            draft = draft.header(id, value);
+        }
+        let draft = draft.body(SDP, body);
         let sent = draft.finish().ok().and_then(|out| cx.send(now, &flow, out, ClientUse::OwnReoffer(call)));
         if let Some(client) = sent {
+            cx.timers.set(self.key, CallTimer::Reoffer, now + REOFFER_MAX);
             self.reoffer = Some(Box::new(Reoffer { tries, open: Some((client, exchange)) }));
         }
     }
@@ -111,16 +115,19 @@ impl Call {
             self.reoffer.as_ref().is_some_and(|r| r.open.as_ref().is_some_and(|(own, _)| *own == client));
         let Some(reoffer) = self.reoffer.take_if(|_| is_it) else { return };
         cx.clients.remove(&client);
+        cx.timers.clear(self.key, CallTimer::Reoffer);
         if status.code() == 491 {
             return self.wait_to_reoffer(cx, now, reoffer.tries);
         }
         if !status.is_success() {
             // RFC 3261 §14.1: the session stays as it was.
-            return cx.count("reoffers_refused");
+            cx.count("reoffers_refused");
+            return self.end_if_gone(cx, now, Side::A, response);
         }
         if let Some(dialog) = &mut self.a.dialog {
             dialog.refresh_target(response);
         }
+        self.agree_session(cx, now, Side::A, response);
         self.send_ack(cx, now, Side::A, response.cseq().number, None);
         if let Err(refusal) = self.settle_reoffer(reoffer.open, response) {
             return self.hang_up_both(cx, now, refusal.verdict, "AnswerRefused");
@@ -148,6 +155,14 @@ impl Call {
             self.reoffer.as_ref().is_some_and(|r| r.open.as_ref().is_some_and(|(own, _)| *own == client));
         if self.reoffer.take_if(|_| is_it).is_some() {
             cx.count("reoffers_refused");
+        }
+    }
+
+    /// It was not answered in time: the CANCEL brings a final answer.
+    pub(super) fn withdraw_reoffer(&self, cx: &mut Core, now: Instant) {
+        if let Some((client, _)) = self.reoffer.as_ref().and_then(|reoffer| reoffer.open.as_ref()) {
+            cx.count("offers_overdue");
+            cx.endpoint.cancel(now, *client);
         }
     }
 

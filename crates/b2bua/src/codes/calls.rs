@@ -116,7 +116,9 @@ registry! {
     SETUP_TIMEOUT = "UMB-CALL019", "call was not answered in time", sip Some((408, "Request Timeout")), ms Some(62001),
         cause "A UM server rang, but neither answered nor refused within the set-up time.", exchange "Check the UM worker process on the server.", lync "", umbra "";
     INTERVAL_TOO_SMALL = "UMB-CALL020", "session interval too small", sip Some((422, "Session Interval Too Small")), ms None,
-        cause "Session-Expires is below the minimum of 90 s (RFC 4028 §4).", exchange "", lync "", umbra "";
+        cause "Session-Expires is below `min_se`, 90 s by default (RFC 4028 §4).", exchange "", lync "", umbra "Lower `min_se` in [session].";
     PRACK_MISSING = "UMB-CALL021", "provisional response was never acknowledged", sip Some((504, "Server Time-out")), ms Some(62001),
         cause "The caller asked for reliable provisional responses (100rel), but sent no PRACK within 64*T1 (RFC 3262 §3).", exchange "", lync "Check that the peer can reach the Contact of this gateway.", umbra "Check `advertised` in [listen].";
+    DIALOG_GONE = "UMB-CALL022", "peer no longer knows the call", sip None, ms None,
+        cause "The peer answered a request inside the call with 481 or 408: its side of the call is gone, so both legs were ended.", exchange "Check whether the UM worker process was recycled.", lync "", umbra "";
 }

@@ -17,10 +17,11 @@ use crate::call::answer::{BodyFault, session_of};
 use crate::call::progress::Progress;
 use crate::call::story::{Missed, Outcome, Story};
 use crate::call::transfer::THIRD_LEG_MARK;
-use crate::call::{Call, MediaState, State, Trail};
+use crate::call::{Call, MediaState, Recovery, State, Trail};
 use crate::codes;
 use crate::headers::{self, HOP_HEADER, HeaderPolicy, OwnLines};
-use crate::leg::{Leg, MIN_SE_SECS, SessionTimer};
+use crate::leg::session::is_interval_too_small;
+use crate::leg::{Leg, Session};
 use crate::media_plan;
 use crate::policy::Peer;
 use crate::record::OfferResult;
@@ -96,7 +97,7 @@ impl Engine {
         let core = &mut self.core;
         let (status, reason, block) = core.refusal_parts(refusal);
         let unsupported = unsupported(invite);
-        let min_se = MIN_SE_SECS.to_string();
+        let min_se = core.policy.session.min_se_secs.to_string();
         let lines: Vec<(HeaderId, &str)> = match status {
             420 => vec![(HeaderId::Unsupported, &unsupported)],
             422 => vec![(HeaderId::MinSe, &min_se)],
@@ -140,7 +141,8 @@ impl Engine {
             tag,
             contact: core.contact(entry.transport, entry.flow.via_port),
             dialog: Some(dialog),
-            session: None,
+            session: Session::default(),
+            recovery: Recovery::No,
         };
         let b = leg_b(core, &decision, &a);
         let b_set = leg_b_set(core, invite, &a, &b);
@@ -202,7 +204,8 @@ fn leg_b(core: &mut Core, decision: &Decision, a: &Leg) -> Leg {
         tag: core.endpoint.new_tag(),
         contact: core.contact(transport, port.unwrap_or(transport.default_port())),
         dialog: None,
-        session: None,
+        session: Session::default(),
+        recovery: Recovery::No,
     }
 }
 
@@ -275,7 +278,7 @@ fn screen(
         }
         None => return Err(Refusal::new(codes::UNKNOWN_GATEWAY, who, "the sender is no UM IP gateway")),
     };
-    screen_demands(who, invite)?;
+    screen_demands(core, who, invite)?;
     let offer = session_of(invite);
     let found = Arc::new(route(&core.policy, &RouteQuestion::of(gateway, invite)?).result?);
     story.caller.clone_from(&found.caller);
@@ -302,12 +305,12 @@ pub(super) fn screen_hop(core: &Core, who: &str, invite: &Message) -> Result<(),
 }
 
 /// What an INVITE may ask of us.
-pub(super) fn screen_demands(who: &str, invite: &Message) -> Result<(), Refusal> {
+pub(super) fn screen_demands(core: &Core, who: &str, invite: &Message) -> Result<(), Refusal> {
     let unsupported = unsupported(invite);
     if !unsupported.is_empty() {
         return Err(Refusal::new(codes::EXTENSION_REQUIRED, who, format!("{who} requires {unsupported}")));
     }
-    if SessionTimer::asked(invite).is_some_and(|asked| asked.secs < MIN_SE_SECS) {
+    if is_interval_too_small(invite, &core.policy.session) {
         return Err(Refusal::new(codes::INTERVAL_TOO_SMALL, who, "Session-Expires is too small"));
     }
     Ok(())

@@ -67,14 +67,14 @@ impl Engine {
         use endpoint::Event;
         match event {
             Event::Request { key, flow, message } => self.on_request(now, key, &flow, &message),
-            Event::OneWay { flow, message } => self.drop_message("one_way_requests", &flow, &message),
+            Event::OneWay { flow, message } => self.on_one_way(now, &flow, &message),
             Event::Ack { flow, message, invite } => self.on_ack(now, &flow, invite, &message),
             Event::Cancel { invite, message } => self.on_cancel(now, invite, &message),
             Event::Response { key, flow, message } => self.on_response(now, key, &flow, &message),
             Event::ClientFailed { key, why } => self.on_client_failed(now, key, why),
             Event::AckMissing { key } => {
                 let call = self.core.invites.get(&key).copied();
-                self.with_call(call, |call, core| call.on_ack_missing(core, now));
+                self.with_call(call, |call, core| call.on_ack_missing(core, now, key));
             }
             Event::ServerFailed { key, .. } => {
                 self.core.count("server_transactions_failed");
@@ -153,6 +153,24 @@ impl Engine {
         self.with_call(Some(call), |call, core| call.on_request(core, now, side, entry, key, request));
     }
 
+    // BENOTIFY: carried over or dropped, answered never.
+    fn on_one_way(&mut self, now: Instant, flow: &Flow, request: &Message) {
+        let tag = Bytes::copy_from_slice(request.to_tag().unwrap_or_default());
+        let found = self.core.dialogs.get(&DialogId { call_id: request.call_id_bytes(), tag }).copied();
+        let found = found.filter(|(call, side)| self.is_in_dialog(*call, *side, request));
+        let Some((call, side)) = found else {
+            return self.drop_message("one_way_requests", flow, request);
+        };
+        let is_owner =
+            self.core.flows.get(flow.key).is_some_and(|entry| {
+                self.calls.get(call).is_some_and(|call| call.leg(side).peer.owns(entry))
+            });
+        if !is_owner {
+            return self.drop_message("requests_of_foreign_peers", flow, request);
+        }
+        self.with_call(Some(call), |call, core| call.on_one_way(core, now, side, request));
+    }
+
     fn is_in_dialog(&self, call: CallKey, side: Side, request: &Message) -> bool {
         let (Some(call), Some(ours), Some(theirs)) =
             (self.calls.get(call), request.to_tag(), request.from_tag())
@@ -168,14 +186,16 @@ impl Engine {
     fn on_ack(&mut self, now: Instant, flow: &Flow, invite: Option<ServerKey>, ack: &Message) {
         let call = invite.and_then(|key| self.core.invites.get(&key)).copied();
         let owner = call.and_then(|key| self.calls.get(key));
-        let Some(owner) = owner else { return self.core.count("acks_without_call") };
+        let (Some(owner), Some(invite)) = (owner, invite) else {
+            return self.core.count("acks_without_call");
+        };
         let id = |side| owner.leg(side).tag.clone();
         let side = if ack.to_tag() == Some(&id(Side::B)[..]) { Side::B } else { Side::A };
         let is_owner = self.core.flows.get(flow.key).is_some_and(|entry| owner.leg(side).peer.owns(entry));
         if !is_owner {
             return self.drop_message("requests_of_foreign_peers", flow, ack);
         }
-        self.with_call(call, |call, core| call.on_ack(core, now, ack));
+        self.with_call(call, |call, core| call.on_ack(core, now, invite, ack));
     }
 
     fn on_cancel(&mut self, now: Instant, invite: ServerKey, cancel: &Message) {
@@ -207,9 +227,13 @@ impl Engine {
                 self.core.clients.remove(&key);
                 self.with_call(Some(call), |call, core| call.on_bye_done(core));
             }
-            Some(ClientUse::Refresh(call, side)) if is_final => {
-                self.core.clients.remove(&key);
-                self.on_refreshed(now, call, side, response);
+            Some(ClientUse::Refresh(call, side)) => {
+                if is_final {
+                    self.core.clients.remove(&key);
+                }
+                self.with_call(Some(call), |call, core| {
+                    call.on_refresh_response(core, now, side, key, response);
+                });
             }
             Some(ClientUse::Prack) if is_final => {
                 self.core.clients.remove(&key);
@@ -246,18 +270,6 @@ impl Engine {
         }
     }
 
-    // RFC 4028 §10: a peer that knows no such dialog any more is gone.
-    fn on_refreshed(&mut self, now: Instant, call: CallKey, side: Side, response: &Message) {
-        if matches!(response.status().map(sip::StatusCode::code), Some(408 | 481)) {
-            self.with_call(Some(call), |call, core| {
-                let who = call.leg(side).peer.name.clone();
-                let refusal =
-                    Refusal::new(codes::SESSION_EXPIRED, &who, format!("{who} no longer knows the call"));
-                call.terminate(core, now, &refusal, "SessionExpired");
-            });
-        }
-    }
-
     fn on_client_failed(&mut self, now: Instant, key: ClientKey, why: ClientFailure) {
         self.core.withdrawn.remove(&key);
         match self.core.clients.remove(&key) {
@@ -271,7 +283,9 @@ impl Engine {
                 self.with_call(Some(call), |call, core| call.on_relayed_failed(core, now, key, &why));
             }
             Some(ClientUse::Bye(call)) => self.with_call(Some(call), |call, core| call.on_bye_done(core)),
-            Some(ClientUse::Refresh(..)) => self.core.count("session_refreshes_failed"),
+            Some(ClientUse::Refresh(call, side)) => {
+                self.with_call(Some(call), |call, core| call.on_refresh_failed(core, now, side, key, &why));
+            }
             Some(ClientUse::Prack) => self.core.count("pracks_unanswered"),
             Some(ClientUse::OwnReoffer(call)) => {
                 self.with_call(Some(call), |call, core| call.on_own_reoffer_failed(core, key));

@@ -509,6 +509,8 @@ pub enum CallTimer {
     SessionA,
     /// Session expiry toward the callee.
     SessionB,
+    /// An offer inside the call must be answered.
+    Reoffer,
     /// The last wait for answers to BYE.
     Ending,
     /// A reliable 18x goes out again, or its PRACK never came (RFC 3262).

@@ -55,7 +55,7 @@ impl Engine {
             return Err(Refusal::new(codes::UNKNOWN_GATEWAY, who, "the sender is no UM IP gateway").into());
         }
         screen_hop(&self.core, who, invite)?;
-        screen_demands(who, invite)?;
+        screen_demands(&self.core, who, invite)?;
         let replaces = replaces_of(invite, who)?;
         let unknown =
             || Refusal::new(codes::REPLACES_UNKNOWN, who, "Replaces names no dialog of this gateway");

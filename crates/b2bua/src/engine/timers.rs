@@ -61,7 +61,7 @@ impl Timers {
 
 impl CallTimer {
     /// How many timers a call can have: one more than the greatest place.
-    const COUNT: usize = 10;
+    const COUNT: usize = 11;
 
     fn place(self) -> usize {
         match self {
@@ -75,6 +75,7 @@ impl CallTimer {
             Self::Ending => 7,
             Self::Provisional => 8,
             Self::Transfer => 9,
+            Self::Reoffer => 10,
         }
     }
 }

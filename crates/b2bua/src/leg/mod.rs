@@ -1,19 +1,18 @@
 //! One side of a call: its peer, the flow it speaks on, its dialog and its session timer. Owns who may
 //! speak for the leg; refuses to know the other side.
 
+pub(crate) mod session;
+
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
-use sip::dialog::Dialog;
+use sip::dialog::{Dialog, RequestDraft};
 use sip::endpoint::Flow;
-use sip::{HeaderId, Message, Refresher};
 
+use crate::call::Recovery;
 use crate::engine::flows::FlowEntry;
 use crate::profile::Dialect;
-
-/// Shortest session interval (RFC 4028 §4).
-pub(crate) const MIN_SE_SECS: u32 = 90;
+pub(crate) use session::Session;
 
 /// Who the leg belongs to; compared on every in-dialog request.
 #[derive(Clone, Debug)]
@@ -49,55 +48,6 @@ impl LegPeer {
     }
 }
 
-/// The session timer a peer asked for (RFC 4028).
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(crate) struct SessionTimer {
-    /// Session interval.
-    pub secs: u32,
-    /// We refresh; else the peer does.
-    pub refresh: RefreshDuty,
-}
-
-/// Who keeps a session alive.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(crate) enum RefreshDuty {
-    /// We do.
-    Ours,
-    /// The peer does.
-    Theirs,
-}
-
-impl SessionTimer {
-    /// What a request of the peer asks for, if it speaks of session timers at all.
-    pub fn asked(request: &Message) -> Option<Self> {
-        let value = request.value_bytes(HeaderId::SessionExpires)?;
-        let wanted = sip::SessionExpires::parse(&value).ok()?;
-        let refresh = match wanted.refresher {
-            Some(Refresher::Uas) => RefreshDuty::Ours,
-            Some(Refresher::Uac) | None => RefreshDuty::Theirs,
-        };
-        Some(Self { secs: wanted.secs, refresh })
-    }
-
-    /// Session-Expires of our 2xx: we are the UAS of that request.
-    pub fn answer(&self) -> String {
-        let refresher = match self.refresh {
-            RefreshDuty::Ours => "uas",
-            RefreshDuty::Theirs => "uac",
-        };
-        format!("{};refresher={refresher}", self.secs)
-    }
-
-    /// When to act: refresh at half time, or give up shortly before the end (RFC 4028 §10).
-    pub fn due_in(&self) -> Duration {
-        let secs = match self.refresh {
-            RefreshDuty::Ours => self.secs / 2,
-            RefreshDuty::Theirs => self.secs - (self.secs / 3).min(32),
-        };
-        Duration::from_secs(u64::from(secs.max(1)))
-    }
-}
-
 /// One side of a call.
 pub(crate) struct Leg {
     /// Whose it is.
@@ -112,6 +62,22 @@ pub(crate) struct Leg {
     pub contact: Bytes,
     /// The dialog, as soon as there is one.
     pub dialog: Option<Dialog>,
-    /// The session timer, when the peer asked for one.
-    pub session: Option<SessionTimer>,
+    /// The session timer.
+    pub session: Session,
+    /// Whether its route set is being renewed.
+    pub recovery: Recovery,
+}
+
+impl Leg {
+    /// A target refresh in its dialog: without the route set while a new one is asked for ([MS-SIPRE] §3.7.5.3.4).
+    pub fn target_refresh(&mut self, make: impl FnOnce(&mut Dialog) -> RequestDraft) -> Option<RequestDraft> {
+        let dialog = self.dialog.as_mut()?;
+        if self.recovery == Recovery::No {
+            return Some(make(dialog));
+        }
+        let routes = std::mem::take(&mut dialog.route_set);
+        let draft = make(dialog);
+        dialog.route_set = routes;
+        Some(draft)
+    }
 }

@@ -126,6 +126,7 @@ fn policy() -> Policy {
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules::default(),
+        session: SessionRules::default(),
     }
 }
 

@@ -236,6 +236,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         routing: rules.routing,
         headers: rules.headers,
         health: rules.health,
+        session: rules.session,
     };
     let compiled = Compiled {
         policy: Arc::new(policy),

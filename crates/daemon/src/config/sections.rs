@@ -1,5 +1,5 @@
 //! The sections that describe this process: `[gateway]`, `[listen]`, `[tls]`, `[media]`, `[admin]`, `[observe]`,
-//! `[routing]`, `[headers]`, `[health]`, and those whose use belongs to other parts. One function per section.
+//! `[routing]`, `[headers]`, `[health]`, `[session]`, and those whose use belongs to other parts. One function per section.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, RoutingRules, Selection, UnknownHeaders,
-    UnknownPeer,
+    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, RoutingRules, Selection, SessionRules,
+    UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
@@ -38,11 +38,12 @@ pub(super) struct MediaSection {
     mode: MediaMode,
 }
 
-/// `[routing]`, `[headers]`, `[health]`.
+/// `[routing]`, `[headers]`, `[health]`, `[session]`.
 pub(super) struct Rules {
     pub(super) routing: RoutingRules,
     pub(super) headers: HeaderRules,
     pub(super) health: HealthRules,
+    pub(super) session: SessionRules,
 }
 
 pub(super) fn gateway(root: &Reader<'_>, base: &Path) -> GatewaySection {
@@ -279,6 +280,7 @@ pub(super) fn rules(root: &Reader<'_>) -> Rules {
         routing: routing(&root.table("routing")),
         headers: headers(&root.table("headers")),
         health: health(&root.table("health")),
+        session: session(&root.table("session")),
     }
 }
 
@@ -386,6 +388,28 @@ fn health(section: &Reader<'_>) -> HealthRules {
     let down_after = section.whole("down_after", 1..=100).and_then(|count| u32::try_from(count).ok());
     section.finish();
     HealthRules { options_interval: interval, down_after: down_after.unwrap_or(default.down_after) }
+}
+
+fn session(section: &Reader<'_>) -> SessionRules {
+    let default = SessionRules::default();
+    let off = section.text("expires").is_some_and(|text| text == "off");
+    // RFC 4028 §4: less than 90 s is no interval; a day is longer than any call.
+    let interval = |key| section.duration(key, Duration::from_secs(90)..=Duration::from_secs(24 * 3600));
+    let whole = |time: Duration| u32::try_from(time.as_secs()).ok();
+    let min_se_secs = interval("min_se").and_then(whole).unwrap_or(default.min_se_secs);
+    let expires_secs = match off {
+        true => None,
+        false => interval("expires").and_then(whole).or(default.expires_secs),
+    };
+    if expires_secs.is_some_and(|expires| expires < min_se_secs) {
+        section.error(codes::CFG_VALUE, "expires", "must not be shorter than `min_se`");
+    }
+    let route_set_update = match section.flag("route_set_update") {
+        Some(false) => Allowed::No,
+        _ => Allowed::Yes,
+    };
+    section.finish();
+    SessionRules { expires_secs, min_se_secs, route_set_update }
 }
 
 /// Sections whose values other parts read (`[lab]`), or that this version only checks for shape.

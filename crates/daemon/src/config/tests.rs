@@ -447,3 +447,28 @@ fn a_dial_plan_says_what_becomes_of_transfers() {
     let problems = rules("transfer = \"maybe\"").expect_err("no such word");
     assert_has(&problems.list, problems.list[0].code.as_str(), "dial_plan[0].transfer");
 }
+
+#[test]
+fn session_timers_have_the_defaults_of_rfc_4028_and_can_be_switched_off() {
+    let session = |text: &str| plain(&format!("{PLAIN}{text}")).expect("compiles").policy.session;
+    let default = session("");
+    assert_eq!((default.expires_secs, default.min_se_secs), (Some(1800), 90));
+    assert_eq!(default.route_set_update, Allowed::Yes);
+    let own = session("\n[session]\nexpires = \"1h\"\nmin_se = \"5m\"\nroute_set_update = false\n");
+    assert_eq!((own.expires_secs, own.min_se_secs), (Some(3600), 300));
+    assert_eq!(own.route_set_update, Allowed::No);
+    assert_eq!(session("\n[session]\nexpires = \"off\"\n").expires_secs, None);
+}
+
+#[test]
+fn a_session_interval_that_rfc_4028_forbids_is_refused() {
+    let cases = [
+        ("expires = \"89s\"", "UMB-CFG013", "session.expires"),
+        ("min_se = \"1s\"", "UMB-CFG013", "session.min_se"),
+        ("expires = \"soon\"", "UMB-CFG005", "session.expires"),
+        ("expires = \"2m\"\nmin_se = \"3m\"", "UMB-CFG005", "session.expires"),
+    ];
+    for (text, code, setting) in cases {
+        assert_has(&refused(&format!("{PLAIN}\n[session]\n{text}\n")), code, setting);
+    }
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway as Own, GatewayStatus, HeaderRules, HealthRules, HuntGroup,
     IpGateway, MediaBridge, MediaMode, PeerAddress, Profile, RoutingRules, Server, ServerRole, ServerStatus,
-    UnknownPeer, UriType, VoipSecurity,
+    SessionRules, UnknownPeer, UriType, VoipSecurity,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -87,6 +87,7 @@ fn policy(server_port: u16) -> Policy {
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules { options_interval: None, ..HealthRules::default() },
+        session: SessionRules::default(),
     }
 }
 

@@ -140,6 +140,19 @@ impl Endpoint {
         self.send(flow.key, bytes);
     }
 
+    /// Sends a request that is never answered (BENOTIFY): Via and a branch of its own, no transaction.
+    pub fn send_one_way(
+        &mut self,
+        _now: Instant,
+        flow: &Flow,
+        request: &OutgoingRequest,
+    ) -> Result<(), SendError> {
+        let branch = self.ids.branch(&self.config.branch_prefix, ClientKey(u32::MAX, u32::MAX));
+        let bytes = self.print(flow, &branch, request)?;
+        self.send(flow.key, bytes);
+        Ok(())
+    }
+
     fn remember_ack(&mut self, flow: FlowKey, names: &Names<'_>, ack: &Bytes) {
         let identity = self.identity_of(names.call_id, names.from_tag, names.cseq, &Method::Invite);
         let Some(key) = self.invites.get(&identity).copied() else { return };

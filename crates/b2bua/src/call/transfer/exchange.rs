@@ -18,13 +18,13 @@ use sip::endpoint::{ClientKey, ServerKey};
 use sip::{HeaderId, Message, Method};
 
 use super::{Call, FarEnd, State, purpose, say_goodbye};
-use crate::call::answer::{answer_of, media_refusal, supports_timer};
-use crate::call::{Late, MediaState};
+use crate::call::answer::{answer_of, media_refusal};
+use crate::call::{Awaited, Late, MediaState};
 use crate::codes;
 use crate::engine::CallTimer;
 use crate::engine::core::{Answer, Core};
 use crate::headers::ALLOW;
-use crate::leg::{Leg, SessionTimer};
+use crate::leg::Leg;
 use crate::media_plan::{self, CallMedia};
 use crate::security::{Decision, Phase};
 use crate::verdict::{Refusal, Verdict, clean};
@@ -75,13 +75,17 @@ impl Call {
         coming: Coming,
     ) -> Result<(), (Box<CallMedia>, Coming)> {
         let purpose = purpose(self);
+        let session = self.session_lines(!side);
         let stays = self.leg_mut(!side);
         let (Some(dialog), Some(flow)) = (&mut stays.dialog, stays.flow) else { return Err((media, coming)) };
-        let draft = dialog
+        let mut draft = dialog
             .request(Method::Invite)
             .header(HeaderId::Contact, stays.contact.clone())
-            .header(HeaderId::Allow, ALLOW)
-            .body(SDP, body);
+            .header(HeaderId::Allow, ALLOW);
+        for (id, value) in session {
+            draft = draft.header(id, value);
+        }
+        let draft = draft.body(SDP, body);
         let sent = draft.finish().ok().and_then(|out| cx.send(now, &flow, out, purpose));
         let Some(client) = sent else { return Err((media, coming)) };
         self.state = State::Transferring(Box::new(LegExchange { side, client, media, offer, coming }));
@@ -99,6 +103,7 @@ impl Call {
         if let Some(dialog) = &mut self.leg_mut(stays).dialog {
             dialog.refresh_target(response);
         }
+        self.agree_session(cx, now, stays, response);
         self.send_ack(cx, now, stays, response.cseq().number, None);
         match self.settled_exchange(&mut exchange, response) {
             Ok(decision) => self.complete(cx, now, exchange, &decision),
@@ -239,7 +244,7 @@ impl Call {
             self.apply_media(cx);
         }
         cx.count("legs_replaced");
-        self.state = State::Answering { side, offer };
+        self.state = State::Answering { awaited: Awaited { side, invite: server }, offer };
     }
 
     fn answer_newcomer(
@@ -251,22 +256,17 @@ impl Call {
         body: Bytes,
     ) {
         let leg = self.leg_mut(side);
-        leg.session = SessionTimer::asked(invite).filter(|_| supports_timer(invite));
         if let Some(dialog) = &mut leg.dialog {
             dialog.confirm();
         }
-        self.arm_session(cx, now, side);
         let contact = self.contact_text(side);
-        let session = self.leg(side).session.map(|timer| timer.answer());
+        let session = self.grant_session(cx, now, side, invite);
         let mut lines = vec![
             (HeaderId::Contact, contact.as_str()),
             (HeaderId::Allow, ALLOW),
-            (HeaderId::Supported, "timer, replaces"),
+            (HeaderId::Supported, "replaces"),
         ];
-        if let Some(value) = &session {
-            lines.push((HeaderId::SessionExpires, value));
-            lines.push((HeaderId::Require, "timer"));
-        }
+        lines.extend(session.iter().map(|(id, value)| (*id, value.as_str())));
         let tag = self.leg(side).tag.clone();
         let answer = Answer { lines: &lines, tag: Some(&tag), body: Some((SDP, body)), ..Answer::of(200) };
         cx.respond(now, server, invite, &answer);

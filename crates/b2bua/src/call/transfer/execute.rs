@@ -397,7 +397,7 @@ impl Call {
     /// UM, or whoever is replaced, said BYE before the other one is in its place.
     pub(super) fn part_with(&mut self, cx: &mut Core, now: Instant, side: Side) {
         let leg = self.leg_mut(side);
-        leg.session = None;
+        leg.session.timer = None;
         let contact = leg.contact.clone();
         let parted = leg.dialog.take().zip(leg.flow.take()).map(|(dialog, flow)| (dialog, flow, contact));
         if let (Side::B, Some(executed)) = (side, &mut self.transfer.executed) {

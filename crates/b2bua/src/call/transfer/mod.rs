@@ -160,7 +160,8 @@ impl Call {
     pub(super) fn on_transfer_bye(&mut self, cx: &mut Core, now: Instant, from: Side) -> bool {
         let leaves = match &self.state {
             State::Transferring(exchange) => exchange.side == from,
-            State::Established | State::Renegotiating(_) => {
+            State::Refreshing(open) if open.side == from => false,
+            State::Established | State::Renegotiating(_) | State::Refreshing(_) => {
                 from == Side::B && self.transfer.executed.is_some()
             }
             _ => false,

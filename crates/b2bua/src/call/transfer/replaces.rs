@@ -9,13 +9,14 @@ use sip::{Dialog, HeaderId, Message};
 
 use super::exchange::{Coming, TakeOver};
 use super::{Call, State};
+use crate::call::Recovery;
 use crate::call::answer::{media_refusal, session_of};
 use crate::call::{Late, MediaState};
 use crate::codes;
 use crate::engine::CallTimer;
 use crate::engine::core::Core;
 use crate::engine::flows::FlowEntry;
-use crate::leg::Leg;
+use crate::leg::{Leg, Session};
 use crate::media_plan;
 use crate::policy::{Peer, ReplacesRule, ServerRole};
 use crate::security::{self, Direction, MediaSecurity, Phase, Question, Said, Signalling};
@@ -94,7 +95,8 @@ impl Call {
             tag,
             contact: cx.contact(entry.transport, entry.flow.via_port),
             dialog: Some(dialog),
-            session: None,
+            session: Session::default(),
+            recovery: Recovery::No,
         };
         let comer = TakeOver { leg, server: key, invite: invite.clone(), late, ip_gateway };
         self.begin_exchange(cx, now, side, media, made, Coming::Caller(Box::new(comer)))

@@ -8,11 +8,12 @@ use sip::{HeaderId, Message, Method, NameAddr, Scheme, Transport, Uri};
 
 use super::Call;
 use super::rewrite::{self, Asked, Counterpart};
+use crate::call::Recovery;
 use crate::codes;
 use crate::engine::Target;
 use crate::engine::core::Core;
 use crate::headers::{self, ALLOW, Block};
-use crate::leg::Leg;
+use crate::leg::{Leg, Session};
 use crate::policy::PeerAddress;
 use crate::security::{self, Decision, Direction, MediaSecurity, Phase, Question, Said, Signalling};
 use crate::verdict::Refusal;
@@ -87,7 +88,8 @@ impl Call {
             tag: cx.endpoint.new_tag(),
             contact: cx.contact(transport, port.unwrap_or(transport.default_port())),
             dialog: None,
-            session: None,
+            session: Session::default(),
+            recovery: Recovery::No,
         }
     }
 

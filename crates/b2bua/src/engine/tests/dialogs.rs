@@ -314,7 +314,7 @@ fn offers_that_are_over_are_forgotten_during_the_call() {
 }
 
 #[test]
-fn a_refresh_below_the_minimum_gets_422_and_one_without_the_option_tag_starts_no_timer() {
+fn a_refresh_below_the_minimum_gets_422_and_one_without_the_option_tag_is_refreshed_by_us() {
     let mut world = answered();
     world.in_dialog(&caller(), Method::Update, "Supported: timer\r\nSession-Expires: 1\r\n", None);
     assert_eq!(world.caller().last_status(), 422);
@@ -322,7 +322,9 @@ fn a_refresh_below_the_minimum_gets_422_and_one_without_the_option_tag_starts_no
     assert_eq!(refusal.header(HeaderId::MinSe), Some(&b"90"[..]));
     world.in_dialog(&caller(), Method::Update, "Session-Expires: 1800\r\n", None);
     assert_eq!(world.caller().last_status(), 200);
-    assert_eq!(world.caller().responses.last().unwrap().header(HeaderId::SessionExpires), None);
+    let answer = world.caller().responses.last().unwrap();
+    assert_eq!(answer.header(HeaderId::SessionExpires), Some(&b"1800;refresher=uas"[..]));
+    assert_eq!(answer.header(HeaderId::Require), None);
     world.in_dialog(&caller(), Method::Bye, "", None);
     world.assert_clean();
 }

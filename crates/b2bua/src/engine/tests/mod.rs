@@ -5,18 +5,24 @@ mod early;
 mod early_cast;
 mod execute;
 mod forks;
+mod glare;
+mod hold;
 pub(crate) mod policy;
 mod quirks;
 mod races;
+mod recovery;
 mod refer;
 mod refusals;
+mod relayed;
 mod reliable;
 mod replaces;
+mod session_timers;
 mod setup;
 mod storm;
 mod world;
 
-use world::{Script, World};
+use sip::{HeaderId, Message};
+use world::{Place, Script, World, offer};
 
 const DEPOSIT: &str = "sip:ken@contoso.com;opaque=app:voicemail";
 const DIVERSION: &str = "Diversion: <sip:ken@contoso.com>\r\n";
@@ -31,4 +37,25 @@ fn redirecting(world: &mut World, transport: &str) {
         world.script(mbx, service, Script::Redirect(to(worker)));
         world.script(mbx, worker, Script::Answer);
     }
+}
+
+/// The worker that answers the calls of `redirecting`.
+fn worker() -> Place {
+    ("mbx01.contoso.com".into(), 5066)
+}
+
+/// A call from the pool that is up: lines of the caller's INVITE, lines of the worker's answers.
+fn call_with(caller: &str, worker: &str) -> World {
+    let mut world = World::new(policy::secured());
+    redirecting(&mut world, "tls");
+    world.party("mbx01.contoso.com", 5066).says = worker.to_owned();
+    world.connect_caller("10.0.0.5", Some(policy::POOL));
+    world.invite(DEPOSIT, &format!("{DIVERSION}{caller}"), Some(offer("10.0.0.5", 3000, Some(9))));
+    assert_eq!(world.caller().last_status(), 200);
+    world
+}
+
+/// A header's first value as text; empty without one.
+fn value(message: &Message, id: HeaderId) -> String {
+    message.header(id).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
 }

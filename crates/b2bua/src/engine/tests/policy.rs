@@ -115,6 +115,7 @@ pub fn policy(level: PoolEncryption, security: VoipSecurity) -> Policy {
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules::default(),
+        session: SessionRules::default(),
     }
 }
 

@@ -98,7 +98,7 @@ fn loops_hops_gateway_status_and_extensions_are_checked_first() {
     let cases = [
         ("X-Umbra-Hop: TOKEN\r\n", 482, codes::LOOP),
         ("Require: gruu\r\n", 420, codes::EXTENSION_REQUIRED),
-        ("Session-Expires: 30\r\n", 422, codes::INTERVAL_TOO_SMALL),
+        ("Supported: timer\r\nSession-Expires: 30\r\n", 422, codes::INTERVAL_TOO_SMALL),
     ];
     for (lines, status, code) in cases {
         let mut world = World::new(policy::secured());

@@ -42,6 +42,12 @@ pub struct Party {
     pub requests: Vec<Message>,
     pub responses: Vec<Message>,
     pub acks: Vec<Message>,
+    /// Requests that are never answered.
+    pub one_way: Vec<Message>,
+    /// What is sent to it is lost.
+    pub is_deaf: bool,
+    /// Address, port and key byte of its answers.
+    pub media: (&'static str, u16, u8),
     pub pending: Option<(ServerKey, Message)>,
     /// Do not acknowledge a 2xx by itself.
     pub holds_ack: bool,
@@ -49,6 +55,10 @@ pub struct Party {
     pub answers_reoffer: u16,
     /// Statuses for other methods than INVITE, where not 200; 0 lets the request wait.
     pub answers: BTreeMap<&'static str, u16>,
+    /// Lines of every 2xx to INVITE and UPDATE; each ends with CRLF.
+    pub says: String,
+    /// What the next requests of a method get: status (0 nothing, 100 only that) and extra lines.
+    pub scripted: VecDeque<(Method, u16, String)>,
 }
 
 impl Party {
@@ -66,10 +76,15 @@ impl Party {
             requests: Vec::new(),
             responses: Vec::new(),
             acks: Vec::new(),
+            one_way: Vec::new(),
+            is_deaf: false,
+            media: ("10.0.2.1", 4000, 0x5b),
             pending: None,
             holds_ack: false,
             answers_reoffer: 200,
             answers: BTreeMap::new(),
+            says: String::new(),
+            scripted: VecDeque::new(),
         }
     }
 
@@ -132,6 +147,7 @@ impl World {
             seed: 100,
         };
         world.script(&caller().0, 0, Script::Silent);
+        world.caller().media = ("10.0.0.5", 3000, 9);
         world
     }
 
@@ -224,7 +240,7 @@ impl World {
             Output::Send { flow, bytes } => {
                 let Some(place) = self.flows.get(&flow).cloned() else { return };
                 let now = self.now;
-                if let Some(party) = self.parties.get_mut(&place)
+                if let Some(party) = self.parties.get_mut(&place).filter(|party| !party.is_deaf)
                     && let Some(own) = party.flow.filter(|own| own.key == flow)
                 {
                     party.endpoint.handle_bytes(now, &own, bytes);
@@ -351,6 +367,39 @@ impl World {
         self.send_as(place, request)
     }
 
+    /// What is sent to that party is lost from now on.
+    pub fn deaf(&mut self, place: &Place) {
+        self.parties.get_mut(place).unwrap().is_deaf = true;
+    }
+
+    /// It hears again.
+    pub fn hears(&mut self, place: &Place) {
+        self.parties.get_mut(place).unwrap().is_deaf = false;
+    }
+
+    /// A request in the party's dialog with so many hops left; INVITE brings an offer.
+    pub fn in_dialog_with_hops(&mut self, place: &Place, method: Method, hops: u32) {
+        let (address, key) = if *place == caller() { ("10.0.0.5", 9) } else { ("10.0.2.1", 0x5b) };
+        let is_invite = method == Method::Invite;
+        let dialog = self.parties.get_mut(place).unwrap().dialog.as_mut().unwrap();
+        let mut draft = dialog.forward(method, hops).header(HeaderId::Contact, "<sip:far@10.0.0.77:5061>");
+        if is_invite {
+            draft = draft.body("application/sdp", offer(address, 3000, Some(key)));
+        }
+        let request = draft.finish().unwrap();
+        self.send_as(place, request);
+    }
+
+    /// BENOTIFY in the party's dialog.
+    pub fn one_way(&mut self, place: &Place, lines: &str) {
+        let now = self.now;
+        let party = self.parties.get_mut(place).unwrap();
+        let draft = party.dialog.as_mut().unwrap().request(Method::Benotify).block(lines.as_bytes());
+        let (flow, request) = (party.flow.unwrap(), draft.finish().unwrap());
+        party.endpoint.send_one_way(now, &flow, &request).unwrap();
+        self.pump();
+    }
+
     /// Nothing is left of any call.
     pub fn assert_clean(&mut self) {
         self.advance(Duration::from_secs(80));
@@ -384,6 +433,7 @@ impl Party {
         match event {
             endpoint::Event::Request { key, message, .. } => self.on_request(now, key, message, name),
             endpoint::Event::Ack { message, .. } => self.acks.push(message),
+            endpoint::Event::OneWay { message, .. } => self.one_way.push(message),
             endpoint::Event::Cancel { message, .. } => {
                 self.requests.push(message);
                 if self.script != Script::Silent
@@ -414,6 +464,10 @@ impl Party {
 
     fn on_request(&mut self, now: Instant, key: ServerKey, request: Message, name: &str) {
         self.requests.push(request.clone());
+        let is_next = self.scripted.front().is_some_and(|(method, ..)| method == request.method());
+        if let Some((_, status, lines)) = is_next.then(|| self.scripted.pop_front()).flatten() {
+            return self.follow_script(now, key, request, status, &lines);
+        }
         if *request.method() != Method::Invite {
             let offers = *request.method() == Method::Update && !request.body().is_empty();
             if offers && self.answers_reoffer == 0 {
@@ -463,6 +517,24 @@ impl Party {
         }
     }
 
+    fn follow_script(&mut self, now: Instant, key: ServerKey, request: Message, status: u16, lines: &str) {
+        if status != 0 {
+            let says = std::mem::replace(&mut self.says, lines.to_owned());
+            let body = (status == 200 && !request.body().is_empty()).then(|| self.answer_to(&request));
+            self.respond(now, key, &request, status, None, body);
+            self.says = says;
+        }
+        if status < 200 {
+            self.pending = Some((key, request));
+        }
+    }
+
+    /// Refuses the INVITE that waits.
+    pub fn refuse_pending(&mut self, now: Instant, status: u16) {
+        let (key, request) = self.pending.take().unwrap();
+        self.respond(now, key, &request, status, None, None);
+    }
+
     /// Answers the INVITE that waits.
     pub fn answer_pending(&mut self, now: Instant) {
         let (key, request) = self.pending.take().unwrap();
@@ -489,6 +561,9 @@ impl Party {
         if status == 480 {
             builder = builder.raw_header(b"ms-diagnostics", b"15030;reason=\"Failed to route\"");
         }
+        if matches!(request.method(), Method::Invite | Method::Update) || status >= 300 {
+            builder = builder.block(self.says.as_bytes());
+        }
         let content_type = body.is_some().then_some(&b"application/sdp"[..]);
         let bytes = builder.finish(content_type, &body.unwrap_or_default()).unwrap();
         if status == 200 && *request.method() == Method::Invite && self.dialog.is_none() {
@@ -499,9 +574,11 @@ impl Party {
 
     /// An honest answer to the offer of an INVITE, or an offer when it has none.
     fn answer_to(&self, request: &Message) -> Bytes {
-        let Ok(offer) = Session::parse(&request.body()) else { return offer("10.0.2.1", 4000, None) };
+        let Ok(offer) = Session::parse(&request.body()) else {
+            return offer(self.media.0, self.media.1, None);
+        };
         let audio = offer.audio().unwrap();
-        let mut spec = OfferSpec::new("10.0.2.1".parse().unwrap(), 4000);
+        let mut spec = OfferSpec::new(self.media.0.parse().unwrap(), self.media.1);
         spec.formats = audio.formats.iter().filter(|f| f.is("PCMU") || f.is_auxiliary()).cloned().collect();
         if spec.formats.iter().all(sdp::PayloadType::is_auxiliary) {
             spec.formats.clone_from(&audio.formats);
@@ -509,7 +586,7 @@ impl Party {
         spec.direction = audio.direction.mirrored();
         if let Some(theirs) = audio.crypto.first() {
             spec.profile = Profile::RtpSavp;
-            spec.crypto = vec![line(theirs.tag, theirs.suite, 0x5b)];
+            spec.crypto = vec![line(theirs.tag, theirs.suite, self.media.2)];
         }
         sdp::write_answer(&offer, &spec).unwrap()
     }
