@@ -29,6 +29,8 @@ enum Life {
     Unborn,
     Lives,
     Recorded,
+    /// Legs change hands: which of them are up is no longer told by one dialog each.
+    Transferred,
 }
 
 /// An offer passed on: where to and which there, and which it was where it came from.
@@ -47,6 +49,10 @@ pub struct Model {
     b: Leg,
     /// CSeq of the last INVITE to a server.
     b_number: u32,
+    /// Tag of whoever answered it.
+    b_tag: Vec<u8>,
+    /// A reliable 18x of ours waits for its PRACK: no 2xx before it (RFC 3262 §3).
+    owes_prack: bool,
     /// Our 2xx that waits for its ACK: to whom, which.
     owes_ack: Option<(Side, u32)>,
     /// An offer on its way to the other leg.
@@ -65,7 +71,9 @@ impl Model {
 
     /// The engine recorded its end.
     pub fn end(&mut self) {
-        self.life = Life::Recorded;
+        if self.life != Life::Transferred {
+            self.life = Life::Recorded;
+        }
     }
 
     /// The flow of the open INVITE of leg B is lost: somebody else will be tried, or nobody.
@@ -81,8 +89,8 @@ impl Model {
         match (way, message.status().map(|status| status.code())) {
             (Way::In, None) => self.on_request_in(side, number, message),
             (Way::Out, None) => self.on_request_out(side, number, message),
-            (Way::Out, Some(status)) => self.on_response_out(side, number, status, message.method()),
-            (Way::In, Some(status)) => self.on_response_in(side, number, status, message.method()),
+            (Way::Out, Some(status)) => self.on_response_out(side, number, status, message),
+            (Way::In, Some(status)) => self.on_response_in(side, number, status, message),
         }
     }
 
@@ -92,6 +100,8 @@ impl Model {
                 self.a = if self.a == Leg::Idle { Leg::Invited } else { self.a };
             }
             Method::Invite | Method::Update => self.asked[side as usize] = number,
+            Method::Refer => self.life = Life::Transferred,
+            Method::Prack if side == Side::A => self.owes_prack = false,
             Method::Ack => drop(self.owes_ack.take_if(|owed| *owed == (side, number))),
             _ => {}
         }
@@ -109,7 +119,8 @@ impl Model {
                 self.travels = Some(Travel { to: side, number, asked: self.asked[!side as usize] })
             }
             Method::Cancel => self.lose_server(),
-            Method::Bye => {
+            // A fork that lost is ended too; it is no leg.
+            Method::Bye if side == Side::A || request.to_tag() == Some(&self.b_tag[..]) => {
                 self.byes.push((side, number));
                 *self.leg(side) = Leg::Down;
             }
@@ -117,9 +128,17 @@ impl Model {
         }
     }
 
-    fn on_response_out(&mut self, side: Side, number: u32, status: u16, method: &Method) {
-        if *method == Method::Bye && (200..300).contains(&status) {
+    fn on_response_out(&mut self, side: Side, number: u32, status: u16, response: &Message) {
+        let method = response.method();
+        let is_leg = side == Side::A || response.from_tag() == Some(&self.b_tag[..]);
+        if *method == Method::Bye && (200..300).contains(&status) && is_leg {
             *self.leg(side) = Leg::Down;
+        }
+        if *method == Method::Invite
+            && (101..200).contains(&status)
+            && response.header(HeaderId::RSeq).is_some()
+        {
+            self.owes_prack = true;
         }
         if status < 200 || !matches!(method, Method::Invite | Method::Update) {
             return;
@@ -131,18 +150,25 @@ impl Model {
             }
             if self.a == Leg::Invited && side == Side::A {
                 self.a = if status < 300 { Leg::Up } else { Leg::Down };
+                self.travels = None;
             }
         }
     }
 
-    fn on_response_in(&mut self, side: Side, number: u32, status: u16, method: &Method) {
+    fn on_response_in(&mut self, side: Side, number: u32, status: u16, response: &Message) {
+        let method = response.method();
         if status >= 200 && matches!(method, Method::Invite | Method::Update) {
             self.travels.take_if(|travel| (travel.to, travel.number) == (side, number));
         }
         match method {
-            Method::Bye if status >= 200 => self.byes.retain(|bye| *bye != (side, number)),
+            Method::Bye
+                if status >= 200 && (side == Side::A || response.to_tag() == Some(&self.b_tag[..])) =>
+            {
+                self.byes.retain(|bye| *bye != (side, number))
+            }
             Method::Invite if side == Side::B && number == self.b_number && status > 100 => {
                 if matches!(self.b, Leg::Invited | Leg::Rings) {
+                    self.b_tag = response.to_tag().map(<[u8]>::to_vec).unwrap_or_default();
                     self.b = match status {
                         ..200 => Leg::Rings,
                         200..300 => Leg::Up,
@@ -164,11 +190,12 @@ impl Model {
     /// What is wrong with the engine's state, if anything.
     pub fn contradicts(&self, state: Option<&str>) -> Option<String> {
         let expected: &[Option<&str>] = match (self.life, self.a, self.b) {
-            (Life::Unborn, ..) => return None,
+            (Life::Unborn | Life::Transferred, ..) => return None,
             (Life::Recorded, ..) => match (self.byes.is_empty(), self.owes_ack) {
                 (true, None) => &[None],
                 _ => &[None, Some("ending")],
             },
+            (_, Leg::Invited, Leg::Up) if self.owes_prack => &[Some("awaiting PRACK")],
             (_, Leg::Invited, Leg::Rings) => &[Some("ringing")],
             (_, Leg::Invited, Leg::Idle) => &[Some("awaiting media"), Some("dialing")],
             (_, Leg::Invited, Leg::Invited) => &[Some("dialing")],

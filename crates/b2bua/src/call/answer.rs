@@ -331,7 +331,7 @@ impl Call {
             Ok((body, offer)) => self.connect_caller(cx, now, body, offer),
             Err(refusal) => {
                 self.state = State::Held;
-                self.refuse_answered(cx, now, &refusal);
+                self.refuse_answered(cx, now, &refusal, "AnswerRefused");
             }
         }
     }
@@ -414,7 +414,13 @@ impl Call {
     }
 
     /// Leg B is up but its answer cannot stand: the caller is refused, the server hung up on.
-    pub(super) fn refuse_answered(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal) {
+    pub(super) fn refuse_answered(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        refusal: &Refusal,
+        drop_reason: &'static str,
+    ) {
         let (status, reason, block) = cx.refusal_parts(refusal);
         self.answer_caller(
             cx,
@@ -424,7 +430,7 @@ impl Call {
         let outcome = Outcome {
             verdict: refusal.verdict.clone(),
             offer_result: OfferResult::Failed,
-            drop_reason: "AnswerRefused",
+            drop_reason,
             missed: Missed::No,
         };
         self.hang_up(cx, now, outcome, &[Side::B], &Bytes::new());

@@ -98,8 +98,14 @@ impl Call {
             },
             missed: Missed::No,
         };
-        if !matches!(self.state, State::Ending { .. } | State::Ended) {
-            self.hang_up(cx, now, outcome, &[!from], &block.finish());
+        match &mut self.state {
+            // Whoever says BYE gets none of ours when its ACK comes.
+            State::Ending { bye_on_ack, .. } => {
+                bye_on_ack.take_if(|side| *side == from);
+                self.settle_ending(cx);
+            }
+            State::Ended => {}
+            _ => self.hang_up(cx, now, outcome, &[!from], &block.finish()),
         }
     }
 
@@ -128,7 +134,7 @@ impl Call {
     pub fn terminate(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal, drop_reason: &'static str) {
         match &self.state {
             State::AwaitingMedia => self.refuse(cx, now, refusal, OfferResult::Failed),
-            State::Held => self.refuse_answered(cx, now, refusal),
+            State::Held => self.refuse_answered(cx, now, refusal, drop_reason),
             State::Dialing(attempt) | State::Ringing(attempt) => {
                 self.abandon(cx, now, attempt);
                 self.refuse(cx, now, refusal, OfferResult::Failed);
