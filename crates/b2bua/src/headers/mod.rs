@@ -25,9 +25,9 @@ pub(crate) const HOP_HEADER: &str = "X-Umbra-Hop";
 /// Methods we take, for Allow.
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE, PUBLISH, SERVICE, BENOTIFY";
 /// Extensions we take, for Supported.
-pub(crate) const SUPPORTED: &str = "100rel, timer";
+pub(crate) const SUPPORTED: &str = "100rel, timer, replaces, norefersub";
 /// Extensions we offer on leg B.
-const SUPPORTED_B: &str = "100rel";
+const SUPPORTED_B: &str = "100rel, replaces";
 /// Bodies we take, for Accept.
 pub(crate) const ACCEPT: &str = "application/sdp, multipart/alternative, multipart/mixed";
 

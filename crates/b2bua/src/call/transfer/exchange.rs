@@ -261,11 +261,7 @@ impl Call {
         }
         let contact = self.contact_text(side);
         let session = self.grant_session(cx, now, side, invite);
-        let mut lines = vec![
-            (HeaderId::Contact, contact.as_str()),
-            (HeaderId::Allow, ALLOW),
-            (HeaderId::Supported, "replaces"),
-        ];
+        let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, ALLOW)];
         lines.extend(session.iter().map(|(id, value)| (*id, value.as_str())));
         let tag = self.leg(side).tag.clone();
         let answer = Answer { lines: &lines, tag: Some(&tag), body: Some((SDP, body)), ..Answer::of(200) };

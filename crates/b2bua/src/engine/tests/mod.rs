@@ -6,6 +6,7 @@ mod early_cast;
 mod execute;
 mod forks;
 mod glare;
+mod handover;
 mod hold;
 pub(crate) mod policy;
 mod quirks;

@@ -475,7 +475,7 @@ impl Party {
                 return;
             }
             let body = offers.then(|| self.answer_to(&request));
-            let status = self.answers.get(&*request.method().as_str_lossy()).copied().unwrap_or(200);
+            let status = self.answers.get(request.method().as_str_lossy()).copied().unwrap_or(200);
             if status == 0 {
                 self.pending = Some((key, request));
                 return;
@@ -569,7 +569,11 @@ impl Party {
         if status == 200 && *request.method() == Method::Invite && self.dialog.is_none() {
             self.dialog = Dialog::uas(request, self.tag.clone()).ok();
         }
-        self.endpoint.respond(now, key, bytes).unwrap();
+        match self.endpoint.respond(now, key, bytes) {
+            // A late answer of a far end goes nowhere.
+            Err(sip::endpoint::SendError::TransactionUnknown) => {}
+            sent => sent.unwrap(),
+        }
     }
 
     /// An honest answer to the offer of an INVITE, or an offer when it has none.
