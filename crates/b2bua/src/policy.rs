@@ -11,6 +11,10 @@ pub use crate::headers::{HeaderRules, UnknownHeaders};
 pub use crate::profile::{Dialect, Profile};
 use crate::quirks::QuirkSet;
 
+/// Wait of queued work above which new calls are refused, unless configured: well above what a busy gateway shows, well
+/// below T1, so that the peers do not retransmit into the queue.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_millis(200);
+
 /// Everything the engine decides with. Immutable; a call keeps the policy it started with.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -61,6 +65,10 @@ pub struct Gateway {
     pub udp_port: Option<u16>,
     /// Calls admitted at once.
     pub max_calls_allowed: usize,
+    /// New calls admitted in a second (and in one burst); `None` = as many as come.
+    pub calls_per_second_max: Option<u32>,
+    /// How long work may keep waiting for its turn before new calls are refused.
+    pub queue_wait_max: Duration,
     /// What a stranger gets.
     pub unknown_peer: UnknownPeer,
     /// Encodings offered and accepted, in order of preference (`PCMU`, `PCMA`, …).
@@ -130,6 +138,8 @@ pub struct IpGateway {
     pub port: u16,
     /// Whether it may send calls.
     pub status: GatewayStatus,
+    /// Its calls at once; `None` = as many as the gateway takes.
+    pub max_calls_allowed: Option<usize>,
     /// UM may place calls through it.
     pub outcalls_allowed: Allowed,
     /// Message-waiting NOTIFY may go through it.

@@ -1,31 +1,62 @@
 //! Which UM server gets the next attempt. Owns health marks, call counts and the round-robin
 //! position; knows neither flows nor messages.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use crate::engine::ledger::{give, take_below, taken};
+use crate::engine::{Counted, Ledger, OneShard};
 use crate::policy::{Selection, Server, ServerStatus};
 
 /// A server that failed is left out of choice for this long, unless no other is left.
 pub const DOWN_FOR: Duration = Duration::from_secs(15);
 
 /// Health and load of every server used so far, by lower-case name.
-#[derive(Default)]
 pub struct ServerTable {
     states: BTreeMap<String, ServerState>,
     positions: BTreeMap<String, usize>,
+    ledger: Arc<dyn Ledger>,
 }
 
-/// One server.
-#[derive(Clone, Debug, Default)]
+/// One server. Its calls are counted over all shards; whether it is down, each shard finds out for itself.
+#[derive(Clone, Debug)]
 pub struct ServerState {
-    /// Calls on it now.
-    pub calls: usize,
+    load: Arc<AtomicU64>,
     /// Left out of choice until then.
     pub down_until: Option<Instant>,
 }
 
+impl ServerState {
+    /// Calls on it now.
+    pub fn calls(&self) -> usize {
+        taken(&self.load)
+    }
+}
+
+impl Default for ServerTable {
+    fn default() -> Self {
+        Self::new(Arc::new(OneShard))
+    }
+}
+
 impl ServerTable {
+    /// A table that counts in this ledger.
+    pub fn new(ledger: Arc<dyn Ledger>) -> Self {
+        Self { states: BTreeMap::new(), positions: BTreeMap::new(), ledger }
+    }
+
+    fn state(&mut self, name: &str) -> &mut ServerState {
+        let name = lower(name);
+        let ledger = &self.ledger;
+        self.states.entry(name.into_owned()).or_insert_with_key(|name| ServerState {
+            load: ledger.counter(Counted::Server(name)),
+            down_until: None,
+        })
+    }
+
     /// Picks a server of `candidates` that was not `tried`: healthy with free capacity first, then
     /// one that is marked down but may have come back; never one without capacity.
     pub fn choose<'a>(
@@ -36,6 +67,12 @@ impl ServerTable {
         tried: &[String],
         selection: Selection,
     ) -> Option<&'a Server> {
+        for server in candidates {
+            // Calls of other shards count from the first choice on.
+            if !self.states.contains_key(&*lower(&server.name)) {
+                self.state(&server.name);
+            }
+        }
         let usable = |server: &&&Server| {
             server.status == ServerStatus::Enabled
                 && self.calls(&server.name) < server.max_calls_allowed
@@ -70,34 +107,38 @@ impl ServerTable {
         None
     }
 
-    /// A call goes to this server.
+    /// A call goes to this server if it has fewer than `limit`.
+    pub fn take_below(&mut self, name: &str, limit: usize) -> bool {
+        take_below(&self.state(name).load, limit).is_ok()
+    }
+
+    /// A call goes to this server, whatever it has already: a redirect led there.
     pub fn take(&mut self, name: &str) {
-        self.states.entry(name.to_ascii_lowercase()).or_default().calls += 1;
+        self.take_below(name, usize::MAX);
     }
 
     /// A call left this server.
     pub fn give(&mut self, name: &str) {
-        let state = self.states.entry(name.to_ascii_lowercase()).or_default();
-        debug_assert!(state.calls > 0, "a call left a server it was not on");
-        state.calls = state.calls.saturating_sub(1);
+        let state = self.state(name);
+        debug_assert!(state.calls() > 0, "a call left a server it was not on");
+        give(&state.load);
     }
 
     /// Marks a server down; true when it was up before.
     pub fn failed(&mut self, now: Instant, name: &str) -> bool {
         let was_up = !self.is_down(name, now);
-        self.states.entry(name.to_ascii_lowercase()).or_default().down_until = Some(now + DOWN_FOR);
+        self.state(name).down_until = Some(now + DOWN_FOR);
         was_up
     }
 
     /// Marks a server up; true when it was marked down before.
     pub fn answered(&mut self, name: &str) -> bool {
-        let state = self.states.entry(name.to_ascii_lowercase()).or_default();
-        state.down_until.take().is_some()
+        self.states.get_mut(&*lower(name)).is_some_and(|state| state.down_until.take().is_some())
     }
 
     /// Calls on a server now.
     pub fn calls(&self, name: &str) -> usize {
-        self.states.get(&name.to_ascii_lowercase()).map_or(0, |s| s.calls)
+        self.states.get(&*lower(name)).map_or(0, ServerState::calls)
     }
 
     /// Every server used so far, in order of name.
@@ -106,8 +147,17 @@ impl ServerTable {
     }
 
     fn is_down(&self, name: &str, now: Instant) -> bool {
-        let state = self.states.get(&name.to_ascii_lowercase());
+        let state = self.states.get(&*lower(name));
         state.and_then(|s| s.down_until).is_some_and(|until| until > now)
+    }
+}
+
+/// Configured names are in lower case already.
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
     }
 }
 

@@ -140,7 +140,14 @@ impl Call {
         let (routers, mailbox) = self.plan_servers();
         let candidates = if routers.is_empty() { mailbox } else { routers };
         let selection = self.policy.routing.selection;
-        let server = cx.servers.choose(now, self.plan_name(), &candidates, &self.trail.tried, selection)?;
+        let server = loop {
+            let server =
+                cx.servers.choose(now, self.plan_name(), &candidates, &self.trail.tried, selection)?;
+            // Another shard may have taken the last place since; the next choice sees that.
+            if cx.servers.take_below(&server.name, server.max_calls_allowed) {
+                break server;
+            }
+        };
         let hop = Hop {
             uri: self.invite.request_uri(),
             server: server.name.clone(),
@@ -148,6 +155,8 @@ impl Call {
             port: if transport.is_secure() { server.tls_port } else { server.tcp_port },
             transport,
         };
+        self.let_go(cx);
+        self.trail.holding = Some(hop.server.clone());
         self.trail.tried.push(hop.server.clone());
         self.trail.visited.clear();
         Some(hop)
@@ -200,6 +209,9 @@ impl Call {
 
     /// The server that now counts this call.
     fn hold(&mut self, cx: &mut Core, server: &str) {
+        if self.trail.holding.as_deref() == Some(server) {
+            return;
+        }
         self.let_go(cx);
         cx.servers.take(server);
         self.trail.holding = Some(server.to_owned());

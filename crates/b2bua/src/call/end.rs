@@ -172,7 +172,7 @@ impl Call {
         self.settle_ending(cx);
     }
 
-    pub(super) fn send_bye(&mut self, cx: &mut Core, now: Instant, side: Side, lines: &Bytes) {
+    pub(crate) fn send_bye(&mut self, cx: &mut Core, now: Instant, side: Side, lines: &Bytes) {
         let key = self.key;
         let leg = self.leg_mut(side);
         let (Some(dialog), Some(flow)) = (&mut leg.dialog, leg.flow) else { return };

@@ -33,6 +33,7 @@ use sip::Message;
 use sip::endpoint::{ClientKey, OutgoingRequest, ServerKey};
 
 use crate::engine::core::{Answer, Core, DialogId};
+use crate::engine::gate::Seat;
 use crate::engine::{CallKey, CallTimer, ConnectKey, MediaCommand, MediaPorts, Output, QueryKey};
 use crate::headers::{self, HeaderPolicy};
 use crate::leg::Leg;
@@ -60,6 +61,8 @@ pub(crate) struct Call {
     pub key: CallKey,
     /// The policy it started with.
     pub policy: Arc<Policy>,
+    /// Its places in the counts of calls, free again when it goes.
+    pub _seat: Seat,
     pub route: Arc<Route>,
     pub decision: Decision,
     /// The caller's INVITE, until both legs are up.

@@ -75,6 +75,15 @@ registry! {
     TRANSACTIONS_MAX = "UMB-CAP004", "transaction table is full", sip Some(UNAVAILABLE), ms Some(61004),
         cause "More open transactions than the gateway keeps: a flood, or peers that never answer.",
         exchange "", lync "", umbra "`umbra_calls_active` and `umbra_calls` by ip_gateway in /metrics show who fills it.";
+    GATEWAY_CALLS_MAX = "UMB-CAP005", "UM IP gateway has as many calls as allowed", sip Some(UNAVAILABLE), ms Some(61004),
+        cause "`max_calls_allowed` calls of this UM IP gateway are in progress.",
+        exchange "", lync "", umbra "Raise `max_calls_allowed` of the [[ip_gateway]], or look why its calls do not end.";
+    ADMISSION_RATE = "UMB-CAP006", "more new calls in a second than allowed", sip Some(UNAVAILABLE), ms Some(61004),
+        cause "New calls come faster than `calls_per_second_max`; calls in progress are not touched.",
+        exchange "", lync "", umbra "Raise `calls_per_second_max` in [gateway] if this machine carries more, or find out who calls so often.";
+    OVERLOADED = "UMB-CAP007", "gateway is overloaded", sip Some(UNAVAILABLE), ms Some(61004),
+        cause "Work waited longer than `queue_wait_max` for its turn, so new calls are refused until the queue is gone; calls in progress are not touched.",
+        exchange "", lync "", umbra "Give the gateway more CPU or more `shards`, add another gateway to the dial plan, or set `calls_per_second_max` to what this machine carries.";
     COMPLETED = "UMB-CALL001", "call ended normally", sip None, ms None,
         cause "One side hung up after the call was answered.", exchange "", lync "", umbra "";
     CALLER_GAVE_UP = "UMB-CALL002", "caller gave up during set-up", sip Some((487, "Request Terminated")), ms None,

@@ -1,4 +1,4 @@
-//! From an INVITE to a call or a refusal: loops, peer, limits, body, route, security, in that order.
+//! From an INVITE to a call or a refusal: the gate, loops, peer, body, route, security, in that order.
 //! Owns screening and what a call is born with; afterwards the call owns itself.
 
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use sip::{HeaderId, Message, Transport};
 
 use super::core::{Answer, Core};
 use super::flows::FlowEntry;
-use super::io::{CallStarted, Event};
+use super::gate::Seat;
+use super::io::{CallStarted, Event, Output};
 use super::{CallKey, Engine};
 use crate::call::answer::{BodyFault, session_of};
 use crate::call::progress::Progress;
@@ -33,11 +34,10 @@ use crate::verdict::{Refusal, clean};
 const MAX_FORWARDS: u32 = 70;
 /// Option tags a caller may require.
 const REQUIRABLE: [&[u8]; 3] = [b"timer", b"100rel", b"replaces"];
-/// Seconds after which a refused caller may try again, least and most.
-const RETRY_AFTER_SECS: (u32, u32) = (5, 20);
 
 /// What screening found out about an INVITE that may become a call.
 struct Admitted {
+    seat: Seat,
     route: Arc<Route>,
     decision: Decision,
     offer: Option<Box<sdp::Session>>,
@@ -63,8 +63,7 @@ impl Engine {
         invite: &Message,
     ) -> Option<(Story, Admitted)> {
         let mut story = story_of(now, entry, invite);
-        let calls = self.calls.len();
-        match screen(&mut self.core, calls, entry, invite, &mut story) {
+        match screen(&mut self.core, now, entry, invite, &mut story) {
             Ok(admitted) => Some((story, admitted)),
             Err(refusal) => {
                 self.refuse_call(now, key, invite, &refusal, story);
@@ -126,7 +125,7 @@ impl Engine {
         invite: &Message,
         screened: (Story, Admitted),
     ) {
-        let (mut story, Admitted { route, decision, offer }) = screened;
+        let (mut story, Admitted { seat, route, decision, offer }) = screened;
         let core = &mut self.core;
         let tag = core.endpoint.new_tag();
         let Ok(dialog) = Dialog::uas(invite, tag.clone()) else {
@@ -153,6 +152,7 @@ impl Engine {
         let call = self.calls.insert_with_key(|call| Call {
             key: call,
             policy,
+            _seat: seat,
             route,
             decision,
             invite: invite.clone(),
@@ -173,7 +173,8 @@ impl Engine {
             early_offer: None,
             reoffer: None,
         });
-        self.core.event(Event::CallStarted(Box::new(CallStarted { call, ..started })));
+        let started = Event::CallStarted(Box::new(CallStarted { call, ..started }));
+        self.core.outputs.push_back(Output::Event(started));
         self.with_call(Some(call), |call, core| call.begin(core, now));
     }
 }
@@ -228,7 +229,8 @@ fn leg_b_set(core: &mut Core, invite: &Message, a: &Leg, b: &Leg) -> Bytes {
     core.carried(carried)
 }
 
-fn story_of(now: Instant, entry: &FlowEntry, invite: &Message) -> Story {
+/// What is known of a call before it is routed.
+pub(super) fn story_of(now: Instant, entry: &FlowEntry, invite: &Message) -> Story {
     let address = |found: Option<sip::NameAddr>| found.map_or_else(String::new, |a| text(a.uri.raw()));
     Story {
         call_id: text(invite.call_id()),
@@ -260,12 +262,13 @@ fn text(bytes: &[u8]) -> String {
 
 fn screen(
     core: &mut Core,
-    calls: usize,
+    now: Instant,
     entry: &FlowEntry,
     invite: &Message,
     story: &mut Story,
 ) -> Result<Admitted, Refusal> {
     let who = &entry.name;
+    let seat = core.enter_gate(now, entry.peer)?;
     screen_hop(core, who, invite)?;
     let gateway = match entry.peer {
         Some(Peer::IpGateway(index)) => index,
@@ -292,8 +295,7 @@ fn screen(
     if offer.as_ref().is_some_and(sdp::Session::is_fax_only) {
         return Err(Refusal::new(codes::FAX_REFUSED, who, format!("{who} offered fax only")));
     }
-    check_capacity(core, calls)?;
-    Ok(Admitted { route: found, decision, offer: offer.map(Box::new) })
+    Ok(Admitted { seat, route: found, decision, offer: offer.map(Box::new) })
 }
 
 /// What holds for every INVITE that begins a dialog.
@@ -359,22 +361,6 @@ fn first_decision(
         Some(question) => security::decide(&question),
         None => Err(Refusal::new(codes::INTERNAL, &core.policy.gateway.fqdn, "the route names no dial plan")),
     }
-}
-
-fn check_capacity(core: &mut Core, calls: usize) -> Result<(), Refusal> {
-    let fqdn = core.policy.gateway.fqdn.clone();
-    let (least, most) = RETRY_AFTER_SECS;
-    // Varied, so that refused callers do not come back all at once.
-    let wait = least + core.keys.below(most - least);
-    if core.is_draining() {
-        return Err(Refusal::new(codes::DRAINING, fqdn, "the gateway is about to stop").retry_after(wait));
-    }
-    let allowed = core.policy.gateway.max_calls_allowed;
-    if calls >= allowed {
-        let what = format!("{calls} calls in progress, {allowed} allowed");
-        return Err(Refusal::new(codes::CALLS_MAX, fqdn, what).retry_after(wait));
-    }
-    Ok(())
 }
 
 fn unsupported(invite: &Message) -> String {

@@ -11,6 +11,7 @@ use sip::endpoint::{ClientKey, Endpoint, EndpointConfig, Flow, OutgoingRequest, 
 use sip::{Builder, HeaderId, Message, StatusCode, Transport};
 
 use super::flows::{FlowEntry, Flows};
+use super::gate::Gate;
 use super::io::{CallKey, ConnectKey, EngineConfig, Event, Output, QueryKey};
 use super::keys::KeySource;
 use super::timers::Timers;
@@ -88,6 +89,13 @@ pub(crate) struct Core {
     pub timers: Timers,
     pub flows: Flows,
     pub servers: ServerTable,
+    pub gate: Gate,
+    /// The request that is being handled, until it has found its call or its answer.
+    pub serving: Option<ServerKey>,
+    /// In-dialog requests until their transactions are gone.
+    pub served: Table<ServerKey, CallKey>,
+    #[cfg(test)]
+    pub fault_in: Option<u32>,
     pub keys: KeySource,
     pub clients: Table<ClientKey, ClientUse>,
     pub invites: Table<ServerKey, CallKey>,
@@ -117,7 +125,12 @@ impl Core {
             outputs: VecDeque::new(),
             timers: Timers::default(),
             flows: Flows::default(),
-            servers: ServerTable::default(),
+            servers: ServerTable::new(config.ledger.clone()),
+            gate: Gate::new(config.started, config.ledger.clone()),
+            serving: None,
+            served: HashMap::with_hasher(seeded(4)),
+            #[cfg(test)]
+            fault_in: None,
             keys: KeySource::new(config.key_seed),
             clients: HashMap::with_hasher(seeded(1)),
             invites: HashMap::with_hasher(seeded(2)),
@@ -129,7 +142,7 @@ impl Core {
             counters: BTreeMap::new(),
             withdrawn: BTreeMap::new(),
             drain: None,
-            call_id_prefix: format!("ub{instance:08x}-{:04x}-", config.shard),
+            call_id_prefix: call_id_prefix(&policy.gateway.fqdn, config.shard),
             hop_token: format!("{instance:08x}"),
             next_number: 0,
             config,
@@ -137,7 +150,27 @@ impl Core {
         }
     }
 
+    /// Where tests let the engine break.
+    #[cfg(test)]
+    pub fn fault_point(&mut self) {
+        match &mut self.fault_in {
+            Some(0) => {
+                self.fault_in = None;
+                panic!("forced by a test");
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+    }
+
+    /// Nothing, outside this crate's own tests.
+    #[cfg(not(test))]
+    #[inline(always)]
+    #[expect(clippy::unused_self, reason = "the tests' twin needs it")]
+    pub fn fault_point(&mut self) {}
+
     pub fn event(&mut self, event: Event) {
+        self.fault_point();
         self.outputs.push_back(Output::Event(event));
     }
 
@@ -196,6 +229,7 @@ impl Core {
         request: OutgoingRequest,
         purpose: ClientUse,
     ) -> Option<ClientKey> {
+        self.fault_point();
         match self.endpoint.send_request(now, flow, request) {
             Ok(key) => {
                 self.clients.insert(key, purpose);
@@ -227,6 +261,7 @@ impl Core {
 
     /// Answers a request.
     pub fn respond(&mut self, now: Instant, key: ServerKey, request: &Message, answer: &Answer<'_>) {
+        self.fault_point();
         let Some(bytes) = self.response_bytes(request, answer) else {
             self.count("responses_not_built");
             return;
@@ -320,6 +355,11 @@ fn endpoint_config(config: &EngineConfig, policy: &Policy) -> EndpointConfig {
         server_header: None,
         user_agent: None,
     }
+}
+
+/// What every Call-ID made by that shard of that gateway begins with.
+pub(super) fn call_id_prefix(fqdn: &str, shard: u16) -> String {
+    format!("ub{:08x}-{shard:04x}-", instance_token(fqdn))
 }
 
 /// The same FQDN gives the same token in every run, so that a loop over a restart is still seen.

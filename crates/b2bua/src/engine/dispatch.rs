@@ -27,6 +27,11 @@ impl Engine {
         };
         if entry.peer.is_some() {
             let flow = entry.flow;
+            if let Err(closed) = self.core.look_at_gate(now, entry.peer, &bytes)
+                && self.refuse_at_gate(now, &flow, &bytes, &closed)
+            {
+                return;
+            }
             return self.core.endpoint.handle_bytes(now, &flow, bytes);
         }
         let entry = entry.clone();
@@ -66,7 +71,11 @@ impl Engine {
     fn on_event(&mut self, now: Instant, event: endpoint::Event) {
         use endpoint::Event;
         match event {
-            Event::Request { key, flow, message } => self.on_request(now, key, &flow, &message),
+            Event::Request { key, flow, message } => {
+                self.core.serving = Some(key);
+                self.on_request(now, key, &flow, &message);
+                self.core.serving = None;
+            }
             Event::OneWay { flow, message } => self.on_one_way(now, &flow, &message),
             Event::Ack { flow, message, invite } => self.on_ack(now, &flow, invite, &message),
             Event::Cancel { invite, message } => self.on_cancel(now, invite, &message),
@@ -93,6 +102,7 @@ impl Engine {
 
     // Else a long call would remember every offer it ever had.
     fn on_server_gone(&mut self, key: ServerKey) {
+        self.core.served.remove(&key);
         let call = self.core.invites.remove(&key);
         if let Some(call) = call.and_then(|call| self.calls.get_mut(call)) {
             call.invites.retain(|known| *known != key);
@@ -144,6 +154,7 @@ impl Engine {
                 Refusal::new(codes::FOREIGN_DIALOG, &entry.name, "the sender has no part in this call");
             return self.core.refuse(now, key, request, &refusal, None);
         }
+        self.core.served.insert(key, call);
         if *request.method() == Method::Refer {
             let named = self.named_by(request, entry);
             return self.with_call(Some(call), |call, core| {

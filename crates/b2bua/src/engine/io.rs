@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sip::{FlowKey, Transport};
 
+use super::ledger::{Ledger, OneShard};
+use crate::codes::Code;
 use crate::policy::Policy;
 use crate::record::CallRecord;
 
@@ -52,6 +54,8 @@ pub struct EngineConfig {
     pub timers: sip::TimerConfig,
     /// Limits on one message.
     pub limits: sip::Limits,
+    /// Counts shared with the other shards of the gateway.
+    pub ledger: Arc<dyn Ledger>,
     /// Product token for the Server header, for example `Umbra/0.1.0`.
     pub product: String,
 }
@@ -66,6 +70,7 @@ impl EngineConfig {
             started,
             timers: sip::TimerConfig::default(),
             limits: sip::Limits::default(),
+            ledger: Arc::new(OneShard),
             product: String::from("Umbra"),
         }
     }
@@ -241,6 +246,8 @@ pub enum Input {
         /// When patience ends.
         until: Option<Instant>,
     },
+    /// How long work had to wait for its turn lately, at least: the sign of overload.
+    QueueWait(Duration),
     /// The deadline of `poll_deadline` has come.
     Timeout,
 }
@@ -408,6 +415,20 @@ pub enum Event {
         /// What it was; control characters escaped.
         what: String,
     },
+    /// A call was refused before anything of it was kept; beyond the first few in a second there is no record.
+    Refused {
+        /// Why.
+        code: Code,
+        /// Who called.
+        remote: SocketAddr,
+    },
+    /// New calls are refused because work waits too long, or not any more.
+    Overload {
+        /// How long it waited.
+        waited: Duration,
+        /// Whether this is the beginning.
+        begins: bool,
+    },
     /// A media session changed (first packet, latch, silence).
     Media {
         /// Whose.
@@ -428,7 +449,7 @@ pub struct EngineStatus {
     pub calls: usize,
     /// Calls by state name.
     pub by_state: Vec<(&'static str, usize)>,
-    /// Flows known.
+    /// Flows known; every shard knows those of all.
     pub flows: usize,
     /// Transactions the endpoint holds (client, server).
     pub transactions: (usize, usize),
@@ -442,6 +463,37 @@ pub struct EngineStatus {
     pub servers: Vec<ServerStatus>,
     /// Live calls.
     pub call_list: Vec<CallStatus>,
+}
+
+impl EngineStatus {
+    /// Puts another shard's beside this one.
+    pub fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        merge(&mut self.by_state, other.by_state);
+        self.flows = self.flows.max(other.flows);
+        self.transactions.0 += other.transactions.0;
+        self.transactions.1 += other.transactions.1;
+        self.timers += other.timers;
+        merge(&mut self.counters, other.counters);
+        self.draining |= other.draining;
+        for server in other.servers {
+            match self.servers.iter_mut().find(|known| known.name == server.name) {
+                // Both read the same count.
+                Some(known) => known.down_until = known.down_until.max(server.down_until),
+                None => self.servers.push(server),
+            }
+        }
+        self.call_list.extend(other.call_list);
+    }
+}
+
+fn merge<N: std::ops::AddAssign>(into: &mut Vec<(&'static str, N)>, from: Vec<(&'static str, N)>) {
+    for (name, count) in from {
+        match into.binary_search_by_key(&name, |(known, _)| known) {
+            Ok(at) => into[at].1 += count,
+            Err(at) => into.insert(at, (name, count)),
+        }
+    }
 }
 
 /// One UM server as the engine sees it.
@@ -458,7 +510,9 @@ pub struct ServerStatus {
 /// One live call.
 #[derive(Clone, Debug)]
 pub struct CallStatus {
-    /// Handle for commands.
+    /// Which shard holds it.
+    pub shard: u16,
+    /// Handle for commands, of that shard.
     pub call: CallKey,
     /// Call-ID of the caller's leg.
     pub call_id: String,

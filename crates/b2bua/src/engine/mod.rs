@@ -6,10 +6,14 @@ mod admit;
 pub(crate) mod core;
 mod dispatch;
 pub(crate) mod flows;
+pub(crate) mod gate;
 mod io;
 pub(crate) mod keys;
+pub(crate) mod ledger;
 mod outdialog;
+mod recover;
 mod replaces;
+mod shard;
 mod timers;
 
 #[cfg(test)]
@@ -20,6 +24,9 @@ pub use io::{
     ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure,
     MediaPorts, Origin, Output, PeerIdentity, QueryKey, Reason, ServerStatus, Target,
 };
+
+pub use ledger::{Counted, Ledger, OneShard};
+pub use shard::Sharding;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,13 +45,20 @@ pub struct Engine {
     calls: SlotMap<CallKey, Call>,
     /// Calls that this input reached: only they can have ended, so an input costs the same however many calls are held.
     touched: Vec<CallKey>,
+    /// Calls whose input panicked.
+    broken: Vec<CallKey>,
     core: Core,
 }
 
 impl Engine {
     /// An engine without flows and calls.
     pub fn new(config: EngineConfig, policy: Arc<Policy>) -> Self {
-        Self { calls: SlotMap::with_key(), touched: Vec::new(), core: Core::new(config, policy) }
+        Self {
+            calls: SlotMap::with_key(),
+            touched: Vec::new(),
+            broken: Vec::new(),
+            core: Core::new(config, policy),
+        }
     }
 
     /// Takes one input in; afterwards drain [`Engine::poll_output`].
@@ -72,6 +86,7 @@ impl Engine {
             }
             Input::Command(Command::HangUp(call)) => self.hang_up(now, call),
             Input::Drain { until } => self.core.drain = Some(Drain { until, announced: Announced::No }),
+            Input::QueueWait(waited) => self.core.on_queue_wait(now, waited),
             Input::Timeout => self.on_timeout(now),
         }
         self.settle(now);
@@ -99,7 +114,7 @@ impl Engine {
         EngineStatus {
             by_state: by_state.into_iter().collect(),
             servers: self.server_status(),
-            call_list: self.calls.iter().map(|(key, call)| call_status(key, call)).collect(),
+            call_list: self.calls.iter().map(|(key, call)| self.call_status(key, call)).collect(),
             ..self.gauges()
         }
     }
@@ -120,6 +135,20 @@ impl Engine {
         }
     }
 
+    fn call_status(&self, key: CallKey, call: &Call) -> CallStatus {
+        CallStatus {
+            shard: self.core.config.shard,
+            call: key,
+            call_id: call.story.call_id.clone(),
+            state: call.state.name(),
+            caller: call.story.caller.clone(),
+            called: call.story.called.clone(),
+            dial_plan: call.plan_name().to_owned(),
+            server: call.story.server.clone().unwrap_or_default(),
+            since: call.story.started_at,
+        }
+    }
+
     /// Name of the state a call is in, `None` when there is no such call.
     pub fn state_of(&self, call: CallKey) -> Option<&'static str> {
         self.calls.get(call).map(|call| call.state.name())
@@ -130,7 +159,7 @@ impl Engine {
         entries
             .map(|(name, state)| ServerStatus {
                 name: name.clone(),
-                calls: state.calls,
+                calls: state.calls(),
                 down_until: state.down_until,
             })
             .collect()
@@ -140,6 +169,7 @@ impl Engine {
         if let Some(call) = key.and_then(|key| self.calls.get_mut(key)) {
             self.touched.push(call.key);
             act(call, &mut self.core);
+            self.core.fault_point();
         }
     }
 
@@ -271,17 +301,4 @@ impl Engine {
 
 fn is_over(call: &Call) -> bool {
     matches!(call.state, State::Ended)
-}
-
-fn call_status(key: CallKey, call: &Call) -> CallStatus {
-    CallStatus {
-        call: key,
-        call_id: call.story.call_id.clone(),
-        state: call.state.name(),
-        caller: call.story.caller.clone(),
-        called: call.story.called.clone(),
-        dial_plan: call.plan_name().to_owned(),
-        server: call.story.server.clone().unwrap_or_default(),
-        since: call.story.started_at,
-    }
 }

@@ -37,6 +37,8 @@ pub struct Compiled {
     pub policy: Arc<Policy>,
     /// Sockets.
     pub listen: Listen,
+    /// Signalling threads.
+    pub shards: u16,
     /// Certificate, key, roots; present unless the startup mode is TCP.
     pub tls: Option<Tls>,
     /// RTP.
@@ -83,6 +85,12 @@ pub struct Listen {
     pub advertised: IpAddr,
     /// What a stranger gets.
     pub unknown_peer: UnknownPeer,
+    /// From accept to a finished handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a message to the end of its header.
+    pub header_timeout: Duration,
+    /// From the first byte of a message to the end of its body.
+    pub body_timeout: Duration,
 }
 
 /// TLS settings.
@@ -213,6 +221,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let gateway = sections::gateway(&root, &base);
     let tls = sections::tls(&root, &base);
     let listen = sections::listen(&root, tls.is_some());
+    let shards = sections::shards(&root);
     let media = sections::media(&root);
     let admin = sections::admin(&root, &base);
     let (observe, correlation_header) = sections::observe(&root, &base);
@@ -241,6 +250,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let compiled = Compiled {
         policy: Arc::new(policy),
         listen,
+        shards,
         tls: tls.map(|tls| Tls { not_after, ..tls }),
         media: media.media,
         admin,

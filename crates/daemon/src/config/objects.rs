@@ -195,6 +195,9 @@ fn ip_gateway(table: &Reader<'_>, pools: &[Pool], dialects: &[Dialect], off: Qui
         addresses,
         port: table.port("port").unwrap_or(5060),
         status: table.word("status", &states).unwrap_or(GatewayStatus::Enabled),
+        max_calls_allowed: table
+            .whole("max_calls_allowed", 1..=100_000)
+            .and_then(|calls| usize::try_from(calls).ok()),
         outcalls_allowed: allowed(table, "outcalls_allowed"),
         message_waiting_indicator_allowed: allowed(table, "message_waiting_indicator_allowed"),
         pool,

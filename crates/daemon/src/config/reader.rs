@@ -134,6 +134,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A whole number, or a word.
+    pub(super) fn text_or_whole(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<Result<u64, String>> {
+        match self.value(key)? {
+            Value::String(text) if text.trim().parse::<u64>().is_err() => Some(Err(text.clone())),
+            _ => self.whole(key, range).map(Ok),
+        }
+    }
+
     pub(super) fn port(&self, key: &'static str) -> Option<u16> {
         self.whole(key, 1..=65535).and_then(|port| u16::try_from(port).ok())
     }

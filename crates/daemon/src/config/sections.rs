@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, RoutingRules, Selection, SessionRules,
-    UnknownHeaders, UnknownPeer,
+    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, QUEUE_WAIT_MAX, RoutingRules, Selection,
+    SessionRules, UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
 
 use super::reader::Reader;
 use super::{Admin, Listen, LogFormat, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
+use crate::net::{NetLimits, SHARDS_MAX};
 use crate::tls::TlsFiles;
 
 const CALLS_MAX: u64 = 100_000;
@@ -29,6 +30,8 @@ pub(super) struct GatewaySection {
     pub(super) state_dir: PathBuf,
     sip_domain: String,
     max_calls_allowed: usize,
+    calls_per_second_max: Option<u32>,
+    queue_wait_max: Duration,
 }
 
 /// `[media]` with what the engine wants to know of it.
@@ -54,6 +57,12 @@ pub(super) fn gateway(root: &Reader<'_>, base: &Path) -> GatewaySection {
         sip_domain: section.text("sip_domain").unwrap_or(domain),
         state_dir: section.file("state_dir", base).unwrap_or_else(|| base.join("state")),
         max_calls_allowed: count(section.whole("max_calls_allowed", 1..=CALLS_MAX), 100),
+        calls_per_second_max: section
+            .whole("calls_per_second_max", 1..=CALLS_MAX)
+            .and_then(|rate| u32::try_from(rate).ok()),
+        queue_wait_max: section
+            .duration("queue_wait_max", Duration::from_millis(10)..=Duration::from_secs(10))
+            .unwrap_or(QUEUE_WAIT_MAX),
         fqdn,
     };
     section.finish();
@@ -89,6 +98,10 @@ pub(super) fn listen(root: &Reader<'_>, has_tls: bool) -> Listen {
     let tls = section.port("tls_port").unwrap_or(5061);
     let addresses = section.addresses("addresses").filter(|list| !list.is_empty());
     let addresses = addresses.unwrap_or_else(|| vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)]);
+    let default_limits = NetLimits::default();
+    let deadline = |key, default| {
+        section.duration(key, Duration::from_millis(100)..=Duration::from_secs(600)).unwrap_or(default)
+    };
     let unknown = [("drop", UnknownPeer::Drop), ("reject", UnknownPeer::Reject)];
     let listen = Listen {
         startup_mode,
@@ -98,9 +111,29 @@ pub(super) fn listen(root: &Reader<'_>, has_tls: bool) -> Listen {
         tls_port: (startup_mode != StartupMode::Tcp).then_some(tls),
         udp_port: section.port("udp_port"),
         unknown_peer: section.word("unknown_peer", &unknown).unwrap_or(UnknownPeer::Drop),
+        handshake_timeout: deadline("handshake_timeout", default_limits.handshake_timeout),
+        header_timeout: deadline("header_timeout", default_limits.header_timeout),
+        body_timeout: deadline("body_timeout", default_limits.body_timeout),
     };
     section.finish();
     listen
+}
+
+/// `[engine] shards`: a number, or `auto` for one to each core.
+pub(super) fn shards(root: &Reader<'_>) -> u16 {
+    let section = root.table("engine");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX);
+    let count = match section.text_or_whole("shards", 1..=SHARDS_MAX as u64) {
+        None => 1,
+        Some(Ok(count)) => count,
+        Some(Err(word)) if word.eq_ignore_ascii_case("auto") => cores as u64,
+        Some(Err(word)) => {
+            section.error(codes::CFG_VALUE, "shards", format!("`{word}` is neither a number nor \"auto\""));
+            1
+        }
+    };
+    section.finish();
+    u16::try_from(count).unwrap_or(1)
 }
 
 /// The address that goes into Via, Contact and SDP. `auto`: the listening address, or the one this host would use to
@@ -437,6 +470,8 @@ pub(super) fn compiled_gateway(
         tls_port: listen.tls_port,
         udp_port: listen.udp_port,
         max_calls_allowed: section.max_calls_allowed,
+        calls_per_second_max: section.calls_per_second_max,
+        queue_wait_max: section.queue_wait_max,
         unknown_peer: listen.unknown_peer,
         codecs: media.codecs.clone(),
         media_mode: media.mode,

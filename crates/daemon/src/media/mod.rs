@@ -14,7 +14,7 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -116,6 +116,19 @@ pub enum MediaReport<K> {
     },
 }
 
+impl<K: Copy> MediaReport<K> {
+    /// The call it is about.
+    pub fn call(&self) -> K {
+        match self {
+            Self::Ready { call, .. }
+            | Self::Fact { call, .. }
+            | Self::PlanRefused { call, .. }
+            | Self::Failed { call }
+            | Self::Released { call, .. } => *call,
+        }
+    }
+}
+
 /// Why the media threads do not start, or take no more.
 #[derive(Debug, Error)]
 pub enum MediaError {
@@ -142,6 +155,10 @@ pub enum MediaError {
     #[error("the media worker has ended")]
     Ended,
 }
+
+/// Takes a report without waiting, or gives it back.
+pub type Deliver<K> =
+    Arc<dyn Fn(MediaReport<K>) -> Result<(), mpsc::error::TrySendError<MediaReport<K>>> + Send + Sync>;
 
 enum Command<K> {
     Allocate { call: K },
@@ -175,9 +192,26 @@ impl MediaGauges {
     }
 }
 
+/// Wakes a worker; a second knock before it has looked costs no system call.
+struct Knock {
+    waker: Waker,
+    pending: AtomicBool,
+}
+
+impl Knock {
+    fn knock(&self) -> io::Result<()> {
+        if self.pending.swap(true, Ordering::AcqRel) { Ok(()) } else { self.waker.wake() }
+    }
+
+    /// The worker is about to look.
+    fn heard(&self) {
+        self.pending.store(false, Ordering::Release);
+    }
+}
+
 struct Handle<K> {
     commands: SyncSender<Command<K>>,
-    waker: Arc<Waker>,
+    knock: Arc<Knock>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -191,6 +225,13 @@ pub struct MediaPool<K> {
 impl<K: Copy + Eq + Hash + Debug + Send + 'static> MediaPool<K> {
     /// Starts the threads; the receiver yields what they report.
     pub fn start(config: &MediaConfig) -> Result<(Self, mpsc::Receiver<MediaReport<K>>), MediaError> {
+        let (reports, receiver) = mpsc::channel(REPORTS_MAX);
+        let pool = Self::start_with(config, Arc::new(move |report| reports.try_send(report)))?;
+        Ok((pool, receiver))
+    }
+
+    /// Starts the threads; they hand over what they report.
+    pub fn start_with(config: &MediaConfig, deliver: Deliver<K>) -> Result<Self, MediaError> {
         let workers = config.workers;
         if workers == 0 || workers > WORKERS_MAX {
             return Err(MediaError::Workers(workers));
@@ -199,14 +240,13 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> MediaPool<K> {
         if pairs < workers * 2 {
             return Err(MediaError::RangeTooSmall { pairs, workers });
         }
-        let (reports, receiver) = mpsc::channel(REPORTS_MAX);
         let gauges = Arc::new(MediaGauges::default());
         let mut pool =
             MediaPool { workers: Vec::new(), hasher: std::hash::RandomState::new(), gauges: gauges.clone() };
         for number in 0..workers {
-            pool.workers.push(spawn(config, number, reports.clone(), gauges.clone())?);
+            pool.workers.push(spawn(config, number, deliver.clone(), gauges.clone())?);
         }
-        Ok((pool, receiver))
+        Ok(pool)
     }
 
     /// Asks for ports; a [`MediaReport::Ready`] follows.
@@ -257,7 +297,7 @@ impl<K> MediaPool<K> {
         for worker in &self.workers {
             // A worker that has ended already needs no telling.
             let _ = worker.commands.send(Command::Shutdown);
-            let _ = worker.waker.wake();
+            let _ = worker.knock.waker.wake();
         }
         for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
             if thread.join().is_err() {
@@ -274,19 +314,19 @@ impl<K> Drop for MediaPool<K> {
 }
 
 fn wake<K>(worker: &Handle<K>) -> Result<(), MediaError> {
-    worker.waker.wake().map_err(MediaError::System)
+    worker.knock.knock().map_err(MediaError::System)
 }
 
 fn spawn<K: Copy + Eq + Hash + Debug + Send + 'static>(
     config: &MediaConfig,
     number: usize,
-    reports: mpsc::Sender<MediaReport<K>>,
+    reports: Deliver<K>,
     gauges: Arc<MediaGauges>,
 ) -> Result<Handle<K>, MediaError> {
     let (commands, receiver) = sync_channel(COMMANDS_MAX);
-    let (mut worker, waker) = Worker::new(config, number, receiver, reports, gauges)?;
+    let (mut worker, knock) = Worker::new(config, number, receiver, reports, gauges)?;
     let thread = std::thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
-    Ok(Handle { commands, waker: Arc::new(waker), thread: Some(thread) })
+    Ok(Handle { commands, knock, thread: Some(thread) })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,9 @@ use tokio::sync::mpsc;
 
 use super::call::{Batch, Call, Pair, Slot};
 use super::ports::{Ports, Share};
-use super::{Command, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts, MediaReport};
+use super::{
+    Command, Deliver, Knock, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts, MediaReport,
+};
 
 /// Events taken from the poller at once.
 const EVENTS_MAX: usize = 256;
@@ -43,7 +45,8 @@ const WAKE: Token = Token(usize::MAX);
 pub(super) struct Worker<K> {
     poll: Poll,
     commands: Receiver<Command<K>>,
-    reports: mpsc::Sender<MediaReport<K>>,
+    reports: Deliver<K>,
+    knock: Arc<Knock>,
     kept: VecDeque<MediaReport<K>>,
     address: IpAddr,
     ports: Ports,
@@ -69,16 +72,18 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         config: &MediaConfig,
         number: usize,
         commands: Receiver<Command<K>>,
-        reports: mpsc::Sender<MediaReport<K>>,
+        reports: Deliver<K>,
         gauges: Arc<MediaGauges>,
-    ) -> Result<(Self, Waker), MediaError> {
+    ) -> Result<(Self, Arc<Knock>), MediaError> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
+        let knock = Arc::new(Knock { waker, pending: AtomicBool::new(false) });
         let share = Share { offset: number, stride: config.workers };
         let worker = Worker {
             poll,
             commands,
             reports,
+            knock: knock.clone(),
             kept: VecDeque::new(),
             address: config.address,
             ports: Ports::new(&config.ports, share, config.rest, StdRng::from_os_rng()),
@@ -90,7 +95,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             next_tick: Instant::now() + TICK,
             gauges,
         };
-        Ok((worker, waker))
+        Ok((worker, knock))
     }
 
     /// Works until told to stop, or until nobody is left to tell it.
@@ -104,6 +109,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
                 tracing::error!(%error, "a media worker cannot poll and ends");
                 return;
             }
+            self.knock.heard();
             turn = self.obey();
             let now = Instant::now();
             for _ in 0..self.unfinished.len() {
@@ -293,7 +299,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
 
     fn deliver(&mut self) {
         while let Some(report) = self.kept.pop_front() {
-            match self.reports.try_send(report) {
+            match (self.reports)(report) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(report)) => {
                     self.kept.push_front(report);

@@ -1,5 +1,5 @@
 //! Outgoing connections. Owns connect and handshake budgets and the words for their failures; refuses to decide whom
-//! to reach and when to reuse (the engine's task keeps that table).
+//! to reach and when to reuse (`outgoing` keeps that table).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,8 +10,7 @@ use sip::Transport;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::connection::serve;
-use super::{FlowFacts, NetContext, NetEvent};
+use super::{Arrived, Errand, Inbox, NetContext, Wire};
 use crate::tls::{HandshakeFailure, PeerRejection};
 
 /// What makes two wishes the same connection: address, port, transport and the name that was verified.
@@ -35,44 +34,41 @@ impl From<&Target> for Endpoint {
     }
 }
 
-/// Connects, reports, and serves the connection to its end.
-pub async fn open(context: Arc<NetContext>, endpoint: Endpoint) {
+/// Connects and reports to the shard that asked.
+pub async fn open(context: Arc<NetContext>, shard: Inbox, endpoint: Endpoint) {
     let attempt = async {
         match endpoint.transport {
-            Transport::Tcp => open_tcp(&context, endpoint.clone()).await,
-            Transport::Tls => open_tls(&context, endpoint.clone()).await,
-            Transport::Udp => open_udp(&context, &endpoint),
+            Transport::Tcp => open_tcp(&context, &endpoint).await,
+            Transport::Tls => open_tls(&context, &endpoint).await,
+            Transport::Udp => Err(failure(ConnectFailureKind::Local, "UDP is not connected")),
         }
     };
-    let outcome = tokio::select! {
-        outcome = attempt => outcome,
+    let result = tokio::select! {
+        result = attempt => result.map(Box::new),
         () = context.stopped() => return,
     };
-    if let Err(failure) = outcome {
-        // The engine being gone is the only way this fails.
-        let _gone = context.events.send(NetEvent::Connected { endpoint, result: Err(failure) }).await;
-    }
+    // A shard that has ended wants no connection.
+    let _ended = shard.send(Errand::Dialled { endpoint, result }).await;
 }
 
-async fn open_tcp(context: &Arc<NetContext>, endpoint: Endpoint) -> Result<(), ConnectFailure> {
-    let (stream, local) = dial(context, &endpoint).await?;
-    launch(context, endpoint, stream, local, PeerIdentity::Address).await;
-    Ok(())
+async fn open_tcp(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, ConnectFailure> {
+    let (stream, local) = dial(context, endpoint).await?;
+    arrived(endpoint, stream, Wire::Plain, local, PeerIdentity::Address)
 }
 
-async fn open_tls(context: &Arc<NetContext>, endpoint: Endpoint) -> Result<(), ConnectFailure> {
+async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, ConnectFailure> {
     let tls = context.tls.load_full().ok_or_else(|| {
         failure(ConnectFailureKind::Local, "no [tls] section: no certificate to connect with")
     })?;
-    let (stream, local) = dial(context, &endpoint).await?;
+    let (stream, local) = dial(context, endpoint).await?;
     let handshake = timeout(context.limits.tls_timeout, tls.connect(&endpoint.name, stream)).await;
     match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok((stream, peer)) => {
             context.metrics.handshake(&endpoint.name, "ok");
             context.count_quirks(&peer);
             let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
-            launch(context, endpoint, stream, local, peer).await;
-            Ok(())
+            let (stream, session) = stream.into_inner();
+            arrived(endpoint, stream, Wire::from(rustls::Connection::from(session)), local, peer)
         }
         Err(problem) => {
             context.metrics.handshake(&endpoint.name, problem.label());
@@ -81,32 +77,16 @@ async fn open_tls(context: &Arc<NetContext>, endpoint: Endpoint) -> Result<(), C
     }
 }
 
-fn open_udp(context: &Arc<NetContext>, endpoint: &Endpoint) -> Result<(), ConnectFailure> {
-    let facts = context
-        .udp
-        .flow_to(context, endpoint.address)
-        .ok_or_else(|| failure(ConnectFailureKind::Local, "no UDP listener of that address family"))?;
-    let event = NetEvent::Connected { endpoint: endpoint.clone(), result: Ok(facts) };
-    context.events.try_send(event).map_err(|_| failure(ConnectFailureKind::Local, "the engine is too busy"))
-}
-
-/// Boxed, so that the task's size is not that of a whole connection while it still dials.
-async fn launch<S>(
-    context: &Arc<NetContext>,
-    endpoint: Endpoint,
-    stream: S,
+fn arrived(
+    endpoint: &Endpoint,
+    stream: TcpStream,
+    wire: Wire,
     local: SocketAddr,
     peer: PeerIdentity,
-) where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
-{
-    let limits = &context.limits;
-    let end = context.flows.open_stream(limits.queue_len_max, limits.queue_bytes_max);
+) -> Result<Arrived, ConnectFailure> {
+    let stream = stream.into_std().map_err(|error| failure(kind_of_io(&error), &error.to_string()))?;
     let (transport, remote) = (endpoint.transport, endpoint.address);
-    let facts = FlowFacts { key: end.key, transport, local, remote, peer };
-    if context.events.send(NetEvent::Connected { endpoint, result: Ok(facts) }).await.is_ok() {
-        Box::pin(serve(context, stream, end)).await;
-    }
+    Ok(Arrived { stream, wire, transport, local, remote, peer, permit: None })
 }
 
 async fn dial(context: &NetContext, endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), ConnectFailure> {

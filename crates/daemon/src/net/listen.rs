@@ -1,5 +1,5 @@
-//! Listeners. Owns the accept loops and the tasks of the connections they accepted; a handshake is never awaited in
-//! the loop. Refuses to know messages.
+//! Listeners. Owns the accept loops and the handshakes of what they accepted; a handshake is never awaited in the loop,
+//! and what stands is handed to a shard. Refuses to know messages.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use b2bua::engine::PeerIdentity;
 use sip::Transport;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::connection::serve;
-use super::{FlowFacts, NetContext, NetEvent};
+use super::{Arrived, Errand, NetContext, Wire};
 use crate::tls::HandshakeFailure;
 
 /// Connections the system queues for us.
@@ -39,7 +39,7 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts until the context stops, then waits for its connections to end.
+/// Accepts until the context stops, then waits for its handshakes to end.
 pub async fn accept_loop(context: Arc<NetContext>, listener: TcpListener, transport: Transport) {
     let mut tasks = JoinSet::new();
     loop {
@@ -61,32 +61,40 @@ pub async fn accept_loop(context: Arc<NetContext>, listener: TcpListener, transp
             context.metrics.dropped("too_many_connections");
             continue;
         };
-        let context = context.clone();
-        tasks.spawn(async move {
-            match transport {
-                Transport::Tls => serve_tls(&context, stream, remote).await,
-                Transport::Tcp | Transport::Udp => serve_tcp(&context, stream, remote).await,
+        match transport {
+            Transport::Tls => {
+                let context = context.clone();
+                tasks.spawn(async move { arrive_tls(&context, stream, remote, permit).await });
             }
-            drop(permit);
-        });
+            Transport::Tcp | Transport::Udp => arrive_tcp(&context, stream, remote, permit).await,
+        }
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
 }
 
-async fn serve_tcp(context: &NetContext, stream: TcpStream, remote: SocketAddr) {
+async fn arrive_tcp(
+    context: &NetContext,
+    stream: TcpStream,
+    remote: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
     let Some(local) = prepare(&stream) else { return };
-    let end = context.flows.open_stream(context.limits.queue_len_max, context.limits.queue_bytes_max);
     let peer = PeerIdentity::Address;
-    let facts = FlowFacts { key: end.key, transport: Transport::Tcp, local, remote, peer };
-    if context.events.send(NetEvent::Up(facts)).await.is_ok() {
-        serve(context, stream, end).await;
-    }
+    let Ok(stream) = stream.into_std() else { return };
+    let (wire, transport, permit) = (Wire::Plain, Transport::Tcp, Some(permit));
+    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit }).await;
 }
 
-async fn serve_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr) {
+async fn arrive_tls(
+    context: &NetContext,
+    stream: TcpStream,
+    remote: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
     let Some(local) = prepare(&stream) else { return };
-    let (Some(tls), Ok(permit)) = (context.tls.load_full(), context.handshakes.clone().try_acquire_owned())
+    let (Some(tls), Ok(handshakes)) =
+        (context.tls.load_full(), context.handshakes.clone().try_acquire_owned())
     else {
         context.metrics.dropped("too_many_handshakes");
         return;
@@ -95,7 +103,7 @@ async fn serve_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr) 
         handshake = timeout(context.limits.handshake_timeout, tls.accept(stream)) => handshake,
         () = context.stopped() => return,
     };
-    drop(permit);
+    drop(handshakes);
     let (stream, peer) = match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok(done) => done,
         Err(failure) => return refuse(context, remote, &failure),
@@ -103,11 +111,18 @@ async fn serve_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr) 
     context.metrics.handshake(peer.names().first().map_or("", String::as_str), "ok");
     context.count_quirks(&peer);
     debug!(%remote, names = ?peer.names(), "peer verified");
-    let end = context.flows.open_stream(context.limits.queue_len_max, context.limits.queue_bytes_max);
     let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
-    let facts = FlowFacts { key: end.key, transport: Transport::Tls, local, remote, peer };
-    if context.events.send(NetEvent::Up(facts)).await.is_ok() {
-        serve(context, stream, end).await;
+    let (stream, session) = stream.into_inner();
+    let Ok(stream) = stream.into_std() else { return };
+    let wire = Wire::from(rustls::Connection::from(session));
+    let (transport, permit) = (Transport::Tls, Some(permit));
+    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit }).await;
+}
+
+async fn hand_over(context: &NetContext, arrived: Arrived) {
+    if let Some(shard) = context.next_shard() {
+        // A shard that has ended closes the connection by dropping it.
+        let _ended = shard.send(Errand::Adopt(Box::new(arrived))).await;
     }
 }
 

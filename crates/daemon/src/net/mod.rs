@@ -1,37 +1,45 @@
 //! Connections: listeners, outgoing connections, framing and flow control. Owns sockets and their deadlines; refuses
 //! to know what a message means or who a peer is beyond the verified name and the address.
+//!
+//! Accepting, dialling and handshakes happen on the tokio runtime; a connection that stands is handed to the signalling
+//! thread (shard) that owns it from then on.
 
 mod connect;
 mod connection;
-mod flows;
+mod errand;
 mod listen;
+mod outgoing;
 mod resolve;
+mod slots;
 mod udp;
+mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use b2bua::engine::{ConnectFailure, FlowLoss, PeerIdentity};
-use bytes::Bytes;
+use b2bua::engine::PeerIdentity;
+use dashmap::DashMap;
 use sip::{FlowKey, Transport};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::observe::{Metrics, WarnLimiter};
 use crate::tls::{TlsContext, VerifiedPeer};
 
 pub use connect::{Endpoint, open};
-pub use flows::{FlowTable, SendFault};
+pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
+pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox};
 pub use listen::{Bound, accept_loop, bind_tcp};
+pub use outgoing::{Outgoing, Waiter, Wish};
 pub use resolve::lookup;
-pub use udp::{UdpPorts, bind_udp, receive_loop};
-
-/// Messages and facts that may wait for the engine.
-pub const EVENTS_MAX: usize = 8_192;
+pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
+pub use udp::{DATAGRAM_BYTES_MAX, Datagram, Found, Sender, UdpPort, bind_udp, is_keep_alive, sender};
+pub use wire::{Heard, Wire};
 
 /// Every limit of a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetLimits {
     /// From accept to a finished inbound handshake.
     pub handshake_timeout: Duration,
@@ -51,11 +59,9 @@ pub struct NetLimits {
     pub connections_max: usize,
     /// Inbound handshakes at once.
     pub handshakes_max: usize,
-    /// Messages waiting for one connection.
-    pub queue_len_max: usize,
     /// Bytes waiting for one connection.
     pub queue_bytes_max: usize,
-    /// UDP flows remembered.
+    /// UDP flows remembered, for each socket.
     pub udp_flows_max: usize,
     /// Limits on one message.
     pub message: sip::Limits,
@@ -73,7 +79,6 @@ impl Default for NetLimits {
             write_timeout: Duration::from_secs(10),
             connections_max: 16_384,
             handshakes_max: 4_096,
-            queue_len_max: 1_024,
             queue_bytes_max: 1024 * 1024,
             udp_flows_max: 4_096,
             message: sip::Limits::default(),
@@ -96,40 +101,32 @@ pub struct FlowFacts {
     pub peer: PeerIdentity,
 }
 
-/// What connections report.
-#[derive(Debug)]
-pub enum NetEvent {
-    /// A peer connected.
-    Up(FlowFacts),
-    /// A connection is gone.
-    Down {
-        /// Which.
-        flow: FlowKey,
-        /// Why.
-        why: FlowLoss,
-    },
-    /// A whole message.
-    Message {
-        /// From where.
-        flow: FlowKey,
-        /// Its bytes.
-        bytes: Bytes,
-    },
-    /// An outgoing connection came to be, or not.
-    Connected {
-        /// Whom we wanted.
-        endpoint: Endpoint,
-        /// The flow, or why there is none.
-        result: Result<FlowFacts, ConnectFailure>,
-    },
+/// A stream whose handshake is done, on its way to the shard that will own it.
+pub struct Arrived {
+    /// The socket, non-blocking, known to no poller.
+    pub stream: std::net::TcpStream,
+    /// What is spoken over it.
+    pub wire: Wire,
+    /// TCP or TLS.
+    pub transport: Transport,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Their end.
+    pub remote: SocketAddr,
+    /// Who that is.
+    pub peer: PeerIdentity,
+    /// Its place among the inbound connections; outgoing ones need none.
+    pub permit: Option<OwnedSemaphorePermit>,
 }
 
-/// What every connection task shares.
+/// What every thread and task of one gateway shares.
 pub struct NetContext {
-    /// Who can be written to.
-    pub flows: FlowTable,
-    /// Where facts go.
-    pub events: mpsc::Sender<NetEvent>,
+    /// Every open flow of every shard, with its transport.
+    pub flows: DashMap<FlowKey, Transport>,
+    /// Outgoing connections, for all shards.
+    pub outgoing: Outgoing,
+    /// The way to each shard.
+    pub shards: Vec<Inbox>,
     /// The limits.
     pub limits: NetLimits,
     /// What new handshakes use; `None` without `[tls]`.
@@ -146,8 +143,10 @@ pub struct NetContext {
     pub stop: watch::Receiver<bool>,
     /// Where outgoing connections start from; unspecified addresses leave the choice to the system.
     pub source_addresses: Vec<IpAddr>,
-    /// Opt-in UDP sockets.
-    pub udp: UdpPorts,
+    /// The runtime for everything that waits: dialling, handshakes, name resolution.
+    pub runtime: tokio::runtime::Handle,
+    /// Inbound connections so far: they are dealt to the shards in turn.
+    pub accepted: AtomicUsize,
 }
 
 impl NetContext {
@@ -161,5 +160,16 @@ impl NetContext {
         let mut stop = self.stop.clone();
         // An error means that the owner is gone, which is a reason to stop as well.
         let _gone = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Must everything end?
+    pub fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// The shard that takes the next inbound connection.
+    pub(crate) fn next_shard(&self) -> Option<&Inbox> {
+        let turn = self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.shards.get(turn % self.shards.len().max(1))
     }
 }

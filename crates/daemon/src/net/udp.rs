@@ -1,118 +1,165 @@
 //! The opt-in UDP listener, for load tools. Owns the flows made of a socket and a remote address, their number and
-//! their age. A datagram from an address that is no configured peer leaves no trace but a counter when strangers are
-//! dropped. Refuses to know retransmission.
+//! their age. A datagram from an address that is no configured peer makes no flow: it leaves a counter when strangers
+//! are dropped, and is answered over one flow that all strangers share when they are rejected. Refuses to know
+//! retransmission.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
-use std::{collections::HashMap, io};
 
-use arc_swap::ArcSwap;
 use b2bua::Policy;
-use b2bua::engine::{FlowLoss, PeerIdentity};
+use b2bua::engine::PeerIdentity;
 use b2bua::policy::UnknownPeer;
 use bytes::Bytes;
+use mio::net::UdpSocket;
 use sip::{FlowKey, Transport};
-use tokio::net::UdpSocket;
 
-use super::{FlowFacts, NetContext, NetEvent};
+use super::connection::SendFault;
+use super::slots::Slots;
+use super::{FlowFacts, NetLimits};
 
 /// Largest datagram taken.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// A flow without traffic is forgotten after this (longer than any transaction).
 const FLOW_IDLE: Duration = Duration::from_secs(300);
-/// How often old flows are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// Every UDP socket with its flows.
-#[derive(Default)]
-pub struct UdpPorts {
-    ports: Vec<UdpPort>,
+/// One UDP socket with its flows.
+pub struct UdpPort {
+    socket: UdpSocket,
+    /// Our end.
+    pub local: SocketAddr,
+    flows: HashMap<SocketAddr, FlowKey>,
+    strangers: Option<FlowKey>,
 }
 
-struct UdpPort {
-    socket: Arc<UdpSocket>,
-    local: SocketAddr,
-    flows: Mutex<HashMap<SocketAddr, Known>>,
-}
-
-struct Known {
-    key: FlowKey,
+/// A flow of datagrams.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram {
+    port: usize,
+    remote: SocketAddr,
     seen: Instant,
 }
 
+/// What a datagram is to us.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Sender {
+    /// A configured peer.
+    Peer,
+    /// Somebody who gets no answer.
+    Unwelcome,
+    /// Somebody who is told so.
+    Rejected,
+}
+
+/// A flow, and whether the engine has to be told of it first.
+pub enum Found {
+    /// Known already.
+    Old(FlowKey),
+    /// New.
+    New(FlowFacts),
+}
+
 /// Takes a UDP port (0: any).
-pub async fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    UdpSocket::bind(address).await
+pub fn bind_udp(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
-impl UdpPorts {
-    /// Sockets that are bound already.
-    pub fn new(sockets: Vec<UdpSocket>) -> io::Result<Self> {
-        let port = |socket: UdpSocket| {
-            let local = socket.local_addr()?;
-            Ok(UdpPort { socket: Arc::new(socket), local, flows: Mutex::default() })
-        };
-        Ok(Self { ports: sockets.into_iter().map(port).collect::<io::Result<_>>()? })
+impl Datagram {
+    /// To this address, from the socket with that number.
+    pub fn to(port: usize, remote: SocketAddr, now: Instant) -> Self {
+        Self { port, remote, seen: now }
     }
 
-    /// Our ends.
-    pub fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.ports.iter().map(|port| port.local)
+    /// Sends now; what the system does not take is lost, as UDP may.
+    pub fn send(&self, bytes: &Bytes, ports: &[UdpPort]) -> Result<(), SendFault> {
+        let port = ports.get(self.port).ok_or(SendFault::Gone)?;
+        port.socket.send_to(bytes, self.remote).map(|_| ()).map_err(|_| SendFault::DatagramLost)
     }
-
-    /// How many sockets.
-    pub fn len(&self) -> usize {
-        self.ports.len()
-    }
-
-    /// No UDP at all.
-    pub fn is_empty(&self) -> bool {
-        self.ports.is_empty()
-    }
-
-    /// The flow to a remote address, new or known; `None` without a socket of that family or when the table is full.
-    pub fn flow_to(&self, context: &NetContext, remote: SocketAddr) -> Option<FlowFacts> {
-        let port = self.ports.iter().find(|port| port.local.is_ipv4() == remote.is_ipv4())?;
-        let (key, _) = port.flow(context, remote)?;
-        Some(port.facts(key, remote))
-    }
-}
-
-#[derive(Copy, Clone, Eq, PartialEq)]
-enum Age {
-    New,
-    Old,
 }
 
 impl UdpPort {
-    fn flow(&self, context: &NetContext, remote: SocketAddr) -> Option<(FlowKey, Age)> {
-        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A bound socket.
+    pub fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        let socket = UdpSocket::from_std(socket);
+        Ok(Self { socket, local, flows: HashMap::new(), strangers: None })
+    }
+
+    /// For the poller.
+    pub fn source(&mut self) -> &mut UdpSocket {
+        &mut self.socket
+    }
+
+    /// The next datagram. An ICMP error of an earlier one is reported here too; it is no reason to stop listening.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.recv_from(buffer)
+    }
+
+    /// The flow to a remote address, new or known; `None` when the table is full.
+    pub fn flow(
+        &mut self,
+        now: Instant,
+        port: usize,
+        remote: SocketAddr,
+        slots: &mut Slots,
+        limits: &NetLimits,
+    ) -> Option<Found> {
+        let known = self.flows.get(&remote).copied();
         // The engine may have closed a flow that the peer still uses; its next datagram opens another.
-        if let Some(known) = flows.get_mut(&remote).filter(|known| context.flows.contains(known.key)) {
-            known.seen = Instant::now();
-            return Some((known.key, Age::Old));
+        if let Some(key) = known
+            && let Some(datagram) = slots.datagram(key)
+        {
+            datagram.seen = now;
+            return Some(Found::Old(key));
         }
-        if flows.len() >= context.limits.udp_flows_max {
+        if self.flows.len() >= limits.udp_flows_max {
             return None;
         }
-        let key = context.flows.open_datagram(self.socket.clone(), remote);
-        flows.insert(remote, Known { key, seen: Instant::now() });
-        Some((key, Age::New))
+        let key = slots.enter_datagram(Datagram::to(port, remote, now));
+        self.flows.insert(remote, key);
+        Some(Found::New(self.facts(key, remote)))
+    }
+
+    /// The one flow of everybody who is no peer, turned to this one.
+    pub fn strangers(&mut self, now: Instant, port: usize, remote: SocketAddr, slots: &mut Slots) -> Found {
+        if let Some(key) = self.strangers
+            && let Some(datagram) = slots.datagram(key)
+        {
+            datagram.remote = remote;
+            return Found::Old(key);
+        }
+        let key = slots.enter_datagram(Datagram::to(port, remote, now));
+        self.strangers = Some(key);
+        // An address that nobody can have: the flow must never be taken for a peer's.
+        let nobody: IpAddr = match remote.is_ipv4() {
+            true => Ipv4Addr::UNSPECIFIED.into(),
+            false => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Found::New(self.facts(key, SocketAddr::new(nobody, 0)))
     }
 
     fn facts(&self, key: FlowKey, remote: SocketAddr) -> FlowFacts {
         FlowFacts { key, transport: Transport::Udp, local: self.local, remote, peer: PeerIdentity::Address }
     }
 
-    fn forget_idle(&self, context: &NetContext) -> Vec<FlowKey> {
+    /// Forgets every flow.
+    pub fn close_all(&mut self, slots: &mut Slots) {
+        for key in self.flows.drain().map(|(_, key)| key).chain(self.strangers.take()) {
+            slots.remove(key);
+        }
+    }
+
+    /// Forgets flows without traffic; which ones.
+    pub fn forget_idle(&mut self, now: Instant, slots: &mut Slots) -> Vec<FlowKey> {
         let mut gone = Vec::new();
-        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        flows.retain(|_, known| {
-            let keep = known.seen.elapsed() < FLOW_IDLE;
+        self.flows.retain(|_, key| {
+            let Some(datagram) = slots.datagram(*key) else { return false };
+            let keep = now.saturating_duration_since(datagram.seen) < FLOW_IDLE;
             if !keep {
-                context.flows.close(known.key);
-                gone.push(known.key);
+                gone.push(*key);
             }
             keep
         });
@@ -120,60 +167,16 @@ impl UdpPort {
     }
 }
 
-/// Receives on one socket until the context stops.
-pub async fn receive_loop(context: Arc<NetContext>, index: usize, policy: Arc<ArcSwap<Policy>>) {
-    let Some(port) = context.udp.ports.get(index) else { return };
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        let received = tokio::select! {
-            received = port.socket.recv_from(&mut buffer) => received,
-            _ = sweep.tick() => {
-                for flow in port.forget_idle(&context) {
-                    let _gone = context.events.send(NetEvent::Down { flow, why: FlowLoss::Idle }).await;
-                }
-                continue;
-            }
-            () = context.stopped() => return,
-        };
-        // An ICMP error of an earlier datagram is reported here; it is no reason to stop listening.
-        let Ok((count, remote)) = received else { continue };
-        if is_keep_alive(&buffer[..count]) {
-            continue;
-        }
-        if is_unwelcome(&policy.load(), remote.ip()) {
-            context.metrics.unknown_peer();
-            continue;
-        }
-        if deliver(&context, port, remote, Bytes::copy_from_slice(&buffer[..count])).await.is_err() {
-            return;
-        }
-    }
-}
-
-struct EngineGone;
-
-async fn deliver(
-    context: &NetContext,
-    port: &UdpPort,
-    remote: SocketAddr,
-    bytes: Bytes,
-) -> Result<(), EngineGone> {
-    let Some((key, age)) = port.flow(context, remote) else {
-        context.metrics.dropped("too_many_udp_flows");
-        return Ok(());
-    };
-    if age == Age::New {
-        let facts = port.facts(key, remote);
-        context.events.send(NetEvent::Up(facts)).await.map_err(|_| EngineGone)?;
-    }
-    context.events.send(NetEvent::Message { flow: key, bytes }).await.map_err(|_| EngineGone)
-}
-
-fn is_keep_alive(datagram: &[u8]) -> bool {
+/// Keep-alives are no messages.
+pub fn is_keep_alive(datagram: &[u8]) -> bool {
     datagram.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
-fn is_unwelcome(policy: &Policy, remote: IpAddr) -> bool {
-    policy.gateway.unknown_peer == UnknownPeer::Drop && policy.peer_by_address(remote).is_none()
+/// Who sent a datagram.
+pub fn sender(policy: &Policy, remote: IpAddr) -> Sender {
+    match policy.gateway.unknown_peer {
+        _ if policy.peer_by_address(remote).is_some() => Sender::Peer,
+        UnknownPeer::Drop => Sender::Unwelcome,
+        UnknownPeer::Reject => Sender::Rejected,
+    }
 }

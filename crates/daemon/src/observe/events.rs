@@ -54,6 +54,22 @@ impl Reporter {
                     warn!(event = "peer_refused", %remote, names = %names, %transport, "no UM IP gateway or server");
                 });
             }
+            Event::Refused { code, remote } => {
+                self.metrics.refused(code.as_str());
+                self.warnings.warn(code.as_str(), || {
+                    let title = code.entry().title;
+                    warn!(event = "calls_refused", umb_code = code.as_str(), %remote, title, "new calls are refused");
+                });
+            }
+            Event::Overload { waited, begins } => {
+                let waited_ms = waited.as_millis();
+                match begins {
+                    true => {
+                        warn!(event = "overload", waited_ms, "work waits too long: new calls are refused")
+                    }
+                    false => warn!(event = "overload_over", waited_ms, "new calls are taken again"),
+                }
+            }
             Event::Dropped { counter, remote, what } => {
                 self.metrics.dropped(counter);
                 debug!(event = "dropped", kind = counter, %remote, what = %clean(&what));

@@ -1,9 +1,9 @@
 //! Every counter and gauge under its Prometheus name. Owns the registry; refuses labels that a peer can choose (no
 //! call ids, no numbers, no names of strangers).
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use b2bua::CallRecord;
 use b2bua::engine::EngineStatus;
@@ -53,9 +53,20 @@ struct PeerLabel {
     peer: String,
 }
 
+/// What one shard last said.
+#[derive(Default)]
+struct ShardGauges {
+    calls: usize,
+    transactions: usize,
+    connections: usize,
+    draining: bool,
+    counters: BTreeMap<&'static str, u64>,
+}
+
 /// The metrics of one gateway.
 pub struct Metrics {
     registry: Mutex<Registry>,
+    shards: Mutex<Vec<ShardGauges>>,
     calls_active: Gauge,
     connections: Gauge,
     transactions: Gauge,
@@ -85,6 +96,7 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             registry: Mutex::default(),
+            shards: Mutex::default(),
             calls_active: Gauge::default(),
             connections: Gauge::default(),
             transactions: Gauge::default(),
@@ -172,6 +184,11 @@ impl Metrics {
         }
     }
 
+    /// A call was refused without a record.
+    pub fn refused(&self, code: &'static str) {
+        self.rejections.get_or_create(&CodeLabel { code }).inc();
+    }
+
     /// A redirect was followed. Both ends are servers of the dial plan; the port is the redirecting server's
     /// choice, so it makes no label.
     pub fn redirected(&self, from: &str, to: &str) {
@@ -189,17 +206,32 @@ impl Metrics {
         self.peer_up.get_or_create(&PeerLabel { peer: server.to_owned() }).set(up as i64);
     }
 
-    /// How the engine stands.
-    pub fn engine(&self, status: &EngineStatus, connections: usize) {
-        let size = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.calls_active.set(size(status.calls));
-        self.connections.set(size(connections));
-        self.transactions.set(size(status.transactions.0 + status.transactions.1));
-        self.draining.set(i64::from(status.draining));
-        for (kind, count) in &status.counters {
-            // The engine's own totals; no other code counts these kinds.
-            self.events.get_or_create(&KindLabel { kind }).inner().store(*count, Ordering::Relaxed);
+    /// How one shard stands; gauges and counters show all of them together.
+    pub fn shard(&self, number: usize, status: &EngineStatus, connections: usize) {
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        if shards.len() <= number {
+            shards.resize_with(number + 1, ShardGauges::default);
         }
+        if let Some(shard) = shards.get_mut(number) {
+            shard.calls = status.calls;
+            shard.transactions = status.transactions.0 + status.transactions.1;
+            shard.connections = connections;
+            shard.draining = status.draining;
+            for (kind, count) in status.counters.iter().copied() {
+                // The engine's own totals; no other code counts these kinds.
+                let before = shard.counters.insert(kind, count).unwrap_or_default();
+                if count > before {
+                    self.events.get_or_create(&KindLabel { kind }).inc_by(count - before);
+                }
+            }
+        }
+        let sum = |of: fn(&ShardGauges) -> usize| {
+            i64::try_from(shards.iter().map(of).sum::<usize>()).unwrap_or(i64::MAX)
+        };
+        self.calls_active.set(sum(|shard| shard.calls));
+        self.connections.set(sum(|shard| shard.connections));
+        self.transactions.set(sum(|shard| shard.transactions));
+        self.draining.set(i64::from(shards.iter().any(|shard| shard.draining)));
     }
 
     /// A reload was taken (or refused).
@@ -262,11 +294,13 @@ mod tests {
     #[test]
     fn what_the_engine_counted_is_exposed_as_its_total() {
         let metrics = Metrics::new();
-        let mut status =
-            EngineStatus { counters: vec![("quirk_diversion_quoting", 2)], ..EngineStatus::default() };
-        metrics.engine(&status, 0);
-        status.counters[0].1 = 5;
-        metrics.engine(&status, 0);
+        let counted = |count| EngineStatus {
+            counters: vec![("quirk_diversion_quoting", count)],
+            ..EngineStatus::default()
+        };
+        metrics.shard(0, &counted(2), 0);
+        metrics.shard(0, &counted(3), 0);
+        metrics.shard(1, &counted(2), 0);
         let text = metrics.expose();
         assert!(text.contains("umbra_events_total{kind=\"quirk_diversion_quoting\"} 5"), "{text}");
     }

@@ -43,10 +43,16 @@ impl From<&Compiled> for Settings {
                     TlsVersion::V1_3 => Versions::Only13,
                 },
             }),
+            shards: compiled.shards,
             media: media(compiled),
             admin: compiled.admin.http,
             records: wanted.then_some(records),
-            limits: NetLimits::default(),
+            limits: NetLimits {
+                handshake_timeout: compiled.listen.handshake_timeout,
+                header_timeout: compiled.listen.header_timeout,
+                body_timeout: compiled.listen.body_timeout,
+                ..NetLimits::default()
+            },
             tap: None,
         }
     }

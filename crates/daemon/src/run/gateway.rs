@@ -1,31 +1,28 @@
-//! One gateway in this process. Owns its tasks from bind to join; several can run side by side. Refuses to know
+//! One gateway in this process. Owns its tasks and threads from bind to join; several can run side by side. Refuses to know
 //! signals and files.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use b2bua::Policy;
-use b2bua::engine::{CallKey, Engine, EngineConfig, EngineStatus};
+use b2bua::engine::{CallKey, EngineStatus};
+use dashmap::DashMap;
 use sip::Transport;
-use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::engine_task::{self, Control, EngineTask};
 use super::settings::{ListenAt, Settings, known_peers};
-use crate::media::{MediaError, MediaPool};
-use crate::net::{
-    Bound, EVENTS_MAX, FlowTable, NetContext, UdpPorts, accept_loop, bind_tcp, bind_udp, receive_loop,
-};
-use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Reporter, WarnLimiter};
+use super::threads::{Built, Threads};
+use crate::media::MediaError;
+use crate::net::{Bound, Control, Errand, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp};
+use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, WarnLimiter};
 use crate::tls::{TlsContext, TlsError};
-use crate::trace::Lines;
 
-/// Wishes that may wait for the engine.
-const CONTROLS_MAX: usize = 64;
 /// How long HTTP clients may hold up a stop.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -51,6 +48,9 @@ pub enum StartError {
     /// Media threads.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// Signalling threads.
+    #[error("signalling threads cannot start: {0}")]
+    Threads(#[from] std::io::Error),
     /// The folder of the call records.
     #[error("cannot write call records to {}: {source}", folder.display())]
     Records {
@@ -88,8 +88,7 @@ pub struct Gateway {
     context: Arc<NetContext>,
     policy: Arc<ArcSwap<Policy>>,
     health: Arc<Health>,
-    control: mpsc::Sender<Control>,
-    drained: watch::Receiver<bool>,
+    threads: Threads,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     records: Option<RecordWriter>,
@@ -97,7 +96,7 @@ pub struct Gateway {
 
 struct Sockets {
     tcp: Vec<(TcpListener, Bound)>,
-    udp: Vec<UdpSocket>,
+    udp: Vec<std::net::UdpSocket>,
     bound: Vec<Bound>,
 }
 
@@ -120,53 +119,29 @@ impl Gateway {
             ),
             None => None,
         };
-        let (media, media_reports) = MediaPool::start(&settings.media)?;
         let (records, record_sender) = start_records(&settings, &metrics)?;
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let udp = UdpPorts::new(sockets.udp).map_err(|source| listen_error(&settings.listen, source))?;
+        let built = Built::new(settings.shards, sockets.udp)?;
         let context = Arc::new(NetContext {
-            flows: FlowTable::new(),
-            events: sender,
+            flows: DashMap::new(),
+            outgoing: Outgoing::default(),
+            shards: built.inboxes(),
             connections: Arc::new(Semaphore::new(settings.limits.connections_max)),
             handshakes: Arc::new(Semaphore::new(settings.limits.handshakes_max)),
             tls: ArcSwapOption::from(tls),
-            metrics: metrics.clone(),
+            metrics,
             warnings: WarnLimiter::new(),
             stop: stopped,
             source_addresses: source_addresses(&sockets.bound),
-            udp,
+            runtime: tokio::runtime::Handle::current(),
+            accepted: AtomicUsize::new(0),
             limits: settings.limits.clone(),
         });
-        let (control, controls) = mpsc::channel(CONTROLS_MAX);
-        let (drained_sender, drained) = watch::channel(false);
-        let task = EngineTask {
-            engine: Engine::new(engine_config(), policy.clone()),
-            context: context.clone(),
-            events,
-            media,
-            media_reports,
-            control: controls,
-            reporter: Reporter::new(metrics, record_sender),
-            drained: drained_sender,
-            lines: Lines::new(settings.tap.clone()),
-        };
         let policy = Arc::new(ArcSwap::from(policy));
-        let tasks = spawn_all(&context, task, sockets.tcp, &policy);
+        let threads = Threads::start(built, &settings, &context, &policy, record_sender.as_ref())?;
+        let tasks = spawn_all(&context, sockets.tcp);
         health.set_ready();
         let bound = sockets.bound;
-        Ok(Self {
-            started: settings,
-            bound,
-            admin,
-            context,
-            policy,
-            health,
-            control,
-            drained,
-            stop,
-            tasks,
-            records,
-        })
+        Ok(Self { started: settings, bound, admin, context, policy, health, threads, stop, tasks, records })
     }
 
     /// Where it listens.
@@ -184,29 +159,37 @@ impl Gateway {
         self.context.metrics.expose()
     }
 
-    /// How the engine stands; `None` while stopping.
+    /// How the engines stand, all together; `None` while stopping.
     pub async fn stats(&self) -> Option<EngineStatus> {
-        let (answer, status) = oneshot::channel();
-        self.control.send(Control::Status(answer)).await.ok()?;
-        status.await.ok()
+        let mut all = EngineStatus::default();
+        for shard in &self.context.shards {
+            let (answer, status) = oneshot::channel();
+            shard.send(Errand::Control(Control::Status(answer))).await.ok()?;
+            all.add(status.await.ok()?);
+        }
+        Some(all)
     }
 
     /// Ends one call on both legs.
-    pub async fn hang_up(&self, call: CallKey) {
-        self.tell(Control::HangUp(call)).await;
+    pub async fn hang_up(&self, shard: u16, call: CallKey) {
+        if let Some(inbox) = self.context.shards.get(usize::from(shard)) {
+            // A shard that has ended holds no calls.
+            let _ended = inbox.send(Errand::Control(Control::HangUp(call))).await;
+        }
     }
 
     /// Takes no new calls from now on; what is left at `until` is hung up.
     pub async fn drain(&self, until: Option<Instant>) {
         self.health.set_unready();
-        self.tell(Control::Drain { until }).await;
+        self.tell(|| Control::Drain { until }).await;
     }
 
-    /// Completes when the last call of a drain is over.
+    /// Completes when the last call of a drain is over, in every shard.
     pub async fn drained(&self) {
-        let mut drained = self.drained.clone();
-        // An error means that the engine has ended, and with it every call.
-        let _ended = drained.wait_for(|drained| *drained).await;
+        for mut drained in self.threads.drained() {
+            // An error means that the engine has ended, and with it every call.
+            let _ended = drained.wait_for(|drained| *drained).await;
+        }
     }
 
     /// Uses new policy and certificates for new calls and handshakes. Listeners, media ports, the admin endpoint and
@@ -220,7 +203,9 @@ impl Gateway {
             None => Ok(None),
         };
         let tls = tls.inspect_err(|_| self.context.metrics.reloaded(Up::No))?;
-        self.control.send(Control::Policy(policy.clone())).await.map_err(|_| ReloadError::Stopping)?;
+        if self.tell(|| Control::Policy(policy.clone())).await == Told::Nobody {
+            return Err(ReloadError::Stopping);
+        }
         self.context.tls.store(tls.map(Arc::new));
         self.policy.store(policy);
         self.context.metrics.reloaded(Up::Yes);
@@ -242,10 +227,16 @@ impl Gateway {
     pub async fn stop(mut self) {
         self.health.set_unready();
         self.stop.send_replace(true);
+        self.tell(|| Control::Stop).await;
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(problem) = ended {
                 error!(%problem, "a task did not end in order");
             }
+        }
+        let threads = self.threads;
+        // Joining threads blocks.
+        if tokio::task::spawn_blocking(move || threads.join()).await.is_err() {
+            error!("signalling and media threads did not end in order");
         }
         if let Some(admin) = self.admin.take() {
             admin.join(ADMIN_PATIENCE).await;
@@ -256,11 +247,23 @@ impl Gateway {
         }
     }
 
-    async fn tell(&self, control: Control) {
-        if self.control.send(control).await.is_err() {
-            info!("the gateway is stopping already");
+    async fn tell(&self, control: impl Fn() -> Control) -> Told {
+        let mut told = Told::Everybody;
+        for shard in &self.context.shards {
+            if shard.send(Errand::Control(control())).await.is_err() {
+                told = Told::Nobody;
+                info!("the gateway is stopping already");
+            }
         }
+        told
     }
+}
+
+/// Whether the shards were there to hear it.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum Told {
+    Everybody,
+    Nobody,
 }
 
 async fn bind_all(listen: &[ListenAt]) -> Result<Sockets, StartError> {
@@ -268,7 +271,7 @@ async fn bind_all(listen: &[ListenAt]) -> Result<Sockets, StartError> {
     for ListenAt { address, transport } in listen.iter().copied() {
         let failed = |source| StartError::Listen { address, transport, source };
         let bound = if transport == Transport::Udp {
-            let socket = bind_udp(address).await.map_err(failed)?;
+            let socket = bind_udp(address).map_err(failed)?;
             let bound = Bound { address: socket.local_addr().map_err(failed)?, transport };
             sockets.udp.push(socket);
             bound
@@ -281,11 +284,6 @@ async fn bind_all(listen: &[ListenAt]) -> Result<Sockets, StartError> {
         sockets.bound.push(bound);
     }
     Ok(sockets)
-}
-
-fn listen_error(listen: &[ListenAt], source: std::io::Error) -> StartError {
-    let address = listen.first().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |at| at.address);
-    StartError::Listen { address, transport: Transport::Udp, source }
 }
 
 fn load_tls(
@@ -314,19 +312,10 @@ fn start_records(
     Ok((Some(writer), Some(sender)))
 }
 
-fn spawn_all(
-    context: &Arc<NetContext>,
-    task: EngineTask,
-    listeners: Vec<(TcpListener, Bound)>,
-    policy: &Arc<ArcSwap<Policy>>,
-) -> JoinSet<()> {
+fn spawn_all(context: &Arc<NetContext>, listeners: Vec<(TcpListener, Bound)>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(engine_task::run(task));
     for (listener, bound) in listeners {
         tasks.spawn(accept_loop(context.clone(), listener, bound.transport));
-    }
-    for index in 0..context.udp.len() {
-        tasks.spawn(receive_loop(context.clone(), index, policy.clone()));
     }
     tasks
 }
@@ -344,12 +333,6 @@ fn with_bound_ports(policy: &Policy, bound: &[Bound]) -> Policy {
 
 fn source_addresses(bound: &[Bound]) -> Vec<IpAddr> {
     bound.iter().map(|bound| bound.address.ip()).filter(|address| !address.is_unspecified()).collect()
-}
-
-fn engine_config() -> EngineConfig {
-    let mut config = EngineConfig::new(rand::random(), rand::random(), Instant::now());
-    config.product = concat!("Umbra/", env!("CARGO_PKG_VERSION")).to_owned();
-    config
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use b2bua::policy::{
     SessionRules, UnknownPeer, UriType, VoipSecurity,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::*;
@@ -32,6 +32,8 @@ fn policy(server_port: u16) -> Policy {
             tls_port: None,
             udp_port: None,
             max_calls_allowed: 10,
+            calls_per_second_max: None,
+            queue_wait_max: b2bua::policy::QUEUE_WAIT_MAX,
             unknown_peer: UnknownPeer::Drop,
             codecs: vec![String::from("PCMU")],
             media_mode: MediaMode::Anchored,
@@ -45,6 +47,7 @@ fn policy(server_port: u16) -> Policy {
             addresses: Vec::new(),
             port: 5060,
             status: GatewayStatus::Enabled,
+            max_calls_allowed: None,
             outcalls_allowed: Allowed::No,
             message_waiting_indicator_allowed: Allowed::No,
             pool: None,
@@ -96,6 +99,7 @@ fn settings(server_port: u16, folder: &Path, rtp_first: u16) -> Settings {
         policy: Arc::new(policy(server_port)),
         listen: vec![ListenAt { address: SocketAddr::new(HOME, 0), transport: Transport::Tcp }],
         tls: None,
+        shards: 1,
         media: MediaConfig {
             address: HOME,
             ports: rtp_first..=rtp_first + 39,
@@ -360,6 +364,136 @@ async fn the_opt_in_udp_listener_answers_a_peer_and_ignores_a_stranger() {
     assert!(gateway.metrics().contains("umbra_unknown_peer_requests_total 1"));
     assert!(stranger.try_recv(&mut buffer).is_err());
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_strangers_on_udp_are_told_so_each_at_his_address_and_leave_no_flow() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wanted = settings(5062, folder.path(), 31_650);
+    wanted.listen[0].transport = Transport::Udp;
+    let mut policy = policy(5062);
+    policy.gateway.unknown_peer = UnknownPeer::Reject;
+    wanted.policy = Arc::new(policy);
+    let gateway = Gateway::start(wanted).await.unwrap();
+    let address = gateway.addresses()[0].address;
+    let text = request("OPTIONS", 1, "").replace("SIP/2.0/TCP", "SIP/2.0/UDP");
+    let text = format!("{text}Content-Length: 0\r\n\r\n");
+    for host in 1..20 {
+        let stranger = UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 9, host), 0)).await.unwrap();
+        stranger.send_to(text.as_bytes(), address).await.unwrap();
+        let mut buffer = [0; 4096];
+        let count = timeout(PATIENCE, stranger.recv(&mut buffer)).await.unwrap().unwrap();
+        assert!(buffer[..count].starts_with(b"SIP/2.0 403 "));
+    }
+    let status = gateway.stats().await.unwrap();
+    assert_eq!((status.flows, status.transactions), (1, (0, 0)));
+    assert!(gateway.metrics().contains("umbra_unknown_peer_requests_total 20"), "{}", gateway.metrics());
+    gateway.stop().await;
+}
+
+/// Says a request over one connection and hears the whole answer.
+async fn called(gateway: &Gateway, number: usize) -> (Wire, String) {
+    let mut pbx = Wire::new(TcpStream::connect(gateway.addresses()[0].address).await.unwrap());
+    let invite = request("INVITE", 1, "").replace("shell-1", &format!("shell-{number}"));
+    pbx.say(&with_body(&invite.replace("z9hG4bK", &format!("z9hG4bK{number}")))).await;
+    let answer = pbx.hear_starting("SIP/2.0 ").await;
+    let answer = if answer.starts_with("SIP/2.0 1") { pbx.hear_starting("SIP/2.0 2").await } else { answer };
+    (pbx, answer)
+}
+
+/// Answers every INVITE of every connection, for ever.
+async fn eager_um(um: TcpListener) {
+    loop {
+        let mut wire = Wire::new(um.accept().await.unwrap().0);
+        tokio::spawn(async move {
+            loop {
+                let request = wire.hear().await;
+                if !request.starts_with("ACK") {
+                    wire.say(&answer(&request, "200 OK", request.starts_with("INVITE"))).await;
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_shards_share_one_connection_to_the_server_and_the_limits_of_the_gateway() {
+    const ALLOWED: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let um = TcpListener::bind("127.0.0.2:0").await.unwrap();
+    let mut wanted = settings(um.local_addr().unwrap().port(), folder.path(), 31_700);
+    wanted.media.ports = 31_700..=31_899;
+    wanted.shards = 3;
+    let mut policy = policy(um.local_addr().unwrap().port());
+    policy.gateway.max_calls_allowed = ALLOWED;
+    policy.mailbox_servers[0].max_calls_allowed = ALLOWED - 1;
+    wanted.policy = Arc::new(policy);
+    let serving = tokio::spawn(eager_um(um));
+    let gateway = Gateway::start(wanted).await.unwrap();
+    let mut calls = Vec::new();
+    for number in 0..ALLOWED - 1 {
+        let (pbx, answer) = called(&gateway, number).await;
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+        let ack = request("ACK", 1, &to_tag(&answer)).replace("shell-1", &format!("shell-{number}"));
+        calls.push((pbx, number, to_tag(&answer)));
+        let (pbx, ..) = calls.last_mut().unwrap();
+        pbx.say(&format!("{ack}Content-Length: 0\r\n\r\n")).await;
+    }
+    let status = gateway.stats().await.unwrap();
+    let mut shards: Vec<u16> = status.call_list.iter().map(|call| call.shard).collect();
+    shards.dedup();
+    assert!(status.calls == ALLOWED - 1 && shards.len() > 1, "{shards:?}");
+    assert_eq!(status.servers[0].calls, ALLOWED - 1);
+    // The server is full, whichever shard asks.
+    let (_, answer) = called(&gateway, 100).await;
+    assert!(answer.starts_with("SIP/2.0 503"), "{answer}");
+    // One connection for each caller, and one to the server for all shards together.
+    assert_eq!(status.flows, ALLOWED - 1 + 1);
+    for (pbx, number, tag) in &mut calls {
+        let bye = request("BYE", 2, tag).replace("shell-1", &format!("shell-{number}"));
+        pbx.say(&format!("{bye}Content-Length: 0\r\n\r\n")).await;
+        pbx.hear_starting("SIP/2.0 200").await;
+    }
+    gateway.drain(None).await;
+    timeout(PATIENCE, gateway.drained()).await.unwrap();
+    let (_, answer) = called(&gateway, 101).await;
+    assert!(answer.starts_with("SIP/2.0 503") && answer.contains("Retry-After:"), "{answer}");
+    serving.abort();
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_framing_is_answered_400_and_closed_and_the_next_connection_is_unharmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(settings(5062, folder.path(), 31_900)).await.unwrap();
+    let mut client = TcpStream::connect(gateway.addresses()[0].address).await.unwrap();
+    let text = format!("{}Content-Length: -1\r\n\r\n", request("OPTIONS", 1, ""));
+    client.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("SIP/2.0 400 "), "{answer}");
+    assert!(gateway.metrics().contains(r#"umbra_dropped_messages_total{kind="framing_lost"} 1"#));
+    let mut next = Wire::new(TcpStream::connect(gateway.addresses()[0].address).await.unwrap());
+    next.say(&format!("{}Content-Length: 0\r\n\r\n", request("OPTIONS", 2, ""))).await;
+    next.hear_starting("SIP/2.0 200").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_headers_lose_their_connection_and_stopping_closes_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wanted = settings(5062, folder.path(), 31_950);
+    wanted.limits.header_timeout = Duration::from_millis(50);
+    let gateway = Gateway::start(wanted).await.unwrap();
+    let mut slow = TcpStream::connect(gateway.addresses()[0].address).await.unwrap();
+    let mut idle = TcpStream::connect(gateway.addresses()[0].address).await.unwrap();
+    slow.write_all(b"INVITE sip:a SIP/2.0\r\nVia: ").await.unwrap();
+    let mut nothing = Vec::new();
+    timeout(PATIENCE, slow.read_to_end(&mut nothing)).await.unwrap().unwrap();
+    assert!(gateway.metrics().contains(r#"umbra_dropped_messages_total{kind="partial_message"} 1"#));
+    gateway.stop().await;
+    timeout(PATIENCE, idle.read_to_end(&mut nothing)).await.unwrap().unwrap();
+    assert!(nothing.is_empty());
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Settings {
     pub listen: Vec<ListenAt>,
     /// Certificate, key and roots; required for TLS in either direction.
     pub tls: Option<TlsSetup>,
+    /// Signalling threads, at least one; each holds the calls of its share of the Call-IDs.
+    pub shards: u16,
     /// RTP ports and media threads.
     pub media: MediaConfig,
     /// Admin endpoint; `None` switches it off.
@@ -57,7 +59,8 @@ impl Settings {
     /// Sections of the configuration in which `new` differs and which take effect at the next start only.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let differs = [
-            ("[listen]", self.listen != new.listen),
+            ("[listen]", self.listen != new.listen || self.limits != new.limits),
+            ("[engine] shards", self.shards != new.shards),
             ("[media]", self.media != new.media),
             ("[admin]", self.admin != new.admin),
             ("[observe] cdr", self.records != new.records),

@@ -112,6 +112,52 @@ impl Endpoint {
         }
     }
 
+    /// Refuses a request without keeping anything of it; `false`: a transaction has it already and will answer.
+    pub fn refuse_stateless(
+        &mut self,
+        flow: &Flow,
+        request: &mut Message,
+        status: StatusCode,
+        reason: &[u8],
+        block: &[u8],
+    ) -> bool {
+        let Ok(via) = request.top_via() else { return false };
+        let method = request.method();
+        let is_known = self.by_branch.contains_key(&self.branch_print(request, &via, method))
+            || self.by_identity.contains_key(&self.identity(request, method));
+        if is_known {
+            return false;
+        }
+        let stamped = via.stamped(flow.remote);
+        if stamped != *via.raw() {
+            request.stamp_via(&via, &stamped);
+        }
+        let tag = self.ids.stateless_tag(request, via.branch().unwrap_or_default());
+        let response = response_to(request, status, Some(reason), Some(&tag)).block(block);
+        if let Ok(bytes) = response.finish(None, b"") {
+            self.send(flow.key, bytes);
+        }
+        true
+    }
+
+    /// Nobody is left to answer this request: an open INVITE gets a 500 (`true`), any other is forgotten.
+    pub fn abandon(&mut self, now: Instant, key: ServerKey) -> bool {
+        let Some(entry) = self.servers.get_mut(key.0, key.1) else { return false };
+        match &entry.machine {
+            Machine::Invite(_, Invite { request: Some(request), local_tag, .. }) => {
+                let tag = local_tag.clone().unwrap_or_else(|| self.ids.token(b"", 1));
+                let fault = StatusCode::new(500).unwrap_or(StatusCode::BAD_REQUEST);
+                let response = response_to(request, fault, None, Some(&tag)).finish(None, b"");
+                response.is_ok_and(|bytes| self.respond(now, key, bytes).is_ok())
+            }
+            Machine::Invite(..) => false,
+            Machine::Other(_) => {
+                self.on_server_flow_down(now, key);
+                false
+            }
+        }
+    }
+
     pub(super) fn on_server_timer(&mut self, now: Instant, key: ServerKey, reason: TimerReason) {
         let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
         entry.lanes.0[reason.lane() as usize] = None;

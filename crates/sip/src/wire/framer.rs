@@ -89,6 +89,13 @@ impl Framer {
         }
     }
 
+    /// Gives its buffer back when nothing is in it.
+    pub fn release(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+
     /// Bytes held.
     pub fn buffered(&self) -> usize {
         self.buffer.len()

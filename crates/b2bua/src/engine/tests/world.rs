@@ -115,6 +115,7 @@ pub struct World {
     pub released: usize,
     pub connects: Vec<Target>,
     pub events: Vec<String>,
+    pub panics: usize,
     next_flow: u64,
     seed: u64,
 }
@@ -143,6 +144,7 @@ impl World {
             released: 0,
             connects: Vec::new(),
             events: Vec::new(),
+            panics: 0,
             next_flow: 0,
             seed: 100,
         };
@@ -194,8 +196,20 @@ impl World {
         key
     }
 
+    /// As a shell does it: a panic ends the calls concerned.
+    fn handle(&mut self, input: Input) {
+        let (engine, now) = (&mut self.engine, self.now);
+        let mut broken =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.handle(now, input))).is_err();
+        while broken {
+            self.panics += 1;
+            assert!(self.panics < 10, "recovery does not come to an end");
+            broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.recover(now))).is_err();
+        }
+    }
+
     pub fn feed(&mut self, input: Input) {
-        self.engine.handle(self.now, input);
+        self.handle(input);
         self.pump();
     }
 
@@ -253,12 +267,12 @@ impl World {
             Output::Connect { connect, target } => self.on_connect(connect, target),
             Output::Resolve { query, .. } => {
                 let result = Ok(vec![IpAddr::from([10, 9, 9, 9])]);
-                self.engine.handle(self.now, Input::Resolved { query, result });
+                self.handle(Input::Resolved { query, result });
             }
             Output::Media(MediaCommand::Allocate { call }) => {
                 self.allocated += 1;
                 let ports = MediaPorts { a_rtp: 20000, a_rtcp: 20001, b_rtp: 20002, b_rtcp: 20003 };
-                self.engine.handle(self.now, Input::MediaReady { call, result: Ok(ports) });
+                self.handle(Input::MediaReady { call, result: Ok(ports) });
             }
             Output::Media(MediaCommand::Apply { plan, .. }) => self.plans.push(*plan),
             Output::Media(MediaCommand::Release { .. }) => self.released += 1,
@@ -273,7 +287,7 @@ impl World {
         let listens = self.parties.get(&place).is_some_and(|p| p.script != Script::NoListener);
         if !listens {
             let why = ConnectFailure { kind: ConnectFailureKind::Refused, detail: "refused".into() };
-            return self.engine.handle(self.now, Input::ConnectFailed { connect, why });
+            return self.handle(Input::ConnectFailed { connect, why });
         }
         let remote = SocketAddr::new(target.address, target.port);
         let peer = match target.transport {
@@ -296,7 +310,7 @@ impl World {
             peer,
             origin: Origin::Outbound(connect),
         };
-        self.engine.handle(self.now, Input::FlowUp(up));
+        self.handle(Input::FlowUp(up));
     }
 
     fn pump_party(&mut self, place: &Place) -> bool {
@@ -314,7 +328,7 @@ impl World {
         }
         for (flow, bytes) in to_engine {
             if self.flows.contains_key(&flow) {
-                self.engine.handle(now, Input::Message { flow, bytes });
+                self.handle(Input::Message { flow, bytes });
             }
         }
         idle
@@ -424,6 +438,7 @@ fn event_name(event: &Event) -> String {
         Event::PeerRefused { .. } => "peer refused".into(),
         Event::Dropped { counter, .. } => format!("dropped {counter}"),
         Event::Drained => "drained".into(),
+        Event::Overload { .. } => "overload".into(),
         _ => "other".into(),
     }
 }

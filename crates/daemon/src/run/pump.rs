@@ -1,0 +1,465 @@
+//! The engine of one shard with its flows: one input in, all outputs out. Owns the engine and the order of things;
+//! refuses to decide anything about calls and to wait for anybody.
+//!
+//! What concerns another shard (a flow it owns, a call it holds) is handed over through its inbox, in order.
+//!
+//! A panic inside the engine is caught for the one input that caused it and counted (`engine_panic`); the engine then
+//! ends the calls that the input had reached, on both legs, and the others go on.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use b2bua::engine::{
+    Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, Event, FlowLoss, FlowUp, Input,
+    MediaCommand, MediaFailure, MediaPorts, Origin, Output, QueryKey, Sharding, Target,
+};
+use b2bua::record::CallRecord;
+use bytes::Bytes;
+use sip::{FlowKey, Transport};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::held::Held;
+use crate::media::{self, MediaPool, MediaReport};
+use crate::net::{
+    self, Control, Endpoint, Errand, FlowFacts, Found, Leave, MediaKey, NetContext, Opened, SendFault, Slots,
+    UdpPort, Wish, shard_of_flow,
+};
+use crate::observe::Reporter;
+use crate::trace::{Lines, Way};
+
+/// Errands that may wait for each other shard when its inbox is full.
+const BACKLOG_MAX: usize = 65_536;
+/// The engine ends broken calls in order first, by force next.
+const RECOVERIES_MAX: usize = 3;
+/// A wish number that no engine gives out.
+const NOBODYS_WISH: ConnectKey = ConnectKey(0);
+
+/// The engine and everything its outputs reach.
+pub(super) struct Pump {
+    pub(super) number: u16,
+    pub(super) engine: Engine,
+    pub(super) context: Arc<NetContext>,
+    pub(super) slots: Slots,
+    pub(super) ports: Vec<UdpPort>,
+    pub(super) media: Arc<MediaPool<MediaKey>>,
+    pub(super) reporter: Reporter,
+    pub(super) lines: Lines,
+    pub(super) drained: watch::Sender<bool>,
+    pub(super) sharding: Sharding,
+    pub(super) held: Held,
+    pub(super) over: Over,
+    pub(super) pending: VecDeque<Input>,
+    pub(super) backlog: Vec<VecDeque<Errand>>,
+}
+
+/// Whether the last call of a drain has ended.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Over {
+    No,
+    Yes,
+}
+
+impl Pump {
+    /// One input in, all outputs out.
+    pub(super) fn feed(&mut self, input: Input) {
+        self.pending.push_back(input);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some(input) = self.pending.pop_front() {
+            let engine = &mut self.engine;
+            let now = Instant::now();
+            if catch_unwind(AssertUnwindSafe(|| engine.handle(now, input))).is_err() {
+                self.recover();
+            }
+            self.drain_outputs();
+        }
+    }
+
+    /// The engine panicked: the calls concerned end, the others go on.
+    fn recover(&mut self) {
+        self.context.metrics.dropped("engine_panic");
+        error!(
+            event = "engine_panic",
+            "the engine panicked over one input; its calls are ended, others go on"
+        );
+        let engine = &mut self.engine;
+        for _ in 0..RECOVERIES_MAX {
+            if catch_unwind(AssertUnwindSafe(|| engine.recover(Instant::now()))).is_ok() {
+                return;
+            }
+        }
+        self.context.metrics.dropped("engine_panic_unrecovered");
+    }
+
+    pub(super) fn drain_outputs(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { flow, bytes } => self.send(flow, bytes),
+                Output::Close { flow } => self.close(flow),
+                Output::Connect { connect, target } => self.connect(connect, &target),
+                Output::Resolve { query, name } => self.resolve(query, name),
+                Output::Media(command) => self.command_media(command),
+                Output::Event(event) => self.report(event),
+            }
+        }
+    }
+
+    // --- messages and flows ------------------------------------------------------------------------------------
+
+    /// A message was read from a flow of ours.
+    pub(super) fn on_message(&mut self, flow: FlowKey, bytes: Bytes, since: Instant) {
+        let shard = self.sharding.shard_of(&bytes);
+        if shard == self.number {
+            self.take_message(flow, bytes);
+        } else {
+            self.post(shard, Errand::Message { flow, bytes, since });
+        }
+    }
+
+    /// A message of one of our calls.
+    pub(super) fn take_message(&mut self, flow: FlowKey, bytes: Bytes) {
+        self.lines.passed(Way::In, flow, &bytes);
+        self.feed(Input::Message { flow, bytes });
+    }
+
+    fn send(&mut self, flow: FlowKey, bytes: Bytes) {
+        self.lines.passed(Way::Out, flow, &bytes);
+        let shard = shard_of_flow(flow);
+        if shard == self.number {
+            self.send_own(flow, &bytes);
+        } else {
+            self.post(shard, Errand::Send { flow, bytes });
+        }
+    }
+
+    /// To a flow of ours.
+    pub(super) fn send_own(&mut self, flow: FlowKey, bytes: &Bytes) {
+        if let Err(fault) = self.slots.send(flow, bytes, &self.ports) {
+            self.context.metrics.dropped("unsent");
+            if fault == SendFault::SlowReader {
+                self.context.metrics.dropped("slow_reader");
+                self.slots.remove(flow);
+                self.tell_down(flow, FlowLoss::Error);
+            }
+        }
+    }
+
+    fn close(&mut self, flow: FlowKey) {
+        let shard = shard_of_flow(flow);
+        if shard == self.number {
+            self.close_own(flow);
+        } else {
+            self.post(shard, Errand::Close(flow));
+        }
+    }
+
+    /// Lets what waits leave, then closes.
+    pub(super) fn close_own(&mut self, flow: FlowKey) {
+        match self.slots.connection(flow) {
+            Some(connection) if connection.is_open() => {
+                connection.leave(Instant::now(), Leave::AtOnce);
+                self.slots.arm(flow, &self.context.limits);
+                self.slots.touch(flow);
+                self.tell_down(flow, FlowLoss::ClosedByUs);
+            }
+            Some(_) => {}
+            None => {
+                if self.slots.remove(flow).is_some() {
+                    self.tell_down(flow, FlowLoss::ClosedByUs);
+                }
+            }
+        }
+    }
+
+    /// A flow of ours can be used: every shard learns of it.
+    pub(super) fn up(&mut self, facts: FlowFacts, opened: Opened) {
+        self.context.flows.insert(facts.key, facts.transport);
+        for shard in self.others() {
+            self.post(shard, Errand::Up { facts: Box::new(facts.clone()), inbound: opened });
+        }
+        self.learn(facts, opened);
+    }
+
+    /// A flow can be used, whoever owns it.
+    pub(super) fn learn(&mut self, facts: FlowFacts, opened: Opened) {
+        self.lines.up(facts.key, facts.remote);
+        let origin = match opened {
+            Opened::ByPeer => Origin::Inbound,
+            Opened::ByUs => Origin::Outbound(NOBODYS_WISH),
+        };
+        self.feed(flow_up(facts, origin));
+    }
+
+    /// A flow of ours carries no more messages: every shard learns of it.
+    pub(super) fn tell_down(&mut self, flow: FlowKey, why: FlowLoss) {
+        self.context.flows.remove(&flow);
+        self.context.outgoing.down(flow);
+        for shard in self.others() {
+            self.post(shard, Errand::Down { flow, why });
+        }
+        self.lines.down(flow);
+        self.pending.push_back(Input::FlowDown { flow, why });
+    }
+
+    /// As [`Pump::tell_down`], from outside the engine's turn.
+    pub(super) fn down(&mut self, flow: FlowKey, why: FlowLoss) {
+        self.tell_down(flow, why);
+        self.settle();
+    }
+
+    /// A flow of another shard is gone.
+    pub(super) fn forget(&mut self, flow: FlowKey, why: FlowLoss) {
+        self.lines.down(flow);
+        self.feed(Input::FlowDown { flow, why });
+    }
+
+    // --- other shards ------------------------------------------------------------------------------------------
+
+    fn others(&self) -> impl Iterator<Item = u16> + use<> {
+        let (own, count) = (self.number, self.context.shards.len());
+        (0..u16::try_from(count).unwrap_or(u16::MAX)).filter(move |shard| *shard != own)
+    }
+
+    fn post(&mut self, shard: u16, errand: Errand) {
+        let (Some(inbox), Some(backlog)) =
+            (self.context.shards.get(usize::from(shard)), self.backlog.get_mut(usize::from(shard)))
+        else {
+            return;
+        };
+        let errand = match backlog.is_empty() {
+            false => errand,
+            true => match inbox.offer(errand) {
+                Err(TrySendError::Full(errand)) => errand,
+                // A shard that has ended needs nothing any more.
+                Ok(()) | Err(TrySendError::Closed(_)) => return,
+            },
+        };
+        if backlog.len() < BACKLOG_MAX {
+            backlog.push_back(errand);
+        } else {
+            self.context.metrics.dropped("shard_queue_full");
+        }
+    }
+
+    /// Tries again what found a full inbox; `true`: something still waits, so nothing more should be read.
+    pub(super) fn retry_posts(&mut self) -> bool {
+        let mut waits = false;
+        for (inbox, backlog) in self.context.shards.iter().zip(&mut self.backlog) {
+            while let Some(errand) = backlog.pop_front() {
+                if let Err(TrySendError::Full(errand)) = inbox.offer(errand) {
+                    backlog.push_front(errand);
+                    waits = true;
+                    break;
+                }
+            }
+        }
+        waits
+    }
+
+    // --- outgoing connections and names ------------------------------------------------------------------------
+
+    fn connect(&mut self, connect: ConnectKey, target: &Target) {
+        if target.transport == Transport::Udp {
+            return self.connect_udp(connect, target);
+        }
+        let endpoint = Endpoint::from(target);
+        let context = &self.context;
+        let is_open = |flow| context.flows.contains_key(&flow);
+        match context.outgoing.wish((self.number, connect), &endpoint, is_open) {
+            Wish::Reuse(facts) => self.pending.push_back(flow_up(facts, Origin::Outbound(connect))),
+            Wish::Dial => {
+                if let Some(inbox) = context.shards.get(usize::from(self.number)) {
+                    context.runtime.spawn(net::open(context.clone(), inbox.clone(), endpoint));
+                }
+            }
+            Wish::Wait => {}
+            Wish::Refuse => self.fail_connect(connect, "too many calls wait for this connection"),
+        }
+    }
+
+    fn connect_udp(&mut self, connect: ConnectKey, target: &Target) {
+        let family = |port: &UdpPort| port.local.is_ipv4() == target.address.is_ipv4();
+        let remote = (target.address, target.port).into();
+        let found = self.ports.iter().position(family).and_then(|at| {
+            let port = self.ports.get_mut(at)?;
+            let found = port.flow(Instant::now(), at, remote, &mut self.slots, &self.context.limits)?;
+            Some((found, port.local))
+        });
+        match found {
+            Some((Found::New(facts), _)) => {
+                self.context.flows.insert(facts.key, facts.transport);
+                self.pending.push_back(flow_up(facts, Origin::Outbound(connect)));
+            }
+            Some((Found::Old(key), local)) => {
+                let peer = b2bua::engine::PeerIdentity::Address;
+                let facts = FlowFacts { key, transport: Transport::Udp, local, remote, peer };
+                self.pending.push_back(flow_up(facts, Origin::Outbound(connect)));
+            }
+            None => self.fail_connect(connect, "no UDP listener of that address family"),
+        }
+    }
+
+    fn fail_connect(&mut self, connect: ConnectKey, detail: &str) {
+        let why = ConnectFailure { kind: ConnectFailureKind::Local, detail: detail.to_owned() };
+        self.pending.push_back(Input::ConnectFailed { connect, why });
+    }
+
+    /// A connection that this shard dialled stands.
+    pub(super) fn dialled(&mut self, endpoint: Endpoint, facts: FlowFacts) {
+        let waiting = self.context.outgoing.connected(endpoint, facts.clone());
+        self.up(facts.clone(), Opened::ByUs);
+        for (shard, connect) in waiting {
+            if shard == self.number {
+                self.feed(flow_up(facts.clone(), Origin::Outbound(connect)));
+            } else {
+                self.post(shard, Errand::Connected { connect, facts: Box::new(facts.clone()) });
+            }
+        }
+    }
+
+    /// It does not.
+    pub(super) fn dial_failed(&mut self, endpoint: &Endpoint, why: &ConnectFailure) {
+        for (shard, connect) in self.context.outgoing.failed(endpoint) {
+            let why = why.clone();
+            if shard == self.number {
+                self.feed(Input::ConnectFailed { connect, why });
+            } else {
+                self.post(shard, Errand::ConnectFailed { connect, why });
+            }
+        }
+    }
+
+    fn resolve(&mut self, query: QueryKey, name: String) {
+        let Some(inbox) = self.context.shards.get(usize::from(self.number)).cloned() else { return };
+        self.context.runtime.spawn(async move {
+            let answer = Input::Resolved { query, result: net::lookup(&name).await };
+            // A shard that has ended asks nothing.
+            let _ended = inbox.send(Errand::Answer(Box::new(answer))).await;
+        });
+    }
+
+    // --- media -------------------------------------------------------------------------------------------------
+
+    fn command_media(&mut self, command: MediaCommand) {
+        let (media, shard) = (&self.media, self.number);
+        let (call, outcome) = match command {
+            MediaCommand::Allocate { call } => {
+                if let Err(problem) = media.allocate((shard, call)) {
+                    warn!(%problem, "no media ports");
+                    let result = Err(MediaFailure::Unavailable);
+                    self.pending.push_back(Input::MediaReady { call, result });
+                }
+                return;
+            }
+            MediaCommand::Apply { call, plan } => (call, media.apply((shard, call), plan)),
+            MediaCommand::Release { call } => (call, media.release((shard, call))),
+        };
+        if let Err(problem) = outcome {
+            error!(%problem, call = call.as_u64(), "the media threads do not listen");
+            self.pending.push_back(Input::Command(Command::HangUp(call)));
+        }
+    }
+
+    /// The media threads report.
+    pub(super) fn on_media(&mut self, report: MediaReport<MediaKey>) {
+        match report {
+            MediaReport::Ready { call: (_, call), result } => {
+                let result = result.map(ports).map_err(media_failure);
+                self.feed(Input::MediaReady { call, result });
+            }
+            MediaReport::Fact { call: (_, call), fact, stats } => {
+                self.feed(Input::MediaFact { call, fact, stats: Some(stats) });
+            }
+            MediaReport::PlanRefused { call: (_, call), error } => {
+                warn!(%error, call = call.as_u64(), "media plan refused, ending the call");
+                self.feed(Input::Command(Command::HangUp(call)));
+            }
+            MediaReport::Failed { call: (_, call) } => {
+                error!(call = call.as_u64(), "media of a call failed, ending the call");
+                self.feed(Input::Command(Command::HangUp(call)));
+            }
+            MediaReport::Released { call: (_, call), stats } => {
+                if let Some(record) = self.held.complete(call, &stats) {
+                    self.report_ended(*record);
+                    self.tell_drained();
+                }
+            }
+        }
+    }
+
+    // --- facts and wishes --------------------------------------------------------------------------------------
+
+    fn report(&mut self, event: Event) {
+        match event {
+            Event::CallEnded { call: Some(call), record } => self.held.hold(Instant::now(), call, record),
+            Event::Drained => {
+                self.over = Over::Yes;
+                self.reporter.report(Event::Drained);
+                self.tell_drained();
+            }
+            other => self.reporter.report(other),
+        }
+    }
+
+    pub(super) fn report_ended(&self, record: CallRecord) {
+        self.reporter.report(Event::CallEnded { call: None, record: Box::new(record) });
+    }
+
+    /// A drain is over when the last call is, and its record is out.
+    pub(super) fn tell_drained(&self) {
+        if matches!(self.over, Over::Yes) && self.held.is_empty() {
+            self.drained.send_replace(true);
+        }
+    }
+
+    /// A wish of the gateway's owner; stopping is the loop's business.
+    pub(super) fn on_control(&mut self, control: Control) {
+        match control {
+            Control::Policy(policy) => self.feed(Input::Policy(policy)),
+            Control::Drain { until } => self.feed(Input::Drain { until }),
+            Control::HangUp(call) => self.feed(Input::Command(Command::HangUp(call))),
+            Control::Status(answer) => {
+                // Whoever asked may have left.
+                let _left = answer.send(self.engine.status());
+            }
+            Control::Stop => {}
+        }
+    }
+
+    /// A few times a second: gauges, late records, the end of a drain.
+    pub(super) fn on_tick(&mut self) {
+        for record in self.held.overdue(Instant::now()) {
+            self.report_ended(record);
+        }
+        let gauges = self.engine.gauges();
+        self.context.metrics.shard(usize::from(self.number), &gauges, self.slots.len());
+        if gauges.draining && gauges.calls == 0 {
+            self.over = Over::Yes;
+            self.tell_drained();
+        }
+    }
+}
+
+/// As the engine wants it.
+pub(super) fn flow_up(facts: FlowFacts, origin: Origin) -> Input {
+    let FlowFacts { key, transport, local, remote, peer } = facts;
+    Input::FlowUp(FlowUp { key, transport, local, remote, peer, origin })
+}
+
+fn ports(ports: media::MediaPorts) -> MediaPorts {
+    let media::MediaPorts { a_rtp, a_rtcp, b_rtp, b_rtcp } = ports;
+    MediaPorts { a_rtp, a_rtcp, b_rtp, b_rtcp }
+}
+
+fn media_failure(failure: media::MediaFailure) -> MediaFailure {
+    match failure {
+        media::MediaFailure::PortsExhausted { .. } => MediaFailure::NoPorts,
+        media::MediaFailure::Socket(_) | media::MediaFailure::AlreadyAllocated => MediaFailure::Unavailable,
+    }
+}
