@@ -137,7 +137,7 @@ fn each_deadline_means_its_own_thing() {
 
 #[test]
 fn a_peer_that_does_not_read_is_cut_off_by_bytes_and_by_time_and_is_not_read_meanwhile() {
-    let limits = NetLimits { queue_bytes_max: READ_PAUSE_BYTES + 1, ..NetLimits::default() };
+    let limits = NetLimits { queue_bytes_max: READ_PAUSE_BYTES + 64 * 1024, ..NetLimits::default() };
     let mut pair = pair(&limits);
     let chunk = vec![b'x'; 64 * 1024];
     let until = Instant::now() + PATIENCE;
