@@ -101,7 +101,7 @@ impl Call {
         match &mut self.state {
             // Whoever says BYE gets none of ours when its ACK comes.
             State::Ending { bye_on_ack, .. } => {
-                bye_on_ack.take_if(|side| *side == from);
+                bye_on_ack.take_if(|awaited| awaited.side == from);
                 self.settle_ending(cx);
             }
             State::Ended => {}
