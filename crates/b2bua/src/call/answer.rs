@@ -288,8 +288,8 @@ impl Call {
                 183
             }
             status @ 180..=183 => status,
-            _ if body.is_some() => 183,
-            _ => 180,
+            // RFC 3261 §8.1.3.2: a provisional response nobody knows is a 183.
+            _ => 183,
         };
         let block = self.response_lines(cx, response, Side::B, WithBody::No);
         self.tell_caller(cx, now, Provisional { status, block, body });

@@ -77,6 +77,12 @@ impl Progress {
         self.known == Known::Yes
     }
 
+    /// The call is up: what is left to remember is a response whose PRACK may still come.
+    pub fn settle(&mut self) -> Told {
+        self.sending.take_if(|sending| sending.is_idle());
+        std::mem::take(&mut self.told)
+    }
+
     /// RFC 3262 §3: the 2xx must wait for a PRACK.
     pub fn holds_back_success(&self) -> bool {
         self.sending.as_ref().is_some_and(|sending| sending.holds_back_success())

@@ -149,6 +149,11 @@ impl Sending {
         }
     }
 
+    /// Whether every response that went out was acknowledged.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_none() && self.waiting.is_none()
+    }
+
     /// RFC 3262 §3: no 2xx while a description is unacknowledged.
     pub fn holds_back_success(&self) -> bool {
         let is_open = self.open.as_ref().is_some_and(|open| open.describes == Describes::Yes);

@@ -45,7 +45,7 @@ pub(crate) struct Reoffer {
 impl Call {
     /// The first ACK is in: what the caller was told is compared with what leg B settled.
     pub(super) fn reoffer_if_due(&mut self, cx: &mut Core, now: Instant) {
-        let told = std::mem::take(&mut self.progress.told);
+        let told = self.progress.settle();
         let wanted = std::mem::take(&mut self.progress.reoffer);
         let differs = match &self.media {
             MediaState::Ready(media) => !matches!(told, Told::Nothing) && !media.legs_agree(),

@@ -356,3 +356,12 @@ fn an_early_answer_without_keys_is_not_told_and_refused_when_the_call_is_answere
         world.assert_clean();
     }
 }
+
+#[test]
+fn a_provisional_response_nobody_knows_is_told_as_183() {
+    let mut world = calling("");
+    for status in [181, 188, 199] {
+        world.answers(status, "b1", "", None);
+    }
+    assert_eq!(world.heard(), [181, 183, 183]);
+}
