@@ -129,7 +129,7 @@ fn umbra_config(net: Net, pki: &Pki) -> String {
         r#"[gateway]
 fqdn = "{FQDN}"
 sip_domain = "contoso.test"
-max_calls_allowed = 5000
+max_calls_allowed = 100000
 [listen]
 startup_mode = "TLS"
 addresses = ["{own}"]
@@ -139,7 +139,7 @@ certificate = "{certificate}"
 private_key = "{key}"
 trusted_roots = ["{root}"]
 [media]
-rtp_ports = "20000-59998"
+mode = "unanchored"
 [observe]
 log = {{ level = "warn" }}
 [admin]
@@ -167,7 +167,7 @@ pilot_identifier = "88895"
 name = "{SERVER}"
 address = ["{server}"]
 service_ports = {{ tcp = 5062, tls = {SERVER_PORT} }}
-max_calls_allowed = 5000
+max_calls_allowed = 100000
 "#,
         own = net.host(20),
         caller = net.host(10),

@@ -1,0 +1,28 @@
+//! What a fuzzer feeds: one function per kind of input, each of which panics when a promise is broken. The fuzz crate calls them with
+//! coverage feedback, the replay test with the stored corpus. Owns the promises; refuses to know where inputs come from.
+
+mod drive;
+mod parts;
+mod play;
+mod stream;
+
+pub use drive::redirect;
+pub use parts::{crypto, headers, message, multipart, sdp, uri};
+pub use play::call;
+pub use stream::stream;
+
+/// A target by the name of its corpus folder.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 9] = [
+    ("message", message),
+    ("stream", stream),
+    ("uri", uri),
+    ("headers", headers),
+    ("sdp", sdp),
+    ("multipart", multipart),
+    ("crypto", crypto),
+    ("redirect", redirect),
+    ("call", call),
+];

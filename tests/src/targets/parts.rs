@@ -1,0 +1,129 @@
+//! Parsers of single things: what was accepted reads the same when it is printed and read again.
+
+use bytes::Bytes;
+use sip::{HeaderId, Limits, Message, NameAddr, StatusCode, Uri};
+
+/// A whole message.
+pub fn message(input: &[u8]) {
+    let Ok(message) = Message::parse(Bytes::copy_from_slice(input), &Limits::default()) else {
+        // A refusal must be possible to build from anything.
+        let refusal = sip::reject_bytes(&Bytes::copy_from_slice(input), StatusCode::BAD_REQUEST, Some(b"t"));
+        if let Some(refusal) = refusal {
+            assert!(Message::parse(refusal, &Limits::default()).is_ok(), "our own refusal does not parse");
+        }
+        return;
+    };
+    read(&message);
+    let again = Message::parse(message.bytes().clone(), &Limits::default()).expect("accepted once, refused the second time");
+    assert_eq!(again.headers().count(), message.headers().count());
+    if message.is_request()
+        && let Ok(response) = sip::response_to(&message, StatusCode::OK, None, Some(b"t")).finish(None, b"")
+    {
+        let response = Message::parse(response, &Limits::default()).expect("our own response does not parse");
+        assert_eq!(response.call_id(), message.call_id());
+        assert_eq!(response.cseq(), message.cseq());
+    }
+}
+
+fn read(message: &Message) {
+    for header in message.headers() {
+        let value = header.value();
+        assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n')), "an unfolded value holds a line end");
+    }
+    let _ = (message.top_via().is_ok(), message.from().is_ok(), message.to().is_ok(), message.contacts().is_ok());
+    let _ = (message.max_forwards(), message.to_tag().is_some(), message.body().len(), message.reason().len());
+    let _ = (sip::simple::allow(message).len(), sip::simple::expires(message));
+    let _ = (sip::simple::content_type(message).is_some(), sip::simple::content_disposition(message).is_some());
+    if let Some(content_type) = message.header(HeaderId::ContentType) {
+        let body = message.body();
+        if let Ok(part) = sdp::choose_body(content_type, &body) {
+            sdp(part);
+        }
+    }
+}
+
+/// A URI.
+pub fn uri(input: &[u8]) {
+    let Ok(uri) = Uri::parse(Bytes::copy_from_slice(input)) else { return };
+    assert_eq!(&uri.raw()[..], input, "a URI keeps its bytes");
+    let _ = (uri.port(), uri.params().count(), uri.transport(), uri.host_str().len(), uri.user_part().is_some());
+    let again = Uri::parse(uri.raw().clone()).expect("accepted once, refused the second time");
+    assert_eq!((again.host_str(), again.port()), (uri.host_str(), uri.port()));
+}
+
+/// A header value; the first byte says which.
+pub fn headers(input: &[u8]) {
+    let Some((which, value)) = input.split_first() else { return };
+    let bytes = Bytes::copy_from_slice(value);
+    match which % 10 {
+        0 => drop(sip::Via::parse_list(bytes).map(|list| list.iter().map(|v| v.branch().is_some()).count())),
+        1 => name_addrs(bytes),
+        2 => drop(sip::CSeq::parse(value)),
+        3 => drop(sip::RAck::parse(value)),
+        4 => same(value, |v| sip::Replaces::parse(v).ok().map(|r| r.to_bytes())),
+        5 => drop(sip::SessionExpires::parse(value)),
+        6 => diversion(bytes),
+        7 => same(value, |v| sip::MsDiagnostics::parse(v).ok().map(|d| d.to_bytes())),
+        8 => drop(sip::Warning::parse_list(value).map(|list| list.iter().map(|w| w.to_bytes().len()).sum::<usize>())),
+        _ => drop(sip::Params::new(value).map(|(name, _)| name.len()).sum::<usize>()),
+    }
+}
+
+fn name_addrs(value: Bytes) {
+    let Ok(list) = NameAddr::parse_list(value) else { return };
+    for address in list {
+        let _ = (address.tag().is_some(), address.q(), address.params().count());
+        if let Some(text) = address.display_text() {
+            assert!(!text.contains(&b'\r') && !text.contains(&b'\n'), "a display name holds a line end");
+        }
+    }
+}
+
+fn diversion(value: Bytes) {
+    let normal = sip::Diversion::normalise_quoting(&value).into_owned();
+    let twice = sip::Diversion::normalise_quoting(&normal).into_owned();
+    assert_eq!(twice, normal, "normal quoting is not normal");
+    drop(sip::Diversion::parse(value).map(|d| (d.original().is_some(), d.latest().is_some())));
+}
+
+// What is printed reads as what it was printed from.
+fn same(value: &[u8], print: impl Fn(&[u8]) -> Option<Bytes>) {
+    if let Some(printed) = print(value) {
+        let again = print(&printed).expect("our own print does not parse");
+        assert_eq!(again, printed);
+    }
+}
+
+/// A session description.
+pub fn sdp(input: &[u8]) {
+    let Ok(session) = sdp::Session::parse(input) else { return };
+    let printed = session.to_bytes();
+    let again = sdp::Session::parse(&printed).expect("our own print does not parse");
+    assert_eq!(again.to_bytes(), printed);
+    assert_eq!(again.media().len(), session.media().len());
+    let _ = (session.is_fax_only(), session.origin(), session.audio_index());
+    if let Some(audio) = session.audio() {
+        let _ = sdp::pick_crypto(audio, &[sdp::Suite::AesCm128HmacSha1_80]).is_some();
+    }
+}
+
+/// A multipart body; the first line is its Content-Type.
+pub fn multipart(input: &[u8]) {
+    let end = input.iter().position(|b| *b == b'\n').unwrap_or(input.len());
+    let (content_type, body) = input.split_at(end);
+    if let Ok(part) = sdp::choose_body(content_type, body.get(1..).unwrap_or_default()) {
+        assert!(part.len() <= body.len(), "a part larger than the whole");
+    }
+}
+
+/// The value of an `a=crypto` attribute.
+pub fn crypto(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    drop(sdp::CryptoLine::parse_scaled(text));
+    let Ok(line) = sdp::CryptoLine::parse(text) else { return };
+    assert!(!format!("{line:?}").contains("inline:"), "a key is printed");
+    let printed = line.to_string();
+    let again = sdp::CryptoLine::parse(&printed).expect("our own print does not parse");
+    assert_eq!(again.is_usable(), line.is_usable());
+    assert_eq!(again.to_string(), printed);
+}
