@@ -204,7 +204,7 @@ pub enum CryptoError {
 }
 
 /// One `a=crypto` line (without `a=crypto:`), or the crypto part of an `a=cryptoscale` line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CryptoLine {
     /// The tag, unique within the media line.
     pub tag: u32,
@@ -218,6 +218,20 @@ pub struct CryptoLine {
     pub mki: Option<Mki>,
     /// Session parameters as spelled.
     pub session_params: Vec<String>,
+}
+
+impl std::fmt::Debug for CryptoLine {
+    /// Session parameters are counted only: a line that was pasted together wrongly has keys among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CryptoLine")
+            .field("tag", &self.tag)
+            .field("suite", &self.suite)
+            .field("key", &self.key)
+            .field("lifetime", &self.lifetime)
+            .field("mki", &self.mki)
+            .field("session_params", &self.session_params.len())
+            .finish()
+    }
 }
 
 impl CryptoLine {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use b2bua::engine::{
-    ConnectFailure, ConnectFailureKind, Engine, EngineConfig, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaPorts,
-    Origin, Output, PeerIdentity,
+    ConnectFailure, ConnectFailureKind, Engine, EngineConfig, Event, FlowLoss, FlowUp, Input, MediaCommand,
+    MediaPorts, Origin, Output, PeerIdentity,
 };
 use bytes::Bytes;
 use sip::{FlowKey, Limits, Message, Transport};
@@ -142,7 +142,8 @@ impl Driver {
             Output::Send { flow, bytes } => self.on_sent(flow, bytes),
             Output::Connect { connect, target } => {
                 self.connects += 1;
-                let known = ROUTERS.iter().chain(&MAILBOX_SERVERS).any(|name| *name == target.name) || target.name == POOL;
+                let known = ROUTERS.iter().chain(&MAILBOX_SERVERS).any(|name| *name == target.name)
+                    || target.name == POOL;
                 assert!(known, "a connection to {}, who is nobody here", target.name);
                 assert_eq!(target.transport, Transport::Tls, "a weaker transport");
                 if self.reach == Reach::Refused {
@@ -160,7 +161,8 @@ impl Driver {
             }
             Output::Media(MediaCommand::Allocate { call }) => {
                 let ports = MediaPorts { a_rtp: 4000, a_rtcp: 4001, b_rtp: 4002, b_rtcp: 4003 };
-                let result = if self.has_ports { Ok(ports) } else { Err(b2bua::engine::MediaFailure::NoPorts) };
+                let result =
+                    if self.has_ports { Ok(ports) } else { Err(b2bua::engine::MediaFailure::NoPorts) };
                 return Some(Input::MediaReady { call, result });
             }
             Output::Close { flow } => return Some(Input::FlowDown { flow, why: FlowLoss::ClosedByUs }),
@@ -172,7 +174,12 @@ impl Driver {
     }
 
     fn on_sent(&mut self, flow: FlowKey, bytes: Bytes) {
-        let message = Message::parse(bytes, &Limits::default()).expect("what the engine sends does not parse");
+        let message = match Message::parse(bytes.clone(), &Limits::default()) {
+            Ok(message) => message,
+            // The refusal of what cannot be read repeats it.
+            Err(_) if bytes.starts_with(b"SIP/2.0 400 ") => return,
+            Err(error) => panic!("what the engine sends does not parse: {error}\n{}", bytes.escape_ascii()),
+        };
         if flow != self.caller {
             if message.is_request() {
                 self.to_servers.push((flow, message));
@@ -204,7 +211,10 @@ pub fn redirect(input: &[u8]) {
             continue;
         }
         let contact = lines.next().unwrap_or(b"<sip:nobody@nowhere.invalid>");
-        driver.bytes(flow, super::play::response(&request, 302, &[b"Contact: ", contact, b"\r\n"].concat(), b""));
+        driver.bytes(
+            flow,
+            super::play::response(&request, 302, &[b"Contact: ", contact, b"\r\n"].concat(), b""),
+        );
         assert!(driver.connects <= CONNECTS_MAX, "{} places for one call", driver.connects);
     }
     driver.finish();

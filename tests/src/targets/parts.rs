@@ -1,20 +1,27 @@
 //! Parsers of single things: what was accepted reads the same when it is printed and read again.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use sip::{HeaderId, Limits, Message, NameAddr, StatusCode, Uri};
+
+/// What a refusal adds to the lines it repeats: status line, tag, Content-Length.
+const REFUSAL_BYTES_MAX: usize = 256;
 
 /// A whole message.
 pub fn message(input: &[u8]) {
     let Ok(message) = Message::parse(Bytes::copy_from_slice(input), &Limits::default()) else {
-        // A refusal must be possible to build from anything.
+        // A refusal repeats what was wrong, so it need not parse; it is one message and no longer than what it refuses.
         let refusal = sip::reject_bytes(&Bytes::copy_from_slice(input), StatusCode::BAD_REQUEST, Some(b"t"));
         if let Some(refusal) = refusal {
-            assert!(Message::parse(refusal, &Limits::default()).is_ok(), "our own refusal does not parse");
+            assert!(refusal.starts_with(b"SIP/2.0 400 ") && refusal.ends_with(b"\r\n\r\n"));
+            assert!(refusal.len() <= input.len() + REFUSAL_BYTES_MAX, "a refusal grows");
         }
         return;
     };
     read(&message);
-    let again = Message::parse(message.bytes().clone(), &Limits::default()).expect("accepted once, refused the second time");
+    let again = Message::parse(message.bytes().clone(), &Limits::default())
+        .expect("accepted once, refused the second time");
     assert_eq!(again.headers().count(), message.headers().count());
     if message.is_request()
         && let Ok(response) = sip::response_to(&message, StatusCode::OK, None, Some(b"t")).finish(None, b"")
@@ -30,10 +37,13 @@ fn read(message: &Message) {
         let value = header.value();
         assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n')), "an unfolded value holds a line end");
     }
-    let _ = (message.top_via().is_ok(), message.from().is_ok(), message.to().is_ok(), message.contacts().is_ok());
-    let _ = (message.max_forwards(), message.to_tag().is_some(), message.body().len(), message.reason().len());
+    let _ =
+        (message.top_via().is_ok(), message.from().is_ok(), message.to().is_ok(), message.contacts().is_ok());
+    let _ =
+        (message.max_forwards(), message.to_tag().is_some(), message.body().len(), message.reason().len());
     let _ = (sip::simple::allow(message).len(), sip::simple::expires(message));
-    let _ = (sip::simple::content_type(message).is_some(), sip::simple::content_disposition(message).is_some());
+    let _ =
+        (sip::simple::content_type(message).is_some(), sip::simple::content_disposition(message).is_some());
     if let Some(content_type) = message.header(HeaderId::ContentType) {
         let body = message.body();
         if let Ok(part) = sdp::choose_body(content_type, &body) {
@@ -46,7 +56,8 @@ fn read(message: &Message) {
 pub fn uri(input: &[u8]) {
     let Ok(uri) = Uri::parse(Bytes::copy_from_slice(input)) else { return };
     assert_eq!(&uri.raw()[..], input, "a URI keeps its bytes");
-    let _ = (uri.port(), uri.params().count(), uri.transport(), uri.host_str().len(), uri.user_part().is_some());
+    let _ =
+        (uri.port(), uri.params().count(), uri.transport(), uri.host_str().len(), uri.user_part().is_some());
     let again = Uri::parse(uri.raw().clone()).expect("accepted once, refused the second time");
     assert_eq!((again.host_str(), again.port()), (uri.host_str(), uri.port()));
 }
@@ -54,6 +65,9 @@ pub fn uri(input: &[u8]) {
 /// A header value; the first byte says which.
 pub fn headers(input: &[u8]) {
     let Some((which, value)) = input.split_first() else { return };
+    if value.iter().any(|b| matches!(b, b'\r' | b'\n')) {
+        return; // no header value has one
+    }
     let bytes = Bytes::copy_from_slice(value);
     match which % 10 {
         0 => drop(sip::Via::parse_list(bytes).map(|list| list.iter().map(|v| v.branch().is_some()).count())),
@@ -64,7 +78,10 @@ pub fn headers(input: &[u8]) {
         5 => drop(sip::SessionExpires::parse(value)),
         6 => diversion(bytes),
         7 => same(value, |v| sip::MsDiagnostics::parse(v).ok().map(|d| d.to_bytes())),
-        8 => drop(sip::Warning::parse_list(value).map(|list| list.iter().map(|w| w.to_bytes().len()).sum::<usize>())),
+        8 => drop(
+            sip::Warning::parse_list(value)
+                .map(|list| list.iter().map(|w| w.to_bytes().len()).sum::<usize>()),
+        ),
         _ => drop(sip::Params::new(value).map(|(name, _)| name.len()).sum::<usize>()),
     }
 }
@@ -97,13 +114,31 @@ fn same(value: &[u8], print: impl Fn(&[u8]) -> Option<Bytes>) {
 /// A session description.
 pub fn sdp(input: &[u8]) {
     let Ok(session) = sdp::Session::parse(input) else { return };
-    let printed = session.to_bytes();
-    let again = sdp::Session::parse(&printed).expect("our own print does not parse");
-    assert_eq!(again.to_bytes(), printed);
-    assert_eq!(again.media().len(), session.media().len());
     let _ = (session.is_fax_only(), session.origin(), session.audio_index());
     if let Some(audio) = session.audio() {
         let _ = sdp::pick_crypto(audio, &[sdp::Suite::AesCm128HmacSha1_80]).is_some();
+    }
+    relayed(&session);
+}
+
+// What goes to the other leg reads as what we meant: one audio line of ours, as many lines as were offered, nobody else's address.
+fn relayed(offer: &sdp::Session) {
+    let names = ["PCMU", "PCMA", "telephone-event"].map(String::from);
+    let ours = IpAddr::from([203, 0, 113, 7]);
+    let anchor = sdp::Anchor { address: ours, rtp_port: 40_000, rtcp_port: 40_001 };
+    let origin = sdp::OriginSeed { session_id: 1, version: 1 };
+    let codecs = sdp::CodecPolicy { names: &names };
+    if let Ok((bytes, said)) = sdp::relay_offer(offer, &anchor, codecs, &sdp::OfferMedia::Clear, &origin) {
+        let read = sdp::Session::parse(&bytes).expect("our own offer does not parse");
+        assert_eq!(read, said.session, "an offer of ours reads otherwise than we keep it");
+        assert_eq!(read.media().len(), offer.media().len());
+        let audio = read.audio().expect("an offer of ours without audio");
+        assert_eq!(audio.remote().map(|at| at.0.ip()), Some(ours), "somebody else's address");
+        assert!(audio.crypto.is_empty(), "a key in a clear offer");
+    }
+    if let Ok(bytes) = sdp::write_answer(offer, &sdp::OfferSpec::new(ours, 40_000)) {
+        let read = sdp::Session::parse(&bytes).expect("our own answer does not parse");
+        assert_eq!(read.media().len(), offer.media().len(), "RFC 3264 §6: as many lines as the offer");
     }
 }
 

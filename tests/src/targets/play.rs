@@ -18,8 +18,22 @@ const OFFER: &str = "v=0\r\no=- 1 VERSION IN IP4 10.0.0.11\r\ns=-\r\nc=IN IP4 10
 const PLAIN: &str = "v=0\r\no=- 1 VERSION IN IP4 10.0.0.11\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0\r\na=sendonly\r\n";
 const STATUSES: [u16; 16] = [100, 180, 183, 200, 200, 302, 404, 408, 422, 481, 486, 491, 500, 503, 600, 181];
 const METHODS: [&str; 16] = [
-    "BYE", "INVITE", "UPDATE", "INFO", "PRACK", "REFER", "NOTIFY", "OPTIONS", "MESSAGE", "BENOTIFY", "SERVICE", "NONSENSE", "ACK",
-    "CANCEL", "SUBSCRIBE", "PUBLISH",
+    "BYE",
+    "INVITE",
+    "UPDATE",
+    "INFO",
+    "PRACK",
+    "REFER",
+    "NOTIFY",
+    "OPTIONS",
+    "MESSAGE",
+    "BENOTIFY",
+    "SERVICE",
+    "NONSENSE",
+    "ACK",
+    "CANCEL",
+    "SUBSCRIBE",
+    "PUBLISH",
 ];
 const TIMES_MS: [u64; 8] = [0, 1, 200, 500, 4_000, 32_000, 200_000, 1_800_000];
 const EXTRAS: [&str; 8] = [
@@ -154,7 +168,11 @@ impl Play {
         if *request.method() == Method::Ack {
             return;
         }
-        let bytes = self.answer(&request, argument, &format!("<sip:um@mbx01.contoso.com:5066;transport=tls;n={back}>"));
+        let bytes = self.answer(
+            &request,
+            argument,
+            &format!("<sip:um@mbx01.contoso.com:5066;transport=tls;n={back}>"),
+        );
         self.send(flow, bytes);
     }
 
@@ -178,9 +196,11 @@ impl Play {
         let Some(answer) = Self::recent(&self.driver.answers, back % 4) else { return };
         let text = |id| String::from_utf8_lossy(&answer.value_bytes(id).unwrap_or_default()).into_owned();
         let (to, from, call_id) = (text(HeaderId::To), text(HeaderId::From), text(HeaderId::CallId));
-        let number = if matches!(method, "ACK" | "CANCEL") { answer.cseq().number as usize } else { self.next_cseq() };
+        let number =
+            if matches!(method, "ACK" | "CANCEL") { answer.cseq().number as usize } else { self.next_cseq() };
         let to = if method == "CANCEL" { "<sip:ken@contoso.com>" } else { &to };
-        let branch = if method == "CANCEL" { call_id.replace("fuzz-", "i") } else { format!("c{}", self.cseq) };
+        let branch =
+            if method == "CANCEL" { call_id.replace("fuzz-", "i") } else { format!("c{}", self.cseq) };
         let request = self.request(method, number, &branch, (&from, to, &call_id), argument);
         self.send(self.driver.caller, request);
     }
@@ -194,7 +214,13 @@ impl Play {
         }
         let number = self.next_cseq();
         let branch = format!("s{number}");
-        let request = self.request(METHODS[usize::from(argument % 16)], number, &branch, (&to, &from, &call_id), argument);
+        let request = self.request(
+            METHODS[usize::from(argument % 16)],
+            number,
+            &branch,
+            (&to, &from, &call_id),
+            argument,
+        );
         self.send(flow, request);
     }
 
@@ -203,7 +229,14 @@ impl Play {
         self.cseq
     }
 
-    fn request(&self, method: &str, number: usize, branch: &str, dialog: (&str, &str, &str), argument: u8) -> Bytes {
+    fn request(
+        &self,
+        method: &str,
+        number: usize,
+        branch: &str,
+        dialog: (&str, &str, &str),
+        argument: u8,
+    ) -> Bytes {
         let (from, to, call_id) = dialog;
         let head = format!(
             "{method} sip:umbra.contoso.com;transport=tls SIP/2.0\r\nVia: SIP/2.0/TLS 10.0.0.11:50000;branch=z9hG4bK-{branch}\r\n\
