@@ -149,29 +149,31 @@ impl Engine {
         story.security = decision.describe();
         let started = started_event(core, &story, &route, entry);
         let policy = core.policy.clone();
-        let call = self.calls.insert_with_key(|call| Call {
-            key: call,
-            policy,
-            _seat: seat,
-            route,
-            decision,
-            invite: invite.clone(),
-            invite_cseq: invite.cseq().number,
-            invite_key: key,
-            a,
-            b,
-            media: MediaState::Asked(offer),
-            b_set,
-            b_cseq: 0,
-            trail: Trail::default(),
-            state: State::AwaitingMedia,
-            relayed: Vec::new(),
-            transfer: crate::call::transfer::Transfer::default(),
-            story,
-            invites: Vec::new(),
-            progress: Progress::default(),
-            early_offer: None,
-            reoffer: None,
+        let call = self.calls.insert_with_key(|call| {
+            Box::new(Call {
+                key: call,
+                policy,
+                _seat: seat,
+                route,
+                decision,
+                invite: invite.clone(),
+                invite_cseq: invite.cseq().number,
+                invite_key: key,
+                a,
+                b,
+                media: MediaState::Asked(offer),
+                b_set,
+                b_cseq: 0,
+                trail: Trail::default(),
+                state: State::AwaitingMedia,
+                relayed: Vec::new(),
+                transfer: crate::call::transfer::Transfer::default(),
+                story,
+                invites: Vec::new(),
+                progress: Progress::default(),
+                early_offer: None,
+                reoffer: None,
+            })
         });
         let started = Event::CallStarted(Box::new(CallStarted { call, ..started }));
         self.core.outputs.push_back(Output::Event(started));

@@ -42,7 +42,8 @@ use crate::verdict::Refusal;
 
 /// All signalling state of one shard.
 pub struct Engine {
-    calls: SlotMap<CallKey, Call>,
+    /// Boxed: a table grows by doubling, and a call is large.
+    calls: SlotMap<CallKey, Box<Call>>,
     /// Calls that this input reached: only they can have ended, so an input costs the same however many calls are held.
     touched: Vec<CallKey>,
     /// Calls whose input panicked.
@@ -269,13 +270,13 @@ impl Engine {
     fn settle(&mut self, now: Instant) {
         self.dispatch_endpoint(now);
         for key in self.touched.drain(..) {
-            if self.calls.get(key).is_some_and(is_over)
+            if self.calls.get(key).is_some_and(|call| is_over(call))
                 && let Some(mut call) = self.calls.remove(key)
             {
                 call.forget(&mut self.core);
             }
         }
-        debug_assert!(!self.calls.values().any(is_over), "a call ended unseen");
+        debug_assert!(!self.calls.values().any(|call| is_over(call)), "a call ended unseen");
         if self.calls.is_empty() {
             self.check_empty();
             if let Some(drain) = &mut self.core.drain

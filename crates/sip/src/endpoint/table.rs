@@ -10,7 +10,8 @@ const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 struct Slot<T> {
     generation: u32,
-    value: Option<T>,
+    /// Boxed: slots stay when their entries have gone, and the table grows by doubling.
+    value: Option<Box<T>>,
 }
 
 /// Entries by (index, generation).
@@ -44,19 +45,19 @@ impl<T> Table<T> {
     pub(super) fn insert(&mut self, value: T) -> (u32, u32) {
         let (index, generation) = self.next();
         if self.free.pop().is_some() {
-            self.slots[index as usize].value = Some(value);
+            self.slots[index as usize].value = Some(Box::new(value));
         } else {
-            self.slots.push(Slot { generation, value: Some(value) });
+            self.slots.push(Slot { generation, value: Some(Box::new(value)) });
         }
         (index, generation)
     }
 
     pub(super) fn get(&self, index: u32, generation: u32) -> Option<&T> {
-        self.slots.get(index as usize).filter(|slot| slot.generation == generation)?.value.as_ref()
+        self.slots.get(index as usize).filter(|slot| slot.generation == generation)?.value.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
-        self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation)?.value.as_mut()
+        self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation)?.value.as_deref_mut()
     }
 
     pub(super) fn remove(&mut self, index: u32, generation: u32) -> Option<T> {
@@ -64,7 +65,7 @@ impl<T> Table<T> {
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
-        Some(value)
+        Some(*value)
     }
 }
 
