@@ -30,14 +30,9 @@ const OF_A_CALL: &[Deviation] = &[
         why: "a server that does it wants to be rid of the call; waiting for its final answer would let the caller ring for minutes",
     },
     Deviation {
-        line: "answering + A INVITE+sdp -> same; A: 500 INVITE",
-        rfc: "RFC 3261 §14.2 has 500 for an INVITE before the final response to the one before",
-        why: "here the 2xx is out but not acknowledged: until the ACK nobody knows which description stands, and 500 with Retry-After tells the caller to wait",
-    },
-    Deviation {
         line: "answering + A UPDATE+sdp -> same; A: 500 UPDATE",
         rfc: "RFC 3311 §5.2 has 500 while an offer of the same side is not answered",
-        why: "the same: the answer is out but not acknowledged",
+        why: "here the answer is out, in a 2xx whose ACK has not come: it is on its way and goes first",
     },
     Deviation {
         line: "renegotiating for the caller + B 302 -> established; A: 500 INVITE; B: ACK",

@@ -55,6 +55,8 @@ pub struct Model {
     owes_prack: bool,
     /// Our 2xx that waits for its ACK: to whom, which.
     owes_ack: Option<(Side, u32)>,
+    /// The last INVITE of either side whose ACK is awaited no more.
+    forgone: [u32; 2],
     /// An offer on its way to the other leg.
     travels: Option<Travel>,
     /// The last INVITE or UPDATE of either side inside the call.
@@ -116,7 +118,11 @@ impl Model {
             }
             // Over UDP it may be the same once more.
             _ if offers && self.travels.is_none_or(|travel| (travel.to, travel.number) != (side, number)) => {
-                self.travels = Some(Travel { to: side, number, asked: self.asked[!side as usize] })
+                // RFC 5407: whoever asks again has had our 2xx, so its ACK is owed no more.
+                if let Some((owing, number)) = self.owes_ack.take_if(|(owing, _)| *owing != side) {
+                    self.forgone[owing as usize] = number;
+                }
+                self.travels = Some(Travel { to: side, number, asked: self.asked[!side as usize] });
             }
             Method::Cancel => self.lose_server(),
             // A fork that lost is ended too; it is no leg.
@@ -145,7 +151,7 @@ impl Model {
         }
         self.travels.take_if(|travel| travel.to != side && travel.asked == number);
         if *method == Method::Invite {
-            if status < 300 {
+            if status < 300 && number > self.forgone[side as usize] {
                 self.owes_ack = Some((side, number));
             }
             if self.a == Leg::Invited && side == Side::A {
@@ -200,7 +206,7 @@ impl Model {
             (_, Leg::Invited, Leg::Idle) => &[Some("awaiting media"), Some("dialing")],
             (_, Leg::Invited, Leg::Invited) => &[Some("dialing")],
             (_, Leg::Up, Leg::Up) if self.owes_ack.is_some() => &[Some("answering")],
-            (_, Leg::Up, Leg::Up) if self.travels.is_some() => &[Some("renegotiating")],
+            (_, Leg::Up, Leg::Up) if self.travels.is_some() => &[Some("renegotiating"), Some("refreshing")],
             (_, Leg::Up, Leg::Up) => &[Some("established")],
             // Anything else is no place to rest.
             _ => &[],
