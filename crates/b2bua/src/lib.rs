@@ -7,6 +7,7 @@ pub mod engine;
 pub mod headers;
 mod leg;
 mod media_plan;
+mod place;
 pub mod policy;
 pub mod profile;
 pub mod quirks;

@@ -136,6 +136,8 @@ pub struct IpGateway {
     pub addresses: Vec<IpAddr>,
     /// Port used toward the peer.
     pub port: u16,
+    /// Whether SRV records may name another one.
+    pub port_source: PortSource,
     /// Whether it may send calls.
     pub status: GatewayStatus,
     /// Its calls at once; `None` = as many as the gateway takes.
@@ -166,6 +168,15 @@ impl std::fmt::Display for PeerAddress {
             Self::Ip(address) => address.fmt(f),
         }
     }
+}
+
+/// Where the port of a peer comes from (RFC 3263 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PortSource {
+    /// The configured port, without SRV.
+    Configured,
+    /// SRV records when there are any, else the default port: neither port nor address is configured.
+    Srv,
 }
 
 /// `Status` of a UM IP gateway.
@@ -306,6 +317,8 @@ pub struct Server {
     pub tcp_port: u16,
     /// Mutual TLS service port.
     pub tls_port: u16,
+    /// Whether SRV records may name others.
+    pub port_source: PortSource,
     /// Ports of the worker processes (information: the redirect's Contact decides).
     pub worker_ports: Vec<u16>,
     /// Calls at once.
@@ -330,7 +343,7 @@ pub enum ServerStatus {
 }
 
 /// What a UM server does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum ServerRole {
     /// Client Access server: redirects.
     CallRouter,
@@ -387,6 +400,47 @@ pub struct RoutingRules {
     pub first_answer_timeout: Duration,
     /// The A leg sees a non-100 provisional or a final within this.
     pub a_leg_answer_max: Duration,
+    /// What happens to requests outside calls.
+    pub out_of_dialog: OutOfDialogRules,
+}
+
+/// What happens to requests outside calls. REGISTER, SUBSCRIBE and PUBLISH are always refused: nothing here keeps
+/// the state they make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfDialogRules {
+    /// OPTIONS for somebody else; those for this gateway are always answered.
+    pub options: OutOfDialog,
+    /// MESSAGE.
+    pub message: OutOfDialog,
+    /// SERVICE.
+    pub service: OutOfDialog,
+    /// Message-waiting NOTIFY of a Mailbox server.
+    pub notify: OutOfDialog,
+    /// Missed-call notifications, by whatever method.
+    pub missed_call: OutOfDialog,
+}
+
+impl Default for OutOfDialogRules {
+    fn default() -> Self {
+        Self {
+            options: OutOfDialog::Answer,
+            message: OutOfDialog::Relay,
+            service: OutOfDialog::Relay,
+            notify: OutOfDialog::Relay,
+            missed_call: OutOfDialog::Relay,
+        }
+    }
+}
+
+/// What happens to a request outside calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfDialog {
+    /// Answered here; OPTIONS only.
+    Answer,
+    /// Carried on to where an INVITE would go, or to the user's pool.
+    Relay,
+    /// 405.
+    Refuse,
 }
 
 impl Default for RoutingRules {
@@ -403,6 +457,7 @@ impl Default for RoutingRules {
             tls_timeout: Duration::from_secs(3),
             first_answer_timeout: Duration::from_secs(4),
             a_leg_answer_max: Duration::from_secs(10),
+            out_of_dialog: OutOfDialogRules::default(),
         }
     }
 }
@@ -451,7 +506,7 @@ impl Default for SessionRules {
 }
 
 /// Who speaks on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
     /// Index into `ip_gateways`.
     IpGateway(usize),
@@ -507,6 +562,37 @@ impl Policy {
         match peer {
             Peer::IpGateway(index) => self.ip_gateways.get(index).map_or("", |g| &g.name),
             Peer::Server(role, index) => self.servers(role).get(index).map_or("", |s| &s.name),
+        }
+    }
+
+    /// The peer with this configured name.
+    pub fn peer_called(&self, name: &str) -> Option<Peer> {
+        let gateway = self.ip_gateways.iter().position(|g| g.name.eq_ignore_ascii_case(name));
+        gateway.map(Peer::IpGateway).or_else(|| self.server_by_name(name))
+    }
+
+    /// Whether a host name belongs to that peer: the FQDN of a gateway, its pool's members, a server's name.
+    pub fn has_name(&self, peer: Peer, host: &str) -> bool {
+        match peer {
+            Peer::IpGateway(index) => {
+                let gateway = self.ip_gateways.get(index);
+                gateway.is_some_and(|g| self.gateway_names(g).any(|name| name.eq_ignore_ascii_case(host)))
+            }
+            Peer::Server(..) => self.peer_name(peer).eq_ignore_ascii_case(host),
+        }
+    }
+
+    /// Configured addresses of a peer; empty = DNS.
+    pub fn addresses_of(&self, peer: Peer) -> Vec<IpAddr> {
+        let Peer::IpGateway(index) = peer else {
+            let Peer::Server(role, index) = peer else { return Vec::new() };
+            return self.servers(role).get(index).map_or_else(Vec::new, |server| server.addresses.clone());
+        };
+        let Some(gateway) = self.ip_gateways.get(index) else { return Vec::new() };
+        match &gateway.address {
+            PeerAddress::Ip(address) => vec![*address],
+            PeerAddress::Fqdn(_) if !gateway.addresses.is_empty() => gateway.addresses.clone(),
+            PeerAddress::Fqdn(_) => self.pool_of(index).map_or_else(Vec::new, |pool| pool.address.clone()),
         }
     }
 

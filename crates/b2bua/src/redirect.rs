@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use sip::{Message, NameAddr, Scheme, Transport, Uri};
 
-use crate::policy::Server;
+use crate::engine::Question;
+use crate::policy::{PortSource, Server};
 
 /// Contacts of one 3xx that are looked at.
 pub(crate) const CONTACTS_MAX: usize = 8;
@@ -23,6 +24,8 @@ pub(crate) struct Hop {
     pub addresses: Vec<IpAddr>,
     /// Port.
     pub port: u16,
+    /// Whether SRV records may name another.
+    pub port_source: PortSource,
     /// Transport.
     pub transport: Transport,
 }
@@ -33,6 +36,16 @@ impl Hop {
         self.server.eq_ignore_ascii_case(&other.server)
             && self.port == other.port
             && self.transport == other.transport
+    }
+
+    /// What name resolution is asked.
+    pub fn question(&self) -> Question {
+        Question {
+            name: self.server.clone(),
+            transport: self.transport,
+            port: self.port,
+            port_source: self.port_source,
+        }
     }
 
     /// For logs and evidence.
@@ -125,6 +138,11 @@ fn hop(contact: &NameAddr, rules: &Rules<'_>) -> Result<Hop, RedirectFault> {
         server: server.name.clone(),
         addresses: server.addresses.clone(),
         port: uri.port().unwrap_or(transport.default_port()),
+        port_source: match uri.port() {
+            Some(_) => PortSource::Configured,
+            None if server.addresses.is_empty() => PortSource::Srv,
+            None => PortSource::Configured,
+        },
         transport,
     };
     match rules.visited.iter().any(|place| place.is_same_place(&hop)) {

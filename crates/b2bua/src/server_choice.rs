@@ -164,7 +164,7 @@ fn lower(name: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Dialect, Profile, ServerRole};
+    use crate::policy::{Dialect, PortSource, Profile, ServerRole};
 
     fn server(name: &str, calls: usize) -> Server {
         Server {
@@ -172,6 +172,7 @@ mod tests {
             addresses: Vec::new(),
             tcp_port: 5060,
             tls_port: 5061,
+            port_source: PortSource::Configured,
             worker_ports: Vec::new(),
             max_calls_allowed: calls,
             status: ServerStatus::Enabled,

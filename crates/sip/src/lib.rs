@@ -9,6 +9,7 @@ mod builder;
 pub mod dialog;
 pub mod endpoint;
 pub mod header;
+pub mod locate;
 mod method;
 mod status;
 pub mod transaction;

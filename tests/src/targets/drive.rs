@@ -157,7 +157,9 @@ impl Driver {
                 return Some(Input::FlowUp(flow_up(key, remote, &target.name, Origin::Outbound(connect))));
             }
             Output::Resolve { query, .. } => {
-                return Some(Input::Resolved { query, result: Err(String::from("no such name")) });
+                let kind = b2bua::engine::ResolveFailureKind::NoAddress;
+                let why = b2bua::engine::ResolveFailure { kind, detail: String::from("no such name") };
+                return Some(Input::Resolved { query, result: Err(why) });
             }
             Output::Media(MediaCommand::Allocate { call }) => {
                 let ports = MediaPorts { a_rtp: 4000, a_rtcp: 4001, b_rtp: 4002, b_rtcp: 4003 };

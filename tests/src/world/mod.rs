@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use b2bua::engine::{CallKey, Command, Engine, EngineConfig, Input, MediaFailure, MediaPorts};
+use b2bua::engine::{CallKey, Command, ConnectKey, Engine, EngineConfig, Input, MediaFailure, MediaPorts};
 use b2bua::policy::Policy;
 use b2bua::record::CallRecord;
 use bytes::Bytes;
@@ -152,6 +152,7 @@ enum Happening {
     Datagram { flow: FlowKey, to: End, bytes: Bytes },
     Echo { flow: FlowKey, bytes: Bytes },
     Connected { endpoint: Endpoint },
+    CallerUnreached { connect: ConnectKey },
     Down { flow: FlowKey, end: End },
     Breaks { flow: FlowKey },
     MediaReady { call: CallKey, result: Result<MediaPorts, MediaFailure> },

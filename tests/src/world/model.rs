@@ -63,6 +63,8 @@ pub struct Model {
     asked: [u32; 2],
     /// BYEs of ours without an answer.
     byes: Vec<(Side, u32)>,
+    /// A connection of the call is gone: a BYE may wait for the next one before it is seen.
+    lost: bool,
 }
 
 impl Model {
@@ -83,6 +85,11 @@ impl Model {
         if matches!(self.b, Leg::Invited | Leg::Rings) {
             self.b = Leg::Idle;
         }
+    }
+
+    /// A flow that carried the call is lost.
+    pub fn lose_flow(&mut self) {
+        self.lost = true;
     }
 
     /// A message at the border.
@@ -198,7 +205,7 @@ impl Model {
         let expected: &[Option<&str>] = match (self.life, self.a, self.b) {
             (Life::Unborn | Life::Transferred, ..) => return None,
             (Life::Recorded, ..) => match (self.byes.is_empty(), self.owes_ack) {
-                (true, None) => &[None],
+                (true, None) if !self.lost => &[None],
                 _ => &[None, Some("ending")],
             },
             (_, Leg::Invited, Leg::Up) if self.owes_prack => &[Some("awaiting PRACK")],

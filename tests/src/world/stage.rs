@@ -37,6 +37,10 @@ impl World {
             }
             Happening::Echo { flow, bytes } => self.deliver(flow, bytes),
             Happening::Connected { endpoint } => self.on_connected(endpoint),
+            Happening::CallerUnreached { connect } => {
+                let why = ConnectFailure { kind: ConnectFailureKind::Refused, detail: "Refused".into() };
+                self.tell_engine(Input::ConnectFailed { connect, why });
+            }
             Happening::Down { flow, end } => self.on_down(flow, end),
             Happening::Breaks { flow } => self.break_connection(flow),
             Happening::MediaReady { call, result } => self.tell_engine(Input::MediaReady { call, result }),
@@ -107,9 +111,9 @@ impl World {
             }
             Output::Close { flow } => self.close(flow),
             Output::Connect { connect, target } => self.on_connect(connect, target),
-            Output::Resolve { name, .. } => {
-                self.watch
-                    .break_rule(format!("servers with addresses need no look-up of {name}"), Vec::new());
+            Output::Resolve { question, .. } => {
+                let rule = format!("servers with addresses need no look-up of {}", question.name);
+                self.watch.break_rule(rule, Vec::new());
             }
             Output::Media(command) => self.on_gateway_media(command),
             Output::Event(event) => self.on_engine_event(event),
@@ -287,6 +291,11 @@ impl World {
     fn on_connect(&mut self, connect: ConnectKey, target: Target) {
         let Target { name, address, port, transport } = target;
         let endpoint = Endpoint { address, port, is_secure: transport.is_secure(), name };
+        if self.is_caller(&endpoint) {
+            // A leg whose caller lost its connection is routed anew; callers here only ever connect themselves.
+            let (from, to) = self.settings.connect_time;
+            return self.plan_in(from, to, Happening::CallerUnreached { connect });
+        }
         if self.listener(&endpoint).is_none() {
             let rule = format!("only servers of the plan are called, not {endpoint:?}");
             return self.watch.break_rule(rule, Vec::new());
@@ -311,6 +320,17 @@ impl World {
             _ => self.settings.connect_time,
         };
         self.plan_in(from, to, Happening::Connected { endpoint });
+    }
+
+    fn is_caller(&self, endpoint: &Endpoint) -> bool {
+        self.cast.iter().filter_map(|actor| actor.caller).any(|caller| {
+            let name = if caller.transport().is_secure() {
+                caller.fqdn().to_owned()
+            } else {
+                caller.address().to_string()
+            };
+            caller.address() == endpoint.address && name == endpoint.name
+        })
     }
 
     /// Who should be found there.

@@ -2,7 +2,7 @@
 //! redirects, fail over. Owns the budgets of an attempt; what an answer means for the caller stands
 //! in `answer`.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,12 +18,14 @@ use super::{Attempt, Call, Late, MediaState, State, Step};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::flows::FlowEntry;
+use crate::engine::reach::resolve_code;
 use crate::engine::{
     CallTimer, ConnectFailure, ConnectFailureKind, ConnectKey, Event, MediaFailure, MediaPorts, Output,
-    Target,
+    ResolveFailure, Target,
 };
 use crate::headers::{Block, WithBody};
 use crate::media_plan::CallMedia;
+use crate::place::ADDRESSES_MAX;
 use crate::policy::{Policy, Server};
 use crate::quirks::Quirk;
 use crate::record::OfferResult;
@@ -35,8 +37,6 @@ use crate::verdict::Refusal;
 pub(super) const MEDIA_READY_MAX: Duration = Duration::from_secs(2);
 /// A server that rings may do so for this long.
 const RING_MAX: Duration = Duration::from_secs(180);
-/// Addresses of one server that are tried.
-const ADDRESSES_MAX: usize = 3;
 
 /// When the caller gets a provisional answer of ours: early enough to arrive within the limit.
 pub(super) fn progress_after(policy: &Policy) -> Duration {
@@ -153,6 +153,7 @@ impl Call {
             server: server.name.clone(),
             addresses: server.addresses.clone(),
             port: if transport.is_secure() { server.tls_port } else { server.tcp_port },
+            port_source: server.port_source,
             transport,
         };
         self.let_go(cx);
@@ -176,13 +177,14 @@ impl Call {
         if attempt.hop.addresses.is_empty() {
             let query = cx.query_key();
             cx.queries.insert(query, self.key);
-            cx.outputs.push_back(Output::Resolve { query, name: attempt.hop.server.clone() });
+            cx.outputs.push_back(Output::Resolve { query, question: attempt.hop.question() });
             cx.timers.set(self.key, CallTimer::Step, now + self.policy.routing.connect_timeout);
             attempt.step = Step::Resolving(query);
             self.state = State::Dialing(attempt);
             return;
         }
-        let addresses = attempt.hop.addresses.clone();
+        let port = attempt.hop.port;
+        let addresses = attempt.hop.addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
         self.connect(cx, now, attempt, addresses);
     }
 
@@ -191,14 +193,15 @@ impl Call {
         cx: &mut Core,
         now: Instant,
         mut attempt: Box<Attempt>,
-        mut addresses: Vec<IpAddr>,
+        mut addresses: Vec<SocketAddr>,
     ) {
         addresses.truncate(ADDRESSES_MAX);
         let address = addresses.remove(0);
         let key = cx.connect_key();
         let hop = &attempt.hop;
         cx.connects.insert(key, (self.key, hop.server.clone()));
-        let target = Target { name: hop.server.clone(), address, port: hop.port, transport: hop.transport };
+        let (address, port) = (address.ip(), address.port());
+        let target = Target { name: hop.server.clone(), address, port, transport: hop.transport };
         let routing = &self.policy.routing;
         let tls = if hop.transport.is_secure() { routing.tls_timeout } else { Duration::ZERO };
         cx.timers.set(self.key, CallTimer::Step, now + routing.connect_timeout + tls);
@@ -229,7 +232,7 @@ impl Call {
         cx: &mut Core,
         now: Instant,
         query: crate::engine::QueryKey,
-        result: Result<Vec<IpAddr>, String>,
+        result: Result<Vec<SocketAddr>, ResolveFailure>,
     ) {
         let attempt = match self.take_state() {
             State::Dialing(attempt) if matches!(attempt.step, Step::Resolving(asked) if asked == query) => {
@@ -245,7 +248,10 @@ impl Call {
                 attempt,
                 Failure::new(codes::SERVER_UNRESOLVED, "the name has no address").down(),
             ),
-            Err(why) => self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_UNRESOLVED, &why).down()),
+            Err(why) => {
+                let failure = Failure::new(resolve_code(&why), &why.detail).down();
+                self.fail_hop(cx, now, attempt, failure);
+            }
         }
     }
 
@@ -466,9 +472,7 @@ impl Call {
         };
         self.abandon(cx, now, &attempt);
         let failure = match &attempt.step {
-            Step::Resolving(_) => {
-                Failure::new(codes::SERVER_UNRESOLVED, "no answer from name resolution in time")
-            }
+            Step::Resolving(_) => Failure::new(codes::DNS_SILENT, "no answer from name resolution in time"),
             Step::Inviting { .. } => Failure::new(codes::SERVER_TIMEOUT, "no answer to INVITE in time"),
             Step::Connecting { .. } | Step::Start => {
                 Failure::new(codes::SERVER_CONNECT, "no connection in time")

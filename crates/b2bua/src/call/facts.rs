@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use relay::{Fact, SessionStats, Side};
-use sip::FlowKey;
 use sip::endpoint::ServerKey;
 
 use super::{Call, State};
@@ -42,6 +41,7 @@ impl Call {
             CallTimer::SessionB => self.on_session_due(cx, now, Side::B),
             CallTimer::Provisional => self.on_provisional_due(cx, now),
             CallTimer::Reoffer => self.on_reoffer_overdue(cx, now),
+            CallTimer::Reconnect => self.on_reconnect_due(cx, now),
             CallTimer::Ending => {
                 if !self.awaits_notify() {
                     cx.count("endings_given_up");
@@ -74,30 +74,7 @@ impl Call {
         }
     }
 
-    /// A flow is gone: another one of the same peer takes over, or the call ends.
-    pub fn on_flow_down(&mut self, cx: &mut Core, now: Instant, lost: FlowKey) {
-        for side in [Side::A, Side::B] {
-            let Some(flow) = self.leg(side).flow.filter(|flow| flow.key == lost) else { continue };
-            let peer = &self.leg(side).peer;
-            let other = match side {
-                Side::A => cx.flows.of_peer(peer, flow.transport),
-                Side::B => cx.flows.to_place(peer, &flow),
-            };
-            let other = other.map(|entry| entry.flow);
-            self.leg_mut(side).flow = other;
-            if other.is_some() {
-                cx.count("legs_moved_to_another_flow");
-            } else if self.is_lost_without(side) {
-                let who = self.leg(side).peer.name.clone();
-                let refusal =
-                    Refusal::new(codes::CONNECTION_LOST, &who, format!("the connection to {who} is gone"));
-                self.terminate(cx, now, &refusal, "ConnectionLost");
-            }
-        }
-    }
-
-    /// An INVITE of a far end can no longer be answered: its connection is gone. Another connection of the caller does not help, a
-    /// response belongs to the one its request came on.
+    /// An INVITE of a far end can no longer be answered: its connection is gone, and there is none to its Via either.
     pub fn on_invite_lost(&mut self, cx: &mut Core, now: Instant, invite: ServerKey) {
         let is_open =
             matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held);
@@ -106,12 +83,5 @@ impl Call {
             let what = format!("the connection of {who} was gone before the call was answered");
             self.terminate(cx, now, &Refusal::new(codes::CONNECTION_LOST, &who, what), "ConnectionLost");
         }
-    }
-
-    // While a server is tried, its transaction tells of the loss and the next one is tried.
-    fn is_lost_without(&self, side: Side) -> bool {
-        let ended = matches!(self.state, State::Ending { .. } | State::Ended);
-        let being_tried = matches!(self.state, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_));
-        !(ended || (side == Side::B && being_tried))
     }
 }

@@ -66,7 +66,11 @@ impl Call {
         if code == codes::SERVER_TIMEOUT {
             return routing.retry_on_timeout == Allowed::Yes;
         }
-        if code == codes::SERVER_CONNECT || code == codes::SERVER_TLS || code == codes::SERVER_UNRESOLVED {
+        if code == codes::SERVER_CONNECT
+            || code == codes::SERVER_TLS
+            || code == codes::SERVER_UNRESOLVED
+            || code == codes::DNS_SILENT
+        {
             return routing.retry_on_connect_failure == Allowed::Yes;
         }
         true

@@ -20,6 +20,7 @@ mod recovery;
 mod reliable;
 mod renegotiate;
 mod reoffer;
+pub(crate) mod reroute;
 mod session;
 pub(crate) mod story;
 pub(crate) mod transfer;
@@ -217,7 +218,7 @@ pub(crate) enum Step {
     /// An address.
     Resolving(QueryKey),
     /// A connection; other addresses of the same server are left.
-    Connecting { key: ConnectKey, rest: Vec<std::net::IpAddr> },
+    Connecting { key: ConnectKey, rest: Vec<std::net::SocketAddr> },
     /// An answer.
     Inviting { client: ClientKey, request: Box<OutgoingRequest> },
 }
@@ -313,6 +314,7 @@ impl Call {
         debug_assert!(matches!(self.media, MediaState::Released), "media outlived its call");
         debug_assert!(self.trail.holding.is_none(), "an ended call still counts as a server's load");
         cx.timers.clear_call(self.key);
+        cx.parked.forget_call(self.key);
         cx.dialogs.remove(&self.dialog_id(Side::A));
         cx.dialogs.remove(&self.dialog_id(Side::B));
         for key in self.invites.drain(..) {

@@ -21,6 +21,12 @@ registry! {
     MALFORMED_STREAM = "UMB-PEER005", "connection carried no SIP", sip Some((400, "Bad Request")), ms None,
         cause "Bytes on the connection could not be framed as SIP messages; it was closed.",
         exchange "", lync "", umbra "";
+    ROUTE_FOREIGN = "UMB-PEER006", "route set leads to a name that is none of the peer's", sip None, ms None,
+        cause "A leg lost its connection, and the first Route, Contact or Via of its peer names a host that is neither the UM IP gateway nor a member of its pool nor the server; the call was ended.",
+        exchange "", lync "The Record-Route of a Front End must name the pool or one of its members.", umbra "List the host as a `members` entry of the [[pool]], or as `address` of the peer.";
+    ROUTE_TRANSPORT = "UMB-PEER007", "route set leads to another transport", sip None, ms None,
+        cause "A leg lost its connection, and the way back asks for another transport than the leg had; nothing is sent on a weaker one.",
+        exchange "", lync "", umbra "";
     REDIRECT_ESCAPE = "UMB-REDIR001", "redirect to a server outside the dial plan", sip NONE_LEFT, ms Some(62002),
         cause "A 3xx named a host that is no server of the call's dial plan.",
         exchange "Add the Mailbox server to the dial plan: Set-UMService <server> -DialPlans <plan>.", lync "", umbra "Add the host as [[mailbox_server]] with this plan in `dial_plans`.";
@@ -51,6 +57,9 @@ registry! {
         exchange "Assign a certificate for the server's FQDN to the UM services: Enable-ExchangeCertificate -Services UM,UMCallRouter.", lync "", umbra "Add the issuer to `trusted_roots`.";
     SERVER_UNRESOLVED = "UMB-SRV006", "UM server's name cannot be resolved", sip NONE_LEFT, ms Some(62001),
         cause "DNS has no address for the server.", exchange "", lync "", umbra "Fix DNS, or give the server an `address`.";
+    DNS_SILENT = "UMB-SRV010", "name servers do not answer", sip NONE_LEFT, ms Some(62001),
+        cause "No name server answered in time, so the name could not be located.",
+        exchange "", lync "", umbra "Check `servers` in [dns] or /etc/resolv.conf and the path to port 53; an `address` needs no DNS.";
     SERVER_NOT_IN_PLAN = "UMB-SRV007", "server is missing from a SIP URI dial plan", sip None, ms None,
         cause "All Client Access and Mailbox servers must be in every SIP URI dial plan; a server missing from a plan is not trusted by Lync.",
         exchange "Set-UMService / Set-UMCallRouterSettings -DialPlans with every SIP URI plan.", lync "", umbra "Add the plan to the server's `dial_plans`.";

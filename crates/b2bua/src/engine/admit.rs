@@ -31,7 +31,7 @@ use crate::security::{self, Decision, Direction, MediaSecurity, Phase, Question,
 use crate::verdict::{Refusal, clean};
 
 /// Max-Forwards of a request that has none.
-const MAX_FORWARDS: u32 = 70;
+pub(super) const MAX_FORWARDS: u32 = 70;
 /// Option tags a caller may require.
 const REQUIRABLE: [&[u8]; 3] = [b"timer", b"100rel", b"replaces"];
 
@@ -320,7 +320,7 @@ pub(super) fn screen_demands(core: &Core, who: &str, invite: &Message) -> Result
     Ok(())
 }
 
-fn check_loop(core: &Core, who: &str, invite: &Message) -> Result<(), Refusal> {
+pub(super) fn check_loop(core: &Core, who: &str, invite: &Message) -> Result<(), Refusal> {
     let came_back = invite.call_id().starts_with(prefix_of(&core.call_id_prefix)) && !is_third_leg(invite);
     let mut tokens = invite.headers().filter(|h| h.name.eq_ignore_ascii_case(HOP_HEADER.as_bytes()));
     if came_back || tokens.any(|h| h.raw == core.hop_token.as_bytes()) {
@@ -342,7 +342,7 @@ fn prefix_of(prefix: &str) -> &[u8] {
     prefix.as_bytes().get(..end).unwrap_or_default()
 }
 
-fn first_decision(
+pub(super) fn first_decision(
     core: &Core,
     found: &Route,
     entry: &FlowEntry,

@@ -11,9 +11,12 @@ use sip::endpoint::{ClientKey, Endpoint, EndpointConfig, Flow, OutgoingRequest, 
 use sip::{Builder, HeaderId, Message, StatusCode, Transport};
 
 use super::flows::{FlowEntry, Flows};
+use super::forward::Forward;
 use super::gate::Gate;
 use super::io::{CallKey, ConnectKey, EngineConfig, Event, Output, QueryKey};
 use super::keys::KeySource;
+use super::parked::ParkedFlows;
+use super::reach::Reach;
 use super::timers::Timers;
 use crate::headers::{self, Carried};
 use crate::policy::Policy;
@@ -40,6 +43,8 @@ pub(crate) enum ClientUse {
     Relayed(CallKey),
     /// A BYE of ours.
     Bye(CallKey),
+    /// Asks over a new connection whether the dialog is still known.
+    Probe(CallKey, Side),
     /// A session refresh of ours.
     Refresh(CallKey, Side),
     /// A request of a transfer: re-INVITE, INVITE to the target, NOTIFY.
@@ -88,6 +93,10 @@ pub(crate) struct Core {
     pub outputs: VecDeque<Output>,
     pub timers: Timers,
     pub flows: Flows,
+    /// Places that are looked for outside call set-up.
+    pub reach: Reach,
+    /// Stand-ins for lost flows.
+    pub parked: ParkedFlows,
     pub servers: ServerTable,
     pub gate: Gate,
     /// The request that is being handled, until it has found its call or its answer.
@@ -101,9 +110,8 @@ pub(crate) struct Core {
     pub invites: Table<ServerKey, CallKey>,
     pub dialogs: Table<DialogId, (CallKey, Side)>,
     pub connects: BTreeMap<ConnectKey, (CallKey, String)>,
-    pub forwards: BTreeMap<ConnectKey, (ServerKey, String, Message)>,
-    /// NOTIFYs whose answer is awaited.
-    pub forwarded: BTreeMap<ServerKey, Message>,
+    /// Requests outside calls whose answer is awaited.
+    pub forwards: BTreeMap<ServerKey, Forward>,
     pub queries: BTreeMap<QueryKey, CallKey>,
     pub counters: BTreeMap<&'static str, u64>,
     /// Reason lines for the BYE that a 2xx gets when it crosses our CANCEL; gone with the INVITE's transaction.
@@ -131,13 +139,14 @@ impl Core {
             served: HashMap::with_hasher(seeded(4)),
             #[cfg(test)]
             fault_in: None,
+            reach: Reach::default(),
+            parked: ParkedFlows::default(),
             keys: KeySource::new(config.key_seed),
             clients: HashMap::with_hasher(seeded(1)),
             invites: HashMap::with_hasher(seeded(2)),
             dialogs: HashMap::with_hasher(seeded(3)),
             connects: BTreeMap::new(),
             forwards: BTreeMap::new(),
-            forwarded: BTreeMap::new(),
             queries: BTreeMap::new(),
             counters: BTreeMap::new(),
             withdrawn: BTreeMap::new(),

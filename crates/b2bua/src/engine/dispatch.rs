@@ -12,6 +12,7 @@ use sip::{FlowKey, HeaderId, Message, Method};
 use super::core::{ClientUse, DialogId};
 use super::flows::FlowEntry;
 use super::io::{CallKey, Output};
+use super::parked::is_parked;
 use super::{Answer, Engine};
 use crate::call::Call;
 use crate::codes;
@@ -58,14 +59,22 @@ impl Engine {
 
     /// Drains the endpoint: bytes to the shell, events to their calls.
     pub(super) fn dispatch_endpoint(&mut self, now: Instant) {
-        while let Some(output) = self.core.endpoint.poll_output() {
-            match output {
-                endpoint::Output::Send { flow, bytes } => {
-                    self.core.outputs.push_back(Output::Send { flow, bytes })
+        loop {
+            while let Some(output) = self.core.endpoint.poll_output() {
+                match output {
+                    endpoint::Output::Send { flow, bytes } if is_parked(flow) => {
+                        self.on_parked_bytes(now, flow, bytes);
+                    }
+                    endpoint::Output::Send { flow, bytes } => {
+                        self.core.outputs.push_back(Output::Send { flow, bytes })
+                    }
+                    endpoint::Output::Event(event) => self.on_event(now, event),
                 }
-                endpoint::Output::Event(event) => self.on_event(now, event),
             }
+            let Some((waiter, outcome)) = self.core.reach.poll_outcome() else { break };
+            self.on_reached(now, waiter, outcome);
         }
+        self.core.parked.forget_attached();
     }
 
     fn on_event(&mut self, now: Instant, event: endpoint::Event) {
@@ -103,6 +112,7 @@ impl Engine {
     // Else a long call would remember every offer it ever had.
     fn on_server_gone(&mut self, key: ServerKey) {
         self.core.served.remove(&key);
+        self.core.forwards.remove(&key);
         let call = self.core.invites.remove(&key);
         if let Some(call) = call.and_then(|call| self.calls.get_mut(call)) {
             call.invites.retain(|known| *known != key);
@@ -158,10 +168,14 @@ impl Engine {
         if *request.method() == Method::Refer {
             let named = self.named_by(request, entry);
             return self.with_call(Some(call), |call, core| {
+                call.adopt(core, side, entry);
                 call.on_refer(core, now, side, entry, (key, request), &named);
             });
         }
-        self.with_call(Some(call), |call, core| call.on_request(core, now, side, entry, key, request));
+        self.with_call(Some(call), |call, core| {
+            call.adopt(core, side, entry);
+            call.on_request(core, now, side, entry, key, request);
+        });
     }
 
     // BENOTIFY: carried over or dropped, answered never.
@@ -268,6 +282,11 @@ impl Engine {
                 }
                 self.with_call(Some(call), |call, core| call.on_transfer_response(core, now, key, response));
             }
+            Some(ClientUse::Probe(call, side)) if is_final => {
+                self.core.clients.remove(&key);
+                let status = response.status().map(sip::StatusCode::code);
+                self.with_call(Some(call), |call, core| call.on_probed(core, now, side, status));
+            }
             Some(ClientUse::Forwarded(server)) if is_final => {
                 self.core.clients.remove(&key);
                 self.core.answer_forwarded(now, server, flow, response);
@@ -307,7 +326,12 @@ impl Engine {
             Some(ClientUse::Transfer(call)) => {
                 self.with_call(Some(call), |call, core| call.on_transfer_failed(core, now, key, &why));
             }
-            Some(ClientUse::Forwarded(server)) => self.core.fail_forwarded(now, server),
+            // A connection that broke once more is looked for again; silence is an answer.
+            Some(ClientUse::Probe(call, side)) if matches!(why, ClientFailure::Timeout) => {
+                self.with_call(Some(call), |call, core| call.on_probed(core, now, side, None));
+            }
+            Some(ClientUse::Probe(..)) => {}
+            Some(ClientUse::Forwarded(server)) => self.core.fail_forwarded(now, server, &why),
             None => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Every usable flow and who is at its far end. Owns the tie from a connection to a configured peer;
 //! refuses to know calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,8 +10,12 @@ use sip::{FlowKey, Transport};
 
 use super::io::{FlowUp, Origin, PeerIdentity};
 use crate::leg::{LegPeer, Verified};
+use crate::place::Place;
 use crate::policy::{Peer, Policy};
 use crate::profile::Dialect;
+
+/// Names of one certificate under which its flow can be found.
+const USES_MAX: usize = 32;
 
 /// One flow.
 #[derive(Clone, Debug)]
@@ -26,7 +30,7 @@ pub(crate) struct FlowEntry {
     pub peer: Option<Peer>,
     /// How it is spoken to.
     pub dialect: Dialect,
-    /// Its configured name, or the name we connected to.
+    /// Its configured name; the name we connected to when there is none.
     pub name: String,
     /// Names of its certificate.
     pub names: Vec<String>,
@@ -34,6 +38,9 @@ pub(crate) struct FlowEntry {
     pub verified: Verified,
     /// Who opened it.
     pub origin: Origin,
+    /// The name an outgoing connection was made for, in lower case.
+    pub made_for: Option<String>,
+    uses: Vec<UseKey>,
 }
 
 impl FlowEntry {
@@ -53,78 +60,136 @@ impl FlowEntry {
     }
 }
 
-/// The table.
+/// The table, with an index by the names a flow may be used for.
 #[derive(Default)]
-pub(crate) struct Flows(BTreeMap<FlowKey, Arc<FlowEntry>>);
+pub(crate) struct Flows {
+    by_key: BTreeMap<FlowKey, Arc<FlowEntry>>,
+    by_name: BTreeMap<UseKey, BTreeSet<FlowKey>>,
+}
+
+/// What a flow may carry: messages to that name over that transport. An outgoing connection leads to one port, and
+/// the ports of a server are different processes; where an incoming one would be dialled is not known.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct UseKey {
+    peer: Peer,
+    name: String,
+    transport: Transport,
+    port: Option<u16>,
+}
 
 impl Flows {
-    /// Takes a flow in; a flow we made for `wanted` is named after it.
+    /// Takes a flow in; a flow we made for `wanted` is used for that name only.
     pub fn insert(&mut self, up: &FlowUp, policy: &Policy, wanted: Option<&str>) -> Arc<FlowEntry> {
         // A connection that many calls use is looked at once; a new policy looks at all again.
-        let known = self.0.get(&up.key).filter(|known| wanted.is_some_and(|name| known.name == name));
-        if let Some(known) = known {
+        let is_made_for = |known: &&Arc<FlowEntry>| match (wanted, &known.made_for) {
+            (Some(name), Some(own)) => own.eq_ignore_ascii_case(name),
+            _ => false,
+        };
+        if let Some(known) = self.by_key.get(&up.key).filter(is_made_for) {
             return known.clone();
         }
         let mut entry = identify(up, policy);
         // A reused inbound flow keeps what is known about its owner.
-        if let Some(known) = self.0.get(&up.key) {
+        if let Some(known) = self.remove(up.key) {
             entry.origin = known.origin;
+            entry.made_for.clone_from(&known.made_for);
         }
         if let Some(name) = wanted {
-            name.clone_into(&mut entry.name);
+            entry.made_for = Some(name.to_ascii_lowercase());
             // An address may belong to a gateway too; what we connected to is what was meant.
-            entry.peer = policy.server_by_name(name).or(entry.peer);
+            entry.peer = peer_behind(policy, name).or(entry.peer);
             entry.dialect = policy.dialect_of(entry.peer);
+            entry.name = entry.peer.map_or(name, |peer| policy.peer_name(peer)).to_owned();
         }
-        let entry = Arc::new(entry);
-        self.0.insert(up.key, entry.clone());
-        entry
+        self.keep(entry, policy)
     }
 
     /// That flow.
     pub fn get(&self, key: FlowKey) -> Option<&Arc<FlowEntry>> {
-        self.0.get(&key)
+        self.by_key.get(&key)
     }
 
     /// Forgets a flow.
     pub fn remove(&mut self, key: FlowKey) -> Option<Arc<FlowEntry>> {
-        self.0.remove(&key)
+        let entry = self.by_key.remove(&key)?;
+        for used_for in &entry.uses {
+            if let Some(flows) = self.by_name.get_mut(used_for) {
+                flows.remove(&key);
+                if flows.is_empty() {
+                    self.by_name.remove(used_for);
+                }
+            }
+        }
+        Some(entry)
     }
 
-    /// Another flow of the same peer with the same transport.
-    pub fn of_peer(&self, peer: &LegPeer, transport: Transport) -> Option<&FlowEntry> {
-        let mut all = self.0.values().map(Arc::as_ref);
-        all.find(|entry| entry.transport == transport && peer.owns(entry))
-    }
-
-    /// Another flow to the very place a lost one led to: the ports of a server are different processes.
-    pub fn to_place(&self, peer: &LegPeer, lost: &Flow) -> Option<&FlowEntry> {
-        let is_there = |entry: &&FlowEntry| entry.remote == lost.remote && entry.transport == lost.transport;
-        self.0.values().map(Arc::as_ref).filter(is_there).find(|entry| peer.owns(entry))
-    }
-
-    /// A flow to that configured peer.
-    pub fn to_peer(&self, peer: Peer) -> Option<&FlowEntry> {
-        self.0.values().map(Arc::as_ref).find(|entry| entry.peer == Some(peer))
+    /// A flow made for the very name and transport of a place: one we opened to that port, else one that the peer opened with
+    /// this name. One that was made for another name is none, whoever is behind it.
+    pub fn to_place(&self, peer: Peer, place: &Place) -> Option<&Arc<FlowEntry>> {
+        let key = |port| UseKey { peer, name: place.name.clone(), transport: place.transport, port };
+        let opened = self.by_name.get(&key(Some(place.port)));
+        let flow = opened.or_else(|| self.by_name.get(&key(None)))?.last()?;
+        self.by_key.get(flow)
     }
 
     /// Ties every flow to the peers of a new policy.
     pub fn identify_again(&mut self, policy: &Policy) {
-        for entry in self.0.values_mut().map(Arc::make_mut) {
-            let names = entry.names.clone();
-            let found = find_peer(policy, entry.verified, &names, entry.remote.ip());
-            entry.peer = found.or_else(|| policy.server_by_name(&entry.name));
+        self.by_name.clear();
+        for entry in std::mem::take(&mut self.by_key).into_values() {
+            let mut entry = Arc::unwrap_or_clone(entry);
+            let found = find_peer(policy, entry.verified, &entry.names, entry.remote.ip());
+            let meant = entry.made_for.as_deref().and_then(|name| peer_behind(policy, name));
+            entry.peer = meant.or(found);
             entry.dialect = policy.dialect_of(entry.peer);
-            if let Some(peer) = found {
+            if let Some(peer) = entry.peer {
                 policy.peer_name(peer).clone_into(&mut entry.name);
             }
+            self.keep(entry, policy);
         }
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.by_key.len()
     }
+
+    fn keep(&mut self, mut entry: FlowEntry, policy: &Policy) -> Arc<FlowEntry> {
+        entry.uses = uses(&entry, policy);
+        for used_for in &entry.uses {
+            self.by_name.entry(used_for.clone()).or_default().insert(entry.flow.key);
+        }
+        let entry = Arc::new(entry);
+        self.by_key.insert(entry.flow.key, entry.clone());
+        entry
+    }
+}
+
+// A server's incoming connection may come from any of its processes, so no request of ours goes there.
+fn uses(entry: &FlowEntry, policy: &Policy) -> Vec<UseKey> {
+    let Some(peer) = entry.peer else { return Vec::new() };
+    let key =
+        |name: &str, port| UseKey { peer, name: name.to_ascii_lowercase(), transport: entry.transport, port };
+    match (&entry.made_for, peer, entry.verified) {
+        (Some(name), ..) => vec![key(name, Some(entry.remote.port()))],
+        (None, Peer::Server(..), _) => Vec::new(),
+        (None, Peer::IpGateway(_), Verified::ByName) => {
+            let own = entry.names.iter().filter(|name| policy.has_name(peer, name));
+            own.take(USES_MAX).map(|name| key(name, None)).collect()
+        }
+        (None, Peer::IpGateway(index), Verified::ByAddress) => {
+            let name = policy.ip_gateways.get(index).map(|gateway| gateway.address.to_string());
+            name.map(|name| key(&name, None)).into_iter().collect()
+        }
+    }
+}
+
+/// The peer that a connection to this name or address reaches.
+fn peer_behind(policy: &Policy, name: &str) -> Option<Peer> {
+    let by_address = || name.parse().ok().and_then(|address| policy.peer_by_address(address));
+    policy
+        .server_by_name(name)
+        .or_else(|| policy.peer_by_name(std::slice::from_ref(&name.to_owned())))
+        .or_else(by_address)
 }
 
 fn identify(up: &FlowUp, policy: &Policy) -> FlowEntry {
@@ -154,6 +219,8 @@ fn identify(up: &FlowUp, policy: &Policy) -> FlowEntry {
         names,
         verified,
         origin: up.origin,
+        made_for: None,
+        uses: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use sip::{FlowKey, Transport};
 
 use super::ledger::{Ledger, OneShard};
 use crate::codes::Code;
-use crate::policy::Policy;
+use crate::policy::{Policy, PortSource};
 use crate::record::CallRecord;
 
 slotmap::new_key_type! {
@@ -100,7 +100,7 @@ pub enum Origin {
 /// A flow that can be used.
 #[derive(Clone, Debug)]
 pub struct FlowUp {
-    /// The shell's handle; the same handle comes again when a flow is reused.
+    /// The shell's handle; the same handle comes again when a flow is reused. The highest bit is the engine's own.
     pub key: FlowKey,
     /// What it runs over.
     pub transport: Transport,
@@ -218,8 +218,8 @@ pub enum Input {
     Resolved {
         /// Which question.
         query: QueryKey,
-        /// Addresses in order of preference, or the resolver's words.
-        result: Result<Vec<IpAddr>, String>,
+        /// Addresses and ports in the order they are to be tried, or why there is none.
+        result: Result<Vec<SocketAddr>, ResolveFailure>,
     },
     /// Answer to [`MediaCommand::Allocate`].
     MediaReady {
@@ -250,6 +250,39 @@ pub enum Input {
     QueueWait(Duration),
     /// The deadline of `poll_deadline` has come.
     Timeout,
+}
+
+/// A name to be located (RFC 3263 §4.2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// The name; never an address in text form unless one was configured so.
+    pub name: String,
+    /// Over what it will be reached.
+    pub transport: Transport,
+    /// The port when no SRV record names another.
+    pub port: u16,
+    /// Whether SRV records are asked for.
+    pub port_source: PortSource,
+}
+
+/// Why a name led nowhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ResolveFailure {
+    /// The sort of failure.
+    pub kind: ResolveFailureKind,
+    /// The resolver's words.
+    pub detail: String,
+}
+
+/// Why a name led nowhere.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum ResolveFailureKind {
+    /// There is no such name, or it has no address.
+    NoAddress,
+    /// No name server answered in time.
+    Silent,
+    /// The answer was an error, or the question could not be asked.
+    Failed,
 }
 
 /// Where to connect.
@@ -311,8 +344,8 @@ pub enum Output {
     Resolve {
         /// Handle of the question.
         query: QueryKey,
-        /// The name.
-        name: String,
+        /// The question.
+        question: Question,
     },
     /// For the media workers.
     Media(MediaCommand),
@@ -366,6 +399,19 @@ pub enum Event {
         call: Option<CallKey>,
         /// What is kept of it.
         record: Box<CallRecord>,
+    },
+    /// A leg lost its connection and has something to send: its next hop is looked for. Once per leg and loss.
+    LegRerouted {
+        /// Whose.
+        call: CallKey,
+        /// Call-ID of the leg.
+        call_id: String,
+        /// Who is to be reached.
+        peer: String,
+        /// Name, port and transport of the next hop.
+        next_hop: String,
+        /// How.
+        way: Way,
     },
     /// A redirect is followed.
     Redirected {
@@ -440,6 +486,15 @@ pub enum Event {
     Drained,
     /// Something worth counting only.
     Counter(&'static str),
+}
+
+/// How a leg gets a connection again.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// One made for the same name was there.
+    Existing,
+    /// A new one is made.
+    New,
 }
 
 /// How the engine stands.
@@ -542,6 +597,8 @@ pub enum Reason {
         /// Which.
         timer: CallTimer,
     },
+    /// A place that is looked for answered nothing in time.
+    Reach,
     /// The end of a drain's patience.
     DrainEnd,
 }
@@ -565,6 +622,8 @@ pub enum CallTimer {
     SessionB,
     /// An offer inside the call must be answered.
     Reoffer,
+    /// A peer that lost its connection has had its time to come back.
+    Reconnect,
     /// The last wait for answers to BYE.
     Ending,
     /// A reliable 18x goes out again, or its PRACK never came (RFC 3262).

@@ -6,11 +6,14 @@ mod admit;
 pub(crate) mod core;
 mod dispatch;
 pub(crate) mod flows;
+mod forward;
 pub(crate) mod gate;
 mod io;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 mod outdialog;
+pub(crate) mod parked;
+pub(crate) mod reach;
 mod recover;
 mod replaces;
 mod shard;
@@ -22,7 +25,8 @@ pub(crate) mod tests;
 pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
     ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure,
-    MediaPorts, Origin, Output, PeerIdentity, QueryKey, Reason, ServerStatus, Target,
+    MediaPorts, Origin, Output, PeerIdentity, QueryKey, Question, Reason, ResolveFailure, ResolveFailureKind,
+    ServerStatus, Target, Way,
 };
 
 pub use ledger::{Counted, Ledger, OneShard};
@@ -69,10 +73,12 @@ impl Engine {
             Input::FlowDown { flow, why: _ } => self.on_flow_down(now, flow),
             Input::ConnectFailed { connect, why } => self.on_connect_failed(now, connect, &why),
             Input::Message { flow, bytes } => self.on_message(now, flow, bytes),
-            Input::Resolved { query, result } => {
-                let call = self.core.queries.remove(&query);
-                self.with_call(call, |call, core| call.on_resolved(core, now, query, result));
-            }
+            Input::Resolved { query, result } => match self.core.queries.remove(&query) {
+                Some(call) => {
+                    self.with_call(Some(call), |call, core| call.on_resolved(core, now, query, result))
+                }
+                None => self.core.on_place_resolved(now, query, result),
+            },
             Input::MediaReady { call, result } => {
                 self.with_call(Some(call), |call, core| call.on_media_ready(core, now, result));
             }
@@ -102,8 +108,9 @@ impl Engine {
     pub fn poll_deadline(&self) -> Option<(Instant, Reason)> {
         let sip = self.core.endpoint.poll_deadline().map(|(at, reason)| (at, Reason::Sip(reason)));
         let call = self.core.timers.next().map(|(at, call, timer)| (at, Reason::Call { call, timer }));
+        let reach = self.core.reach.next_deadline().map(|at| (at, Reason::Reach));
         let drain = self.core.drain.as_ref().and_then(|d| d.until).map(|at| (at, Reason::DrainEnd));
-        [sip, call, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [sip, call, reach, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// How the engine stands, every call looked at.
@@ -179,24 +186,24 @@ impl Engine {
             Origin::Outbound(connect) => self.core.connects.remove(&connect),
             Origin::Inbound => None,
         };
-        let forward = match up.origin {
-            Origin::Outbound(connect) => self.core.forwards.remove(&connect),
+        let reached = match up.origin {
+            Origin::Outbound(connect) => self.core.reach.name_of(connect),
             Origin::Inbound => None,
         };
-        let name = wanted.as_ref().map(|(_, name)| name.as_str()).or(forward.as_ref().map(|f| f.1.as_str()));
+        let name = wanted.as_ref().map(|(_, name)| name.as_str()).or(reached).map(str::to_owned);
         let policy = self.core.policy.clone();
-        let entry = self.core.flows.insert(up, &policy, name);
-        match (up.origin, wanted, forward) {
-            (Origin::Outbound(connect), Some((call, _)), _) => {
+        let entry = self.core.flows.insert(up, &policy, name.as_deref());
+        match (up.origin, wanted) {
+            (Origin::Outbound(connect), Some((call, _))) => {
                 self.with_call(Some(call), |call, core| {
                     if !call.on_transfer_connected(core, now, connect, &entry) {
                         call.on_connected(core, now, connect, &entry);
                     }
                 });
             }
-            (_, _, Some((key, _, request))) => self.core.forward_notify(now, key, &request, &entry),
-            (Origin::Inbound, ..) if entry.peer.is_none() => self.refuse_stranger(&entry),
-            _ => {}
+            (Origin::Outbound(connect), None) => self.core.on_place_connected(connect, &entry),
+            (Origin::Inbound, _) if entry.peer.is_none() => self.refuse_stranger(&entry),
+            (Origin::Inbound, _) => {}
         }
     }
 
@@ -216,24 +223,30 @@ impl Engine {
     }
 
     fn on_flow_down(&mut self, now: Instant, flow: sip::FlowKey) {
-        self.core.flows.remove(flow);
-        for call in self.calls.values_mut() {
-            self.touched.push(call.key);
-            call.on_flow_down(&mut self.core, now, flow);
+        if let Some(lost) = self.core.flows.remove(flow) {
+            for invite in self.core.endpoint.servers_on(flow) {
+                let call = self.core.invites.get(&invite).copied();
+                self.with_call(call, |call, core| call.park_answer(core, invite, &lost.flow));
+            }
+            for call in self.calls.values_mut().filter(|call| call.speaks_on(flow)) {
+                self.touched.push(call.key);
+                call.on_flow_down(&mut self.core, now, &lost);
+            }
         }
         self.core.endpoint.handle_flow_down(now, flow);
     }
 
     fn on_connect_failed(&mut self, now: Instant, connect: ConnectKey, why: &ConnectFailure) {
-        if let Some((key, _, request)) = self.core.forwards.remove(&connect) {
-            return self.core.respond_plain(now, key, &request, 503, &[]);
-        }
-        let call = self.core.connects.remove(&connect).map(|(call, _)| call);
-        self.with_call(call, |call, core| {
-            if !call.on_transfer_unconnected(core, now, connect) {
-                call.on_connect_failed(core, now, connect, why);
+        match self.core.connects.remove(&connect) {
+            Some((call, _)) => {
+                self.with_call(Some(call), |call, core| {
+                    if !call.on_transfer_unconnected(core, now, connect) {
+                        call.on_connect_failed(core, now, connect, why);
+                    }
+                });
             }
-        });
+            None => self.core.on_place_refused(now, connect, why),
+        }
     }
 
     fn hang_up(&mut self, now: Instant, call: CallKey) {
@@ -256,6 +269,7 @@ impl Engine {
             self.with_call(Some(call), |call, core| call.on_timer(core, now, timer));
             self.dispatch_endpoint(now);
         }
+        self.core.on_reach_deadline(now);
         let patience_over = self.core.drain.as_ref().and_then(|d| d.until).is_some_and(|until| until <= now);
         if patience_over {
             if let Some(drain) = &mut self.core.drain {

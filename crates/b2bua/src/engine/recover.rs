@@ -110,6 +110,7 @@ fn clients_of(cx: &Core, call: CallKey) -> Vec<(ClientKey, ClientUse)> {
         | ClientUse::EarlyOffer(of)
         | ClientUse::OwnReoffer(of)
         | ClientUse::Transfer(of)
+        | ClientUse::Probe(of, _)
         | ClientUse::Refresh(of, _) => *of == call,
         ClientUse::Bye(_) | ClientUse::Forwarded(_) | ClientUse::Prack => false,
     };

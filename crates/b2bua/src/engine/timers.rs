@@ -61,7 +61,7 @@ impl Timers {
 
 impl CallTimer {
     /// How many timers a call can have: one more than the greatest place.
-    const COUNT: usize = 11;
+    const COUNT: usize = 12;
 
     fn place(self) -> usize {
         match self {
@@ -76,6 +76,7 @@ impl CallTimer {
             Self::Provisional => 8,
             Self::Transfer => 9,
             Self::Reoffer => 10,
+            Self::Reconnect => 11,
         }
     }
 }

@@ -22,6 +22,7 @@ use b2bua::Policy;
 use b2bua::policy::UnknownPeer;
 use b2bua::quirks::QuirkSet;
 
+use crate::net::Dns;
 use crate::tls::TlsFiles;
 pub use problem::{Place, Problem, Problems, Severity, render};
 use reader::{Findings, Reader};
@@ -43,6 +44,8 @@ pub struct Compiled {
     pub tls: Option<Tls>,
     /// RTP.
     pub media: Media,
+    /// Name servers.
+    pub dns: Dns,
     /// Admin socket and page.
     pub admin: Admin,
     /// Log, records, capture.
@@ -223,6 +226,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let listen = sections::listen(&root, tls.is_some());
     let shards = sections::shards(&root);
     let media = sections::media(&root);
+    let dns = sections::dns(&root);
     let admin = sections::admin(&root, &base);
     let (observe, correlation_header) = sections::observe(&root, &base);
     let rules = sections::rules(&root);
@@ -253,6 +257,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         shards,
         tls: tls.map(|tls| Tls { not_after, ..tls }),
         media: media.media,
+        dns,
         admin,
         observe,
         quirks_off,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use b2bua::codes;
 use b2bua::policy::{
     Allowed, AutoAttendant, DialPlan, Dialect, GatewayStatus, HuntGroup, IpGateway, Mailbox, MediaBridge,
-    PeerAddress, Pool, PoolEncryption, Profile, ReferRule, ReplacesRule, Server, ServerRole, ServerStatus,
-    TransferRules, UriType, VoipSecurity,
+    PeerAddress, Pool, PoolEncryption, PortSource, Profile, ReferRule, ReplacesRule, Server, ServerRole,
+    ServerStatus, TransferRules, UriType, VoipSecurity,
 };
 use b2bua::quirks::QuirkSet;
 
@@ -181,19 +181,23 @@ fn ip_gateway(table: &Reader<'_>, pools: &[Pool], dialects: &[Dialect], off: Qui
         ("NoNewCalls", GatewayStatus::NoNewCalls),
     ];
     let (address, addresses) = peer_address(table);
-    let pool = match &address {
+    let port = table.port("port");
+    let pool: Option<usize> = match &address {
         PeerAddress::Fqdn(name) => pools.iter().position(|pool| pool.fqdn.eq_ignore_ascii_case(name)),
         PeerAddress::Ip(_) => None,
     };
     let of_pool = pool.and_then(|index| dialects.get(index)).copied();
     let default = of_pool.map_or(Profile::IpPbx, |dialect| dialect.profile);
     let of_pool = of_pool.map_or(QuirkSet::NONE, |d| QuirkSet::of_profile(d.profile).minus(d.quirks));
+    let pool_address = pool.and_then(|index| pools.get(index)).is_some_and(|pool| !pool.address.is_empty());
+    let is_located = pool_address || !addresses.is_empty();
     let gateway = IpGateway {
         dialect: quirks::dialect(table, &Profile::GATEWAYS, default, off.with(of_pool)),
         name: table.need_text("name"),
         address,
         addresses,
-        port: table.port("port").unwrap_or(5060),
+        port: port.unwrap_or(5060),
+        port_source: port_source(port.is_some(), is_located),
         status: table.word("status", &states).unwrap_or(GatewayStatus::Enabled),
         max_calls_allowed: table
             .whole("max_calls_allowed", 1..=100_000)
@@ -204,6 +208,11 @@ fn ip_gateway(table: &Reader<'_>, pools: &[Pool], dialects: &[Dialect], off: Qui
     };
     table.finish();
     gateway
+}
+
+/// RFC 3263 §4.2: SRV records count only where neither a port nor an address is given.
+fn port_source(has_port: bool, has_address: bool) -> PortSource {
+    if has_port || has_address { PortSource::Configured } else { PortSource::Srv }
 }
 
 fn allowed(table: &Reader<'_>, key: &'static str) -> Allowed {
@@ -317,21 +326,21 @@ fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet) -> Server {
     ];
     let modes = [("TCP", StartupMode::Tcp), ("TLS", StartupMode::Tls), ("Dual", StartupMode::Dual)];
     table.word("startup_mode", &modes);
-    let (tcp_port, tls_port) = match role {
-        ServerRole::CallRouter => {
-            (table.port("tcp_port").unwrap_or(5060), table.port("tls_port").unwrap_or(5061))
-        }
-        ServerRole::Mailbox => service_ports(table),
+    let ((tcp, tls), (tcp_default, tls_default)) = match role {
+        ServerRole::CallRouter => ((table.port("tcp_port"), table.port("tls_port")), (5060, 5061)),
+        ServerRole::Mailbox => (service_ports(table), (5062, 5063)),
     };
+    let addresses = table.addresses("address").unwrap_or_default();
     let (worker_ports, profiles) = match role {
         ServerRole::CallRouter => (Vec::new(), &Profile::ROUTERS[..]),
         ServerRole::Mailbox => (worker_ports(table), &Profile::SERVERS[..]),
     };
     let server = Server {
         name: fqdn(table, "name"),
-        addresses: table.addresses("address").unwrap_or_default(),
-        tcp_port,
-        tls_port,
+        tcp_port: tcp.unwrap_or(tcp_default),
+        tls_port: tls.unwrap_or(tls_default),
+        port_source: port_source(tcp.or(tls).is_some(), !addresses.is_empty()),
+        addresses,
         worker_ports,
         max_calls_allowed: count(table.whole("max_calls_allowed", 1..=100_000), 100),
         status: table.word("status", &states).unwrap_or(ServerStatus::Enabled),
@@ -342,9 +351,9 @@ fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet) -> Server {
     server
 }
 
-fn service_ports(table: &Reader<'_>) -> (u16, u16) {
+fn service_ports(table: &Reader<'_>) -> (Option<u16>, Option<u16>) {
     let ports = table.table("service_ports");
-    let read = (ports.port("tcp").unwrap_or(5062), ports.port("tls").unwrap_or(5063));
+    let read = (ports.port("tcp"), ports.port("tls"));
     ports.finish();
     read
 }

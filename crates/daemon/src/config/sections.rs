@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, QUEUE_WAIT_MAX, RoutingRules, Selection,
-    SessionRules, UnknownHeaders, UnknownPeer,
+    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, OutOfDialog, OutOfDialogRules, QUEUE_WAIT_MAX,
+    RoutingRules, Selection, SessionRules, UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
 
 use super::reader::Reader;
 use super::{Admin, Listen, LogFormat, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
-use crate::net::{NetLimits, SHARDS_MAX};
+use crate::net::{Dns, NetLimits, SHARDS_MAX};
 use crate::tls::TlsFiles;
 
 const CALLS_MAX: u64 = 100_000;
 const MEDIA_THREADS_MAX: u64 = 256;
+const DNS_PORT: u16 = 53;
 const DEFAULT_RTP_PORTS: (u16, u16) = (20_000, 20_599);
 /// Encodings that UM and Lync have in common, in order of preference.
 const DEFAULT_CODECS: [&str; 2] = ["PCMU", "PCMA"];
@@ -225,6 +226,30 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
     MediaSection { media, codecs, mode: mode.unwrap_or(MediaMode::Anchored) }
 }
 
+/// `[dns]`; without it the system's name servers are asked.
+pub(super) fn dns(root: &Reader<'_>) -> Dns {
+    let section = root.table("dns");
+    let default = Dns::default();
+    let server = |text: &String| {
+        let plain = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT));
+        let server = plain.or_else(|_| text.parse::<SocketAddr>()).ok();
+        if server.is_none() {
+            let what =
+                format!("`{text}` is no address, nor one with a port, e.g. 192.0.2.53 or 192.0.2.53:5353");
+            section.error(codes::CFG_VALUE, "servers", what);
+        }
+        server
+    };
+    let dns = Dns {
+        servers: section.list("servers").unwrap_or_default().iter().filter_map(server).collect(),
+        timeout: section
+            .duration("timeout", Duration::from_millis(50)..=Duration::from_secs(10))
+            .unwrap_or(default.timeout),
+    };
+    section.finish();
+    dns
+}
+
 pub(super) fn admin(root: &Reader<'_>, base: &Path) -> Admin {
     let section = root.table("admin");
     let socket = section.file("socket", base);
@@ -339,12 +364,28 @@ fn routing(section: &Reader<'_>) -> RoutingRules {
         tls_timeout: budget("tls_timeout", default.tls_timeout),
         first_answer_timeout: budget("first_answer_timeout", default.first_answer_timeout),
         a_leg_answer_max: budget("a_leg_answer_max", default.a_leg_answer_max),
+        out_of_dialog: out_of_dialog(&section.table("out_of_dialog")),
         ..default
     };
     redirects.finish();
     // The lookup order is settled; the key of the documented shape is taken when it repeats documented words.
     check_order(section);
     let rules = retry_on(section, rules);
+    section.finish();
+    rules
+}
+
+fn out_of_dialog(section: &Reader<'_>) -> OutOfDialogRules {
+    let default = OutOfDialogRules::default();
+    let carried = [("relay", OutOfDialog::Relay), ("refuse", OutOfDialog::Refuse)];
+    let answered = [("answer", OutOfDialog::Answer), carried[0], carried[1]];
+    let rules = OutOfDialogRules {
+        options: section.word("options", &answered).unwrap_or(default.options),
+        message: section.word("message", &carried).unwrap_or(default.message),
+        service: section.word("service", &carried).unwrap_or(default.service),
+        notify: section.word("notify", &carried).unwrap_or(default.notify),
+        missed_call: section.word("missed_call", &carried).unwrap_or(default.missed_call),
+    };
     section.finish();
     rules
 }

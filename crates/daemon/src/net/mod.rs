@@ -33,7 +33,7 @@ pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
 pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox};
 pub use listen::{Bound, accept_loop, bind_tcp};
 pub use outgoing::{Outgoing, Waiter, Wish};
-pub use resolve::lookup;
+pub use resolve::{Dns, Locator};
 pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
 pub use udp::{DATAGRAM_BYTES_MAX, Datagram, Found, Sender, UdpPort, bind_udp, is_keep_alive, sender};
 pub use wire::{Heard, Wire};
@@ -147,6 +147,8 @@ pub struct NetContext {
     pub runtime: tokio::runtime::Handle,
     /// Inbound connections so far: they are dealt to the shards in turn.
     pub accepted: AtomicUsize,
+    /// Names to addresses.
+    pub locator: Locator,
 }
 
 impl NetContext {

@@ -19,6 +19,8 @@ pub const SHARDS_MAX: usize = 64;
 /// Where the shard stands in a flow's key, and where the slot does: `| sequence 32 | shard 8 | slot 24 |`.
 const SHARD_SHIFT: u32 = 24;
 const SEQUENCE_SHIFT: u32 = 32;
+/// The highest bit of a key is the engine's own.
+const SEQUENCE_MAX: u32 = u32::MAX >> 1;
 const SLOT_MASK: u64 = (1 << SHARD_SHIFT) - 1;
 
 /// The shard that owns a flow.
@@ -97,7 +99,7 @@ impl Slots {
 
     fn enter(&mut self, place: Place) -> FlowKey {
         let at = self.vacant.pop().unwrap_or(self.slots.len());
-        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence = self.sequence.wrapping_add(1) & SEQUENCE_MAX;
         let key = FlowKey(
             u64::from(self.sequence) << SEQUENCE_SHIFT | u64::from(self.shard) << SHARD_SHIFT | at as u64,
         );

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use b2bua::CallRecord;
-use b2bua::engine::{CallAnswered, CallStarted, Event};
+use b2bua::engine::{CallAnswered, CallStarted, Event, Way};
 use b2bua::record::OfferResult;
 use b2bua::verdict::clean;
 use tracing::{debug, info, warn};
@@ -31,6 +31,15 @@ impl Reporter {
             Event::CallStarted(started) => call_started(&started),
             Event::CallAnswered(answered) => call_answered(&answered),
             Event::CallEnded { record, .. } => self.call_ended(record),
+            Event::LegRerouted { call, call_id, peer, next_hop, way } => {
+                self.metrics.event("legs_rerouted");
+                let (call_id, peer, next_hop) = (clean(&call_id), clean(&peer), clean(&next_hop));
+                let how = match way {
+                    Way::Existing => "over a connection that is there",
+                    Way::New => "over a new connection",
+                };
+                info!(event = "leg_rerouted", call = call.as_u64(), %call_id, %peer, %next_hop, how, "connection lost, routed anew");
+            }
             Event::Redirected { call, from, to } => {
                 self.metrics.redirected(&from, &to);
                 debug!(event = "redirected", call = call.as_u64(), from = %clean(&from), to = %clean(&to));

@@ -45,6 +45,7 @@ impl From<&Compiled> for Settings {
             }),
             shards: compiled.shards,
             media: media(compiled),
+            dns: compiled.dns.clone(),
             admin: compiled.admin.http,
             records: wanted.then_some(records),
             limits: NetLimits {

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use super::settings::{ListenAt, Settings, known_peers};
 use super::threads::{Built, Threads};
 use crate::media::MediaError;
-use crate::net::{Bound, Control, Errand, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp};
+use crate::net::{Bound, Control, Errand, Locator, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp};
 use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, WarnLimiter};
 use crate::tls::{TlsContext, TlsError};
 
@@ -134,6 +134,7 @@ impl Gateway {
             source_addresses: source_addresses(&sockets.bound),
             runtime: tokio::runtime::Handle::current(),
             accepted: AtomicUsize::new(0),
+            locator: Locator::new(&settings.dns),
             limits: settings.limits.clone(),
         });
         let policy = Arc::new(ArcSwap::from(policy));

@@ -13,13 +13,28 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::media::MediaConfig;
-use crate::net::NetLimits;
+use crate::net::{Dns, NetLimits};
 use crate::observe::{RecordSettings, Written};
 use crate::run::TlsSetup;
 use crate::tls::{TlsFiles, Versions};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn mailbox_server(server_port: u16) -> Server {
+    Server {
+        name: String::from("mbx01.contoso.test"),
+        addresses: vec!["127.0.0.2".parse().unwrap()],
+        tcp_port: server_port,
+        tls_port: 5063,
+        port_source: b2bua::policy::PortSource::Configured,
+        worker_ports: Vec::new(),
+        max_calls_allowed: 10,
+        status: ServerStatus::Enabled,
+        role: ServerRole::Mailbox,
+        dialect: Dialect::of(Profile::Exum2016),
+    }
+}
 
 fn policy(server_port: u16) -> Policy {
     Policy {
@@ -46,6 +61,7 @@ fn policy(server_port: u16) -> Policy {
             address: PeerAddress::Ip(HOME),
             addresses: Vec::new(),
             port: 5060,
+            port_source: b2bua::policy::PortSource::Configured,
             status: GatewayStatus::Enabled,
             max_calls_allowed: None,
             outcalls_allowed: Allowed::No,
@@ -74,17 +90,7 @@ fn policy(server_port: u16) -> Policy {
             transfers: b2bua::policy::TransferRules::default(),
         }],
         call_routers: Vec::new(),
-        mailbox_servers: vec![Server {
-            name: String::from("mbx01.contoso.test"),
-            addresses: vec!["127.0.0.2".parse().unwrap()],
-            tcp_port: server_port,
-            tls_port: 5063,
-            worker_ports: Vec::new(),
-            max_calls_allowed: 10,
-            status: ServerStatus::Enabled,
-            role: ServerRole::Mailbox,
-            dialect: Dialect::of(Profile::Exum2016),
-        }],
+        mailbox_servers: vec![mailbox_server(server_port)],
         auto_attendants: Vec::new(),
         mailboxes: Vec::new(),
         routing: RoutingRules::default(),
@@ -106,6 +112,7 @@ fn settings(server_port: u16, folder: &Path, rtp_first: u16) -> Settings {
             workers: 1,
             rest: Duration::from_millis(1),
         },
+        dns: Dns::default(),
         admin: None,
         records: Some(RecordSettings {
             folder: folder.to_owned(),

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use b2bua::engine::{
     Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, Event, FlowLoss, FlowUp, Input,
-    MediaCommand, MediaFailure, MediaPorts, Origin, Output, QueryKey, Sharding, Target,
+    MediaCommand, MediaFailure, MediaPorts, Origin, Output, QueryKey, Question, Sharding, Target,
 };
 use b2bua::record::CallRecord;
 use bytes::Bytes;
@@ -103,7 +103,7 @@ impl Pump {
                 Output::Send { flow, bytes } => self.send(flow, bytes),
                 Output::Close { flow } => self.close(flow),
                 Output::Connect { connect, target } => self.connect(connect, &target),
-                Output::Resolve { query, name } => self.resolve(query, name),
+                Output::Resolve { query, question } => self.resolve(query, question),
                 Output::Media(command) => self.command_media(command),
                 Output::Event(event) => self.report(event),
             }
@@ -335,10 +335,11 @@ impl Pump {
         }
     }
 
-    fn resolve(&mut self, query: QueryKey, name: String) {
+    fn resolve(&mut self, query: QueryKey, question: Question) {
         let Some(inbox) = self.context.shards.get(usize::from(self.number)).cloned() else { return };
+        let context = self.context.clone();
         self.context.runtime.spawn(async move {
-            let answer = Input::Resolved { query, result: net::lookup(&name).await };
+            let answer = Input::Resolved { query, result: context.locator.locate(&question).await };
             // A shard that has ended asks nothing.
             let _ended = inbox.send(Errand::Answer(Box::new(answer))).await;
         });

@@ -9,7 +9,7 @@ use b2bua::quirks::QuirkSet;
 use sip::Transport;
 
 use crate::media::MediaConfig;
-use crate::net::NetLimits;
+use crate::net::{Dns, NetLimits};
 use crate::observe::RecordSettings;
 use crate::tls::{KnownPeers, TlsFiles, Versions};
 use crate::trace::Tap;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub shards: u16,
     /// RTP ports and media threads.
     pub media: MediaConfig,
+    /// Name servers.
+    pub dns: Dns,
     /// Admin endpoint; `None` switches it off.
     pub admin: Option<SocketAddr>,
     /// Call records; `None` switches them off.
@@ -62,6 +64,7 @@ impl Settings {
             ("[listen]", self.listen != new.listen || self.limits != new.limits),
             ("[engine] shards", self.shards != new.shards),
             ("[media]", self.media != new.media),
+            ("[dns]", self.dns != new.dns),
             ("[admin]", self.admin != new.admin),
             ("[observe] cdr", self.records != new.records),
         ];

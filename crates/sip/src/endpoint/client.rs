@@ -340,6 +340,18 @@ impl Endpoint {
         key
     }
 
+    pub(super) fn move_client(&mut self, key: ClientKey, to: &Flow) {
+        let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
+        let (from, siblings) = (entry.flow.key, std::mem::take(&mut entry.siblings));
+        if let Machine::Invite(_, invite) = &mut entry.machine {
+            let acks = invite.forks.iter_mut().filter_map(|fork| fork.ack.as_mut());
+            acks.filter(|ack| ack.0 == from).for_each(|ack| ack.0 = to.key);
+        }
+        entry.flow = *to;
+        self.leave(from, siblings);
+        self.join(to.key, Owner::Client(key));
+    }
+
     fn remove_client(&mut self, key: ClientKey) {
         let Some(mut entry) = self.clients.remove(key.0, key.1) else { return };
         entry.lanes.stop_all(&mut self.deadlines);

@@ -98,16 +98,40 @@ impl Endpoint {
 
     /// A flow is gone: what cannot end without it ends now.
     pub fn handle_flow_down(&mut self, now: Instant, flow: FlowKey) {
-        let newest = self.by_flow.get(&flow).copied();
-        let mut owners: Vec<_> =
-            std::iter::successors(newest, |owner| self.siblings(*owner).and_then(|s| s.older)).collect();
-        owners.sort_unstable();
-        for owner in owners {
+        for owner in self.owners_on(flow) {
             match owner {
                 Owner::Client(key) => self.on_client_flow_down(now, key),
                 Owner::Server(key) => self.on_server_flow_down(now, key),
             }
         }
+    }
+
+    /// Everything on one flow goes on on another, as if it had begun there: its connection was made again.
+    pub fn move_flow(&mut self, from: FlowKey, to: &Flow) {
+        for owner in self.owners_on(from) {
+            match owner {
+                Owner::Client(key) => self.move_client(key, to),
+                Owner::Server(key) => self.move_server(key, to),
+            }
+        }
+    }
+
+    /// The server transactions whose requests came on a flow.
+    #[must_use]
+    pub fn servers_on(&self, flow: FlowKey) -> Vec<ServerKey> {
+        let server = |owner| match owner {
+            Owner::Server(key) => Some(key),
+            Owner::Client(_) => None,
+        };
+        self.owners_on(flow).into_iter().filter_map(server).collect()
+    }
+
+    fn owners_on(&self, flow: FlowKey) -> Vec<Owner> {
+        let newest = self.by_flow.get(&flow).copied();
+        let mut owners: Vec<_> =
+            std::iter::successors(newest, |owner| self.siblings(*owner).and_then(|s| s.older)).collect();
+        owners.sort_unstable();
+        owners
     }
 
     /// What to do next; `None` until something happens again.

@@ -364,6 +364,15 @@ impl Endpoint {
         self.send(flow, bytes);
     }
 
+    /// The responses of a transaction leave on another flow from now on (RFC 3261 §18.2.2: a connection that is gone).
+    pub fn move_server(&mut self, key: ServerKey, to: &Flow) {
+        let Some(entry) = self.servers.get_mut(key.0, key.1) else { return };
+        let (from, siblings) = (entry.flow.key, std::mem::take(&mut entry.siblings));
+        entry.flow = *to;
+        self.leave(from, siblings);
+        self.join(to.key, Owner::Server(key));
+    }
+
     fn insert_server(&mut self, entry: ServerEntry) -> ServerKey {
         let (by_branch, by_identity) = (entry.by_branch, entry.by_identity);
         let flow = entry.flow.key;

@@ -80,6 +80,8 @@ pub(super) struct Book {
     pub(super) invites_b: u32,
     /// Where the last of them went.
     pub(super) invited_on: Option<FlowKey>,
+    /// Flows of the caller that are gone: what came on them is answered at the Via (RFC 3261 §18.2.2).
+    lost: Vec<FlowKey>,
     pub(super) final_a: Option<u16>,
     opens: u32,
     transactions: Vec<Transaction>,
@@ -149,6 +151,20 @@ impl Book {
             is_opening,
         });
         true
+    }
+
+    /// A flow is gone.
+    pub(super) fn flow_down(&mut self, flow: FlowKey) {
+        self.offers.flow_down(flow);
+        if self.invited_on == Some(flow) {
+            self.model.lose_server();
+        }
+        if self.transactions.iter().any(|t| t.flow == flow) {
+            self.lost.push(flow);
+        }
+        if self.invited_on == Some(flow) || self.lost.contains(&flow) {
+            self.model.lose_flow();
+        }
     }
 
     pub(super) fn response_out(
@@ -234,9 +250,13 @@ impl Book {
         method: &Method,
         tag: &Bytes,
     ) -> Option<&mut Transaction> {
-        self.transactions
-            .iter_mut()
-            .find(|t| t.number == number && t.flow == flow && t.method == *method && t.tag == *tag)
+        let lost = &self.lost;
+        self.transactions.iter_mut().find(|t| {
+            t.number == number
+                && (t.flow == flow || lost.contains(&t.flow))
+                && t.method == *method
+                && t.tag == *tag
+        })
     }
 
     /// Lives on: nothing to settle yet.

@@ -99,10 +99,7 @@ impl Watch {
             note.down_at.get_or_insert(at);
         }
         for book in self.books.values_mut() {
-            book.offers.flow_down(flow);
-            if book.invited_on == Some(flow) {
-                book.model.lose_server();
-            }
+            book.flow_down(flow);
         }
     }
 

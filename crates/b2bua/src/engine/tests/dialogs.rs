@@ -9,7 +9,7 @@ use super::policy::{self, PBX, POOL};
 use super::world::{Place, Script, World, caller, offer};
 use super::{DEPOSIT, DIVERSION, redirecting};
 use crate::codes;
-use crate::engine::{FlowLoss, Input, Origin, PeerIdentity};
+use crate::engine::{Input, Origin, PeerIdentity};
 
 fn worker() -> Place {
     ("mbx01.contoso.com".into(), 5066)
@@ -193,33 +193,6 @@ fn a_foreign_peer_cannot_touch_the_call() {
     world.in_dialog(&("other".into(), 1), Method::Bye, "", None);
     assert_eq!(world.party("other", 1).last_status(), 481);
     assert_eq!(world.engine.status().by_state, [("established", 1)]);
-}
-
-#[test]
-fn a_lost_flow_ends_the_call_unless_the_same_peer_has_another() {
-    let mut world = answered();
-    let old = world.caller().flow.unwrap().key;
-    world.connect_caller("10.0.0.5", Some(POOL));
-    world.feed(Input::FlowDown { flow: old, why: FlowLoss::ClosedByPeer });
-    world.in_dialog(&worker(), Method::Info, "", None);
-    assert_eq!(world.caller().methods(), ["INFO"]);
-    let flow = world.caller().flow.unwrap().key;
-    world.feed(Input::FlowDown { flow, why: FlowLoss::Error });
-    assert_eq!(world.party("mbx01.contoso.com", 5066).methods().last().map(String::as_str), Some("BYE"));
-    world.assert_clean();
-    assert_eq!(world.records[0].verdict.code, codes::CONNECTION_LOST);
-}
-
-#[test]
-fn a_lost_workers_calls_do_not_move_to_another_port_of_its_server() {
-    let mut world = answered();
-    let worker_flow = world.party("mbx01.contoso.com", 5066).flow.unwrap().key;
-    assert!(world.party("mbx01.contoso.com", 5063).flow.is_some(), "the UM service is still connected");
-    world.feed(Input::FlowDown { flow: worker_flow, why: FlowLoss::Error });
-    assert_eq!(world.caller().methods(), ["BYE"]);
-    assert!(!world.party("mbx01.contoso.com", 5063).methods().contains(&"BYE".to_owned()));
-    world.assert_clean();
-    assert_eq!(world.records[0].verdict.code, codes::CONNECTION_LOST);
 }
 
 #[test]

@@ -315,17 +315,3 @@ fn a_connection_that_breaks_under_an_invite_moves_the_call_to_the_next_server() 
     world.assert_clean();
     assert_eq!(world.records[0].failovers, 1);
 }
-
-#[test]
-fn an_invite_whose_connection_is_gone_is_given_up_even_when_the_caller_has_another() {
-    let mut world = secured();
-    world.script("mbx01.contoso.com", 5066, Script::RingOnly);
-    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
-    let old = world.caller().flow.unwrap().key;
-    world.connect_caller("10.0.0.5", Some(POOL));
-    world.feed(crate::engine::Input::FlowDown { flow: old, why: crate::engine::FlowLoss::Error });
-    assert_eq!(world.party("mbx01.contoso.com", 5066).methods(), ["INVITE", "CANCEL"]);
-    world.assert_clean();
-    assert_eq!(world.records[0].verdict.code, codes::CONNECTION_LOST);
-    assert_eq!(world.records[0].offer_result, OfferResult::Failed);
-}

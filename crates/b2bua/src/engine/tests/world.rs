@@ -59,6 +59,10 @@ pub struct Party {
     pub says: String,
     /// What the next requests of a method get: status (0 nothing, 100 only that) and extra lines.
     pub scripted: VecDeque<(Method, u16, String)>,
+    /// Was restarted: knows no dialog.
+    pub has_forgotten: bool,
+    /// Answers nothing but INVITEs.
+    pub is_mute: bool,
 }
 
 impl Party {
@@ -85,6 +89,8 @@ impl Party {
             answers: BTreeMap::new(),
             says: String::new(),
             scripted: VecDeque::new(),
+            has_forgotten: false,
+            is_mute: false,
         }
     }
 
@@ -114,6 +120,12 @@ pub struct World {
     pub allocated: usize,
     pub released: usize,
     pub connects: Vec<Target>,
+    pub questions: Vec<Question>,
+    pub dns: BTreeMap<String, Vec<SocketAddr>>,
+    pub dns_is_silent: bool,
+    pub unanswered: Vec<(QueryKey, Result<Vec<SocketAddr>, ResolveFailure>)>,
+    /// Addresses where nobody can be reached.
+    pub dead: Vec<IpAddr>,
     pub events: Vec<String>,
     pub panics: usize,
     next_flow: u64,
@@ -143,6 +155,11 @@ impl World {
             allocated: 0,
             released: 0,
             connects: Vec::new(),
+            questions: Vec::new(),
+            dns: BTreeMap::new(),
+            dns_is_silent: false,
+            unanswered: Vec::new(),
+            dead: Vec::new(),
             events: Vec::new(),
             panics: 0,
             next_flow: 0,
@@ -265,9 +282,13 @@ impl World {
                 self.closed.push(flow);
             }
             Output::Connect { connect, target } => self.on_connect(connect, target),
-            Output::Resolve { query, .. } => {
-                let result = Ok(vec![IpAddr::from([10, 9, 9, 9])]);
-                self.handle(Input::Resolved { query, result });
+            Output::Resolve { query, question } => {
+                let result = self.resolved(&question);
+                self.questions.push(question);
+                match self.dns_is_silent {
+                    true => self.unanswered.push((query, result)),
+                    false => self.handle(Input::Resolved { query, result }),
+                }
             }
             Output::Media(MediaCommand::Allocate { call }) => {
                 self.allocated += 1;
@@ -281,9 +302,29 @@ impl World {
         }
     }
 
+    /// The name servers speak again: what was asked so far is answered.
+    pub fn answer_dns(&mut self) {
+        self.dns_is_silent = false;
+        for (query, result) in std::mem::take(&mut self.unanswered) {
+            self.feed(Input::Resolved { query, result });
+        }
+    }
+
+    // A name with an empty list is unknown; one with no list at all has some address.
+    fn resolved(&self, question: &Question) -> Result<Vec<SocketAddr>, ResolveFailure> {
+        let any = vec![SocketAddr::new(IpAddr::from([10, 9, 9, 9]), question.port)];
+        let found = self.dns.get(&question.name).cloned().unwrap_or(any);
+        let why = ResolveFailure { kind: ResolveFailureKind::NoAddress, detail: "no such name".into() };
+        if found.is_empty() { Err(why) } else { Ok(found) }
+    }
+
     fn on_connect(&mut self, connect: ConnectKey, target: Target) {
         let place = (target.name.clone(), target.port);
         self.connects.push(target.clone());
+        if self.dead.contains(&target.address) {
+            let why = ConnectFailure { kind: ConnectFailureKind::Unreachable, detail: "no route".into() };
+            return self.engine.handle(self.now, Input::ConnectFailed { connect, why });
+        }
         let listens = self.parties.get(&place).is_some_and(|p| p.script != Script::NoListener);
         if !listens {
             let why = ConnectFailure { kind: ConnectFailureKind::Refused, detail: "refused".into() };
@@ -336,9 +377,14 @@ impl World {
 
     /// The caller's INVITE; extra lines end with CRLF.
     pub fn invite(&mut self, uri: &str, lines: &str, body: Option<Bytes>) -> ClientKey {
+        self.invite_as(1, uri, lines, body)
+    }
+
+    /// The same under another Call-ID.
+    pub fn invite_as(&mut self, call: u32, uri: &str, lines: &str, body: Option<Bytes>) -> ClientKey {
         let headers = format!(
             "Max-Forwards: 70\r\nFrom: \"Dana Birkby\"<sip:dana@contoso.com>;tag=8612eea1ea;epid=c21eec507a\r\n\
-             To: <sip:ken@contoso.com>\r\nCall-ID: a-leg-1\r\nCSeq: 1 INVITE\r\n\
+             To: <sip:ken@contoso.com>\r\nCall-ID: a-leg-{call}\r\nCSeq: 1 INVITE\r\n\
              Contact: <sip:dana@10.0.0.5:5061>\r\n{lines}"
         );
         let request = OutgoingRequest {
@@ -421,6 +467,9 @@ impl World {
         assert_eq!(status.calls, 0, "{:?}", status.by_state);
         assert_eq!(status.timers, 0);
         assert!(self.engine.core.clients.is_empty(), "a request of ours is forgotten");
+        assert!(self.engine.core.forwards.is_empty(), "a request outside calls is forgotten");
+        assert!(self.engine.core.reach.is_idle(), "a place is looked for for ever");
+        assert_eq!(self.engine.core.parked.len(), 0, "a lost flow is remembered for ever");
         assert_eq!(status.transactions, (0, 0));
         assert_eq!(self.allocated, self.released, "media is given back once per call");
         assert!(status.servers.iter().all(|s| s.calls == 0));
@@ -431,6 +480,7 @@ fn event_name(event: &Event) -> String {
     match event {
         Event::CallStarted(_) => "started".into(),
         Event::CallAnswered(_) => "answered".into(),
+        Event::LegRerouted { peer, next_hop, way, .. } => format!("rerouted {peer} {next_hop} {way:?}"),
         Event::Redirected { to, .. } => format!("redirected {to}"),
         Event::ServerFailed { server, .. } => format!("failed {server}"),
         Event::ServerDown { server, .. } => format!("down {server}"),
@@ -458,6 +508,8 @@ impl Party {
                 }
             }
             endpoint::Event::Response { flow, message, .. } => self.on_response(now, &flow, message),
+            // Another element of the same host may have sent the request.
+            endpoint::Event::Stray { message, .. } => self.responses.push(message),
             _ => {}
         }
     }
@@ -483,7 +535,16 @@ impl Party {
         if let Some((_, status, lines)) = is_next.then(|| self.scripted.pop_front()).flatten() {
             return self.follow_script(now, key, request, status, &lines);
         }
+        if *request.method() == Method::Options && request.to_tag().is_some() && self.has_forgotten {
+            return self.respond(now, key, &request, 481, None, None);
+        }
         if *request.method() != Method::Invite {
+            if self.is_mute {
+                return;
+            }
+            if let (Script::Redirect(contacts), None) = (self.script.clone(), request.to_tag()) {
+                return self.respond(now, key, &request, 302, Some(&contacts), None);
+            }
             let offers = *request.method() == Method::Update && !request.body().is_empty();
             if offers && self.answers_reoffer == 0 {
                 self.pending = Some((key, request));
