@@ -161,6 +161,13 @@ fn bad_luck(world: &mut World, random: &mut Random, from: Duration) {
             world.at(when(random), Act::BreakCaller(caller));
         }
     }
+    for _ in 0..2 {
+        if let (Some(caller), Some(worker)) = (random.pick(&Caller::ALL), random.pick(&workers)) {
+            let (caller, worker) = (*caller, *worker);
+            world.at(when(random), Act::Options(caller));
+            world.at(when(random), Act::Notify(worker));
+        }
+    }
     if random.chance(20) {
         if let Some(worker) = random.pick(&workers).copied() {
             world.at(when(random), Act::HangUpAll(worker));

@@ -94,6 +94,12 @@ fn bad_luck(world: &mut World, random: &mut Random) {
             world.at(random.between(Duration::ZERO, BUSY), Act::HangUpAll(worker));
         }
     }
+    for _ in 0..random.below(4) {
+        if let (Some(caller), Some(worker)) = (random.pick(&Caller::ALL), random.pick(&workers)) {
+            world.at(random.between(Duration::ZERO, BUSY), Act::Options(*caller));
+            world.at(random.between(Duration::ZERO, BUSY), Act::Notify(*worker));
+        }
+    }
     if random.chance(25) {
         world.at(random.between(Duration::ZERO, BUSY), Act::HangUpOldest);
     }

@@ -41,6 +41,8 @@ pub enum Cue {
     Caller(CallerCommand),
     /// For UM roles.
     Um(UmCommand),
+    /// For restless servers: a message waits for this address.
+    Notify(String),
 }
 
 /// What an actor wants.
@@ -95,7 +97,13 @@ impl Actor {
             (Role::Restless(role), Cue::Um(UmCommand::HangUpAll)) => {
                 role.handle(now, Input::Command(Order::HangUpAll));
             }
-            (_, Cue::Caller(_) | Cue::Um(_)) => {}
+            (Role::Restless(role), Cue::Caller(CallerCommand::Options { id, .. })) => {
+                role.handle(now, Input::Command(Order::Options(id)));
+            }
+            (Role::Restless(role), Cue::Notify(whom)) => {
+                role.handle(now, Input::Command(Order::Notify(whom)));
+            }
+            (_, Cue::Caller(_) | Cue::Um(_) | Cue::Notify(_)) => {}
         }
     }
 

@@ -131,6 +131,10 @@ pub enum Act {
     Fault(ActorId, Fault),
     /// Connections to it are neither taken nor refused.
     BlackHole(ActorId),
+    /// A caller asks whether the gateway is there.
+    Options(Caller),
+    /// A worker tells a mailbox's pool that a message waits.
+    Notify(ActorId),
     /// A worker ends all its calls.
     HangUpAll(ActorId),
     /// The connection of a caller breaks.
@@ -421,6 +425,15 @@ impl World {
             Act::Call(id, caller, end) => self.place(id, caller, end),
             Act::Fault(actor, fault) => self.set_fault(actor, fault),
             Act::BlackHole(actor) => self.black_holes.push(actor),
+            Act::Options(caller) => {
+                let asks: Vec<ActorId> =
+                    (0..self.cast.len()).filter(|id| self.cast[*id].caller == Some(caller)).collect();
+                let uri = "sip:umbra.contoso.com".to_owned();
+                if let Some(actor) = self.random.pick(&asks).copied() {
+                    self.tell_actor(actor, Cue::Caller(CallerCommand::Options { id: self.steps, uri }));
+                }
+            }
+            Act::Notify(actor) => self.tell_actor(actor, Cue::Notify(format!("ken@{}", site::DOMAIN))),
             Act::HangUpAll(actor) => self.tell_actor(actor, Cue::Um(UmCommand::HangUpAll)),
             Act::BreakCaller(caller) => {
                 let of_it = |id: &ActorId| self.cast[*id].caller == Some(caller);
@@ -503,6 +516,7 @@ fn act_name(act: &Act, cast: &[Actor]) -> String {
         Act::Fault(actor, fault) => format!("{} becomes {fault:?}", name(actor)),
         Act::BlackHole(actor) => format!("{} becomes a black hole", name(actor)),
         Act::HangUpAll(actor) => format!("{} hangs up all calls", name(actor)),
+        Act::Notify(actor) => format!("{} has a message for somebody", name(actor)),
         Act::Policy(_) => "new policy".to_owned(),
         other => format!("{other:?}"),
     }

@@ -55,8 +55,10 @@ pub struct Model {
     owes_prack: bool,
     /// Our 2xx that waits for its ACK: to whom, which.
     owes_ack: Option<(Side, u32)>,
-    /// The last INVITE of either side whose ACK is awaited no more.
-    forgone: [u32; 2],
+    /// Our 2xx so far.
+    answered: Vec<(Side, u32)>,
+    /// Whoever owes the ACK has asked for something new: it must have had the 2xx.
+    is_ack_implied: bool,
     /// An offer on its way to the other leg.
     travels: Option<Travel>,
     /// The last INVITE or UPDATE of either side inside the call.
@@ -108,7 +110,11 @@ impl Model {
             Method::Invite if side == Side::A && request.to_tag().is_none() => {
                 self.a = if self.a == Leg::Idle { Leg::Invited } else { self.a };
             }
-            Method::Invite | Method::Update => self.asked[side as usize] = number,
+            Method::Invite | Method::Update => {
+                self.asked[side as usize] = number;
+                let again = *request.method() == Method::Invite;
+                self.is_ack_implied |= again && self.owes_ack.is_some_and(|owed| owed.0 == side);
+            }
             Method::Refer => self.life = Life::Transferred,
             Method::Prack if side == Side::A => self.owes_prack = false,
             Method::Ack => drop(self.owes_ack.take_if(|owed| *owed == (side, number))),
@@ -125,11 +131,7 @@ impl Model {
             }
             // Over UDP it may be the same once more.
             _ if offers && self.travels.is_none_or(|travel| (travel.to, travel.number) != (side, number)) => {
-                // RFC 5407: whoever asks again has had our 2xx, so its ACK is owed no more.
-                if let Some((owing, number)) = self.owes_ack.take_if(|(owing, _)| *owing != side) {
-                    self.forgone[owing as usize] = number;
-                }
-                self.travels = Some(Travel { to: side, number, asked: self.asked[!side as usize] });
+                self.travels = Some(Travel { to: side, number, asked: self.asked[!side as usize] })
             }
             Method::Cancel => self.lose_server(),
             // A fork that lost is ended too; it is no leg.
@@ -158,8 +160,11 @@ impl Model {
         }
         self.travels.take_if(|travel| travel.to != side && travel.asked == number);
         if *method == Method::Invite {
-            if status < 300 && number > self.forgone[side as usize] {
+            // It may be the same once more.
+            if status < 300 && !self.answered.contains(&(side, number)) {
+                self.answered.push((side, number));
                 self.owes_ack = Some((side, number));
+                self.is_ack_implied = false;
             }
             if self.a == Leg::Invited && side == Side::A {
                 self.a = if status < 300 { Leg::Up } else { Leg::Down };
@@ -212,6 +217,9 @@ impl Model {
             (_, Leg::Invited, Leg::Rings) => &[Some("ringing")],
             (_, Leg::Invited, Leg::Idle) => &[Some("awaiting media"), Some("dialing")],
             (_, Leg::Invited, Leg::Invited) => &[Some("dialing")],
+            (_, Leg::Up, Leg::Up) if self.is_ack_implied && self.owes_ack.is_some() => {
+                &[Some("answering"), Some("established"), Some("renegotiating")]
+            }
             (_, Leg::Up, Leg::Up) if self.owes_ack.is_some() => &[Some("answering")],
             (_, Leg::Up, Leg::Up) if self.travels.is_some() => &[Some("renegotiating"), Some("refreshing")],
             (_, Leg::Up, Leg::Up) => &[Some("established")],

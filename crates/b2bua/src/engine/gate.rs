@@ -261,6 +261,10 @@ impl Engine {
         bytes: &Bytes,
         closed: &Closed,
     ) -> bool {
+        // Over UDP the same INVITE comes again: without a transaction it would be refused, counted or even let in twice.
+        if !flow.transport.is_reliable() {
+            return false;
+        }
         let core = &mut self.core;
         let Ok(mut invite) = Message::parse(bytes.clone(), &core.config.limits) else { return false };
         // An INVITE with Replaces belongs to a call in progress too.

@@ -7,6 +7,8 @@ use sip::{ClientKey, Dialog, Flow, Message, OutgoingRequest, ServerKey};
 
 /// Everything inside a call is over by then.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// A call during which nobody has an idea for a while.
+const SLEEP: Duration = Duration::from_secs(150);
 
 pub(super) struct Call {
     /// Number of a placed call.
@@ -29,6 +31,12 @@ pub(super) struct Call {
     pub(super) cancel_at: Option<Instant>,
     pub(super) ideas: u32,
     pub(super) over_at: Instant,
+    /// A reliable 18x with a description waits for its PRACK until then.
+    pub(super) prack_due: Option<Instant>,
+    /// The answer was in a reliable 18x, so that the 200 needs none; or the offer was, and the PRACK answered it.
+    pub(super) was_told: bool,
+    /// RSeq of the last reliable 18x that was confirmed.
+    pub(super) confirmed: u32,
 }
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -62,7 +70,28 @@ impl Call {
             cancel_at: None,
             ideas: 0,
             over_at: now + PATIENCE,
+            prack_due: None,
+            was_told: false,
+            confirmed: 0,
         }
+    }
+
+    /// Nothing happens for longer than a session interval: somebody has to refresh.
+    pub(super) fn fall_asleep(&mut self, now: Instant, sleeps: bool) {
+        if sleeps {
+            self.idea_at = now + SLEEP;
+            self.over_at = now + SLEEP + PATIENCE;
+        }
+    }
+
+    /// The waiting INVITE is answered a little later.
+    pub(super) fn postpone(&mut self, until: Instant) -> bool {
+        self.prack_due = Some(until);
+        match &mut self.theirs {
+            Some((.., at)) => *at += Duration::from_millis(150),
+            None => return false,
+        }
+        true
     }
 
     pub(super) fn is_of(&self, message: &Message) -> bool {

@@ -2,6 +2,7 @@
 //! tries to talk the gateway out of encryption. It plays callers and workers. Legal SIP all the same: what it sends is what a peer may send.
 
 mod call;
+mod early;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,7 @@ use sip::{
 };
 
 use self::call::{Brings, Call, Stage};
+use self::early::asks_for_reliable;
 use self::words::{tag_of, text};
 use super::random::Random;
 
@@ -38,6 +40,10 @@ pub enum Order {
     },
     /// BYE to all.
     HangUpAll,
+    /// OPTIONS to the gateway, under this number.
+    Options(u64),
+    /// Message waiting for this address.
+    Notify(String),
 }
 
 /// What it reports: call number and final status, or a line of news.
@@ -94,6 +100,8 @@ impl Restless {
             }
             Input::Media { .. } => {}
             Input::Command(Order::Place { id, uri, cancel_after }) => self.place(now, id, &uri, cancel_after),
+            Input::Command(Order::Options(id)) => self.send_options(now, id),
+            Input::Command(Order::Notify(whom)) => self.send_notify(now, &whom),
             Input::Command(Order::HangUpAll) => {
                 let all: Vec<u64> = self.calls.keys().copied().collect();
                 all.into_iter().for_each(|key| self.hang_up(now, key));
@@ -126,7 +134,8 @@ impl Restless {
     }
 
     fn place(&mut self, now: Instant, id: u64, uri: &str, cancel_after: Option<Duration>) {
-        let Some(flow) = self.flows.values().next_back().copied() else {
+        let flows: Vec<Flow> = self.flows.values().copied().collect();
+        let Some(flow) = self.random.pick(&flows).copied() else {
             return self.say(Said::Outcome(id, 0));
         };
         let (call_id, tag) = (self.endpoint.new_call_id(b"fe-"), self.endpoint.new_tag());
@@ -134,12 +143,14 @@ impl Restless {
         let body = self.offer(is_sealed, Direction::SendRecv);
         let is_late = !is_sealed && self.random.chance(15);
         let to = uri.split(';').next().unwrap_or_default();
+        let extensions = self.extensions();
         let headers = format!(
             "Max-Forwards: 70\r\nFrom: <sip:dana@contoso.com>;tag={}\r\nTo: <{to}>\r\nCall-ID: {}\r\nCSeq: 1 INVITE\r\n\
-             Contact: <sip:dana@{}:5061>\r\nDiversion: <{to}>\r\nSupported: timer\r\n",
+             Contact: <sip:dana@{}:5061>\r\nDiversion: <{to}>\r\n{}",
             text(&tag),
             text(&call_id),
-            self.address
+            self.address,
+            extensions
         );
         let invite = OutgoingRequest {
             method: Method::Invite,
@@ -195,6 +206,7 @@ impl Restless {
             .is_some_and(|dialog| dialog.accept_request(&request).is_ok());
         match request.method() {
             _ if !in_order => self.respond(now, server, &request, 500, None),
+            Method::Prack => self.on_prack(now, server, key, &request),
             Method::Bye => self.on_bye(now, server, key, &request),
             Method::Invite => self.on_reinvite(now, server, key, request),
             Method::Update => {
@@ -226,8 +238,11 @@ impl Restless {
         };
         self.next += 1;
         self.calls.insert(self.next, call);
-        match self.random.below(4) {
+        let is_reliable = asks_for_reliable(&request);
+        match self.random.below(6) {
             0 => {}
+            1 | 2 if is_reliable => self.ring_reliably(now, server, self.next, &request),
+            3 => self.ring_as_fork(&flow, &request),
             1 => {
                 let body = (!request.body().is_empty()).then(|| self.answer(&request)).flatten();
                 self.respond(now, server, &request, 183, body);
@@ -278,8 +293,16 @@ impl Restless {
         if call.is_up() && is_refused {
             return self.refuse_theirs(now, key, 488);
         }
+        // RFC 3262 §3: a description that nobody confirmed yet holds the 2xx back.
+        if call.prack_due.take_if(|until| *until > now).is_some_and(|until| call.postpone(until)) {
+            return;
+        }
+        let was_told = std::mem::take(&mut call.was_told);
+        let flow = call.flow;
         let Some(request) = call.theirs.as_ref().map(|(_, request, _)| request.clone()) else { return };
+        let is_first = request.to_tag().is_none();
         let body = match request.body().is_empty() {
+            _ if was_told && is_first => Some(Bytes::new()),
             true => Some(self.offer(is_sealed, Direction::SendRecv)),
             false => self.answer(&request),
         };
@@ -291,14 +314,17 @@ impl Restless {
             dialog.refresh_target(&request);
         }
         if let Some((server, ..)) = call.theirs.take() {
-            self.respond(now, server, &request, 200, Some(body));
+            self.respond(now, server, &request, 200, Some(body).filter(|body| !body.is_empty()));
+        }
+        if is_first {
+            self.answer_as_fork(&flow, &request);
         }
     }
 
     fn on_response(&mut self, now: Instant, client: ClientKey, response: &Message) {
         let Some(status) = response.status() else { return };
         if !status.is_final() {
-            return self.on_provisional(client, response);
+            return self.on_provisional(now, client, response);
         }
         if *response.method() != Method::Invite {
             return self.on_client_done(client);
@@ -322,11 +348,12 @@ impl Restless {
         }
     }
 
-    fn on_provisional(&mut self, client: ClientKey, response: &Message) {
-        let found = self.key_where(|call| call.first == Some(client) && call.early.is_none());
-        if let Some(call) = found.and_then(|key| self.calls.get_mut(&key)) {
+    fn on_provisional(&mut self, now: Instant, client: ClientKey, response: &Message) {
+        let Some(key) = self.key_where(|call| call.first == Some(client)) else { return };
+        if let Some(call) = self.calls.get_mut(&key).filter(|call| call.early.is_none()) {
             call.early = call.invite.as_ref().and_then(|invite| Dialog::uac(invite, response).ok());
         }
+        self.confirm_provisional(now, key, response);
     }
 
     /// The call is not wanted any more: CANCEL, or BYE in the early dialog (RFC 3261 §15).
@@ -349,6 +376,7 @@ impl Restless {
 
     fn on_answered(&mut self, now: Instant, key: u64, client: ClientKey, response: &Message) {
         let forgets = self.random.chance(3);
+        let sleeps = self.random.chance(8);
         let Some(call) = self.calls.get_mut(&key) else { return };
         let (flow, is_first) = (call.flow, call.first == Some(client));
         if is_first {
@@ -356,15 +384,20 @@ impl Restless {
                 return;
             }
             call.dialog = call.invite.as_ref().and_then(|invite| Dialog::uac(invite, response).ok());
+            if let (Some(dialog), Some(early)) = (&mut call.dialog, &call.early) {
+                dialog.local_cseq = early.local_cseq;
+            }
             call.stage = Stage::Answered;
             call.idea_at = now + Duration::from_millis(300);
+            call.fall_asleep(now, sleeps);
             if let Some(id) = call.placed {
                 self.out.push_back(Output::Report(Said::Outcome(id, 200)));
             }
         }
         let is_late = match call.ours.take().filter(|(own, _)| *own == client) {
             Some((_, brings)) => brings == Brings::Nothing,
-            None => call.invite.as_ref().is_some_and(|invite| invite.body.is_empty()),
+            // An offer that came in a reliable 18x was answered in its PRACK.
+            None => !call.was_told && call.invite.as_ref().is_some_and(|invite| invite.body.is_empty()),
         };
         let ack = call.dialog.as_ref().map(|dialog| dialog.ack(response.cseq().number));
         let gives_up = call.cancel_at.is_some() && is_first;
@@ -417,7 +450,7 @@ impl Restless {
 
     fn have_idea(&mut self, now: Instant, key: u64) {
         let pause = self.random.between(Duration::from_millis(5), Duration::from_millis(1_500));
-        let idea = self.random.below(11);
+        let idea = self.random.below(13);
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.idea_at = now + pause;
         call.ideas += 1;
@@ -457,6 +490,7 @@ impl Restless {
                 let body = self.offer(is_sealed, direction);
                 self.ask(now, key, Method::Update, Some((SDP, body)));
             }
+            11 => self.refer(now, key),
             _ => {}
         }
     }
@@ -510,8 +544,15 @@ impl Restless {
     fn on_flow_down(&mut self, now: Instant, flow: FlowKey) {
         self.flows.remove(&flow);
         self.endpoint.handle_flow_down(now, flow);
+        let other = self.flows.values().next().copied();
         let lost: Vec<u64> = self.calls.iter().filter(|(_, c)| c.flow.key == flow).map(|(k, _)| *k).collect();
-        lost.into_iter().for_each(|key| self.end(key));
+        for key in lost {
+            // An answered call goes on over another connection of the same pool.
+            match (self.calls.get_mut(&key).filter(|call| call.is_up()), other) {
+                (Some(call), Some(other)) => call.flow = other,
+                _ => self.end(key),
+            }
+        }
     }
 
     fn end(&mut self, key: u64) {
