@@ -3,6 +3,7 @@
 //! `benches/cost`.
 
 mod calls;
+pub mod growth;
 mod policy;
 mod trace;
 mod transactions;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use b2bua::policy::{Allowed, Dialect, PeerAddress, PoolEncryption, Profile, ServerRole, VoipSecurity};
+use b2bua::policy::{
+    Allowed, Dialect, MediaMode, PeerAddress, PoolEncryption, Profile, ServerRole, VoipSecurity,
+};
 use b2bua::quirks::Quirk;
 use lab::pki::{CertSpec, Life, Naming, Pki, Purpose};
 use tempfile::TempDir;
@@ -270,6 +272,18 @@ fn missing_files_foreign_keys_and_coming_ends_are_told_apart() {
     let soon = end - Duration::from_secs(3600);
     let compiled = compile(&folder.path().join("umbra.toml"), SECURED, NOBODY, soon).expect("still good");
     assert_has(&compiled.warnings, "UMB-TLS015", "tls.certificate");
+}
+
+#[test]
+fn media_that_is_not_anchored_is_said_loudly_and_needs_no_ports() {
+    let text = format!("{PLAIN}\n[media]\nmode = \"unanchored\"\nrtp_ports = \"20000-20003\"\n");
+    let compiled = plain(&text).expect("compiles");
+    assert_eq!(compiled.policy.gateway.media_mode, MediaMode::Unanchored);
+    assert!(
+        compiled.warnings.iter().any(|w| w.code == b2bua::codes::CFG_UNANCHORED),
+        "{:?}",
+        compiled.warnings
+    );
 }
 
 #[test]

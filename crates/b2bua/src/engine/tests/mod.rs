@@ -24,6 +24,7 @@ mod reroute;
 mod session_timers;
 mod setup;
 mod storm;
+mod unanchored;
 mod world;
 
 use sip::{HeaderId, Message};
