@@ -2,7 +2,7 @@
 //! steps stand in the modules below, one per stage of a call's life. Refuses to know other calls.
 //!
 //! ```text
-//! AwaitingMedia ─► Dialing ─► Ringing ─► (Held) ─► Answering ─► Established ⇄ Renegotiating
+//! AwaitingMedia ─► Dialing ─► Ringing ─► (Held) ─► Answering ─► Established ⇄ Renegotiating, Transferring
 //!       │             │          │         │           │             │              │
 //!       └─────────────┴──────────┴─────────┴───────────┴──► Ending ◄─┴──────────────┘ ─► Ended
 //! ```

@@ -387,6 +387,39 @@ fn our_own_address_in_a_refer_becomes_what_the_other_leg_knows() {
 }
 
 #[test]
+fn a_notify_that_is_faster_than_the_202_finds_its_subscription() {
+    let mut world = relaying();
+    world.caller().answers.insert("REFER", 0);
+    world.in_dialog(&worker(), Method::Refer, TO_BOB, None);
+    notify(&mut world, &caller(), "refer", "active;expires=60", "SIP/2.0 100 Trying");
+    assert_eq!(world.caller().last_status(), 200);
+    assert_eq!(reports(&mut world, &worker()).len(), 1);
+    let now = world.now;
+    let (key, request) = world.caller().pending.take().unwrap();
+    world.caller().respond(now, key, &request, 202, None, None);
+    world.pump();
+    assert_eq!(last_status(&mut world, &worker()), 202);
+    notify(&mut world, &caller(), "refer", "terminated;reason=noresource", "SIP/2.0 200 OK");
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    assert_eq!(world.engine.status().calls, 0, "nothing is waited for");
+    world.assert_clean();
+}
+
+#[test]
+fn a_drain_that_is_over_waits_for_no_subscription() {
+    let mut world = relaying();
+    world.in_dialog(&worker(), Method::Refer, TO_BOB, None);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    assert_eq!(world.engine.status().by_state, [("ending", 1)]);
+    let until = Some(world.now + Duration::from_secs(5));
+    world.feed(crate::engine::Input::Drain { until });
+    world.advance(Duration::from_secs(6));
+    assert_eq!(world.engine.status().calls, 0);
+    assert_eq!(world.events.iter().filter(|event| *event == "drained").count(), 1);
+    world.assert_clean();
+}
+
+#[test]
 fn the_referrals_of_one_call_are_bounded() {
     let mut world = relaying();
     for _ in 0..4 {
