@@ -134,7 +134,7 @@ fn hop(contact: &NameAddr, rules: &Rules<'_>) -> Result<Hop, RedirectFault> {
         return Err(RedirectFault::Transport(shown()));
     }
     let hop = Hop {
-        uri: request_uri(uri),
+        uri: uri.without_headers(),
         server: server.name.clone(),
         addresses: server.addresses.clone(),
         port: uri.port().unwrap_or(transport.default_port()),
@@ -168,15 +168,6 @@ fn is_name_of(server: &Server, host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let host = host.strip_suffix('.').unwrap_or(host);
     server.name.eq_ignore_ascii_case(host) || address.is_ok_and(|ip| server.addresses.contains(&ip))
-}
-
-// Headers behind '?' are no part of a Request-URI (RFC 3261 §19.1.1).
-fn request_uri(uri: &Uri) -> Bytes {
-    let raw = uri.raw();
-    match raw.iter().position(|b| *b == b'?') {
-        Some(end) => raw.slice(..end),
-        None => raw.clone(),
-    }
 }
 
 // In thousandths; none counts as 1.

@@ -148,6 +148,14 @@ impl Uri {
         Params::new(&self.raw[self.parts.params.clone()])
     }
 
+    /// All but the headers: what may stand in a request line (RFC 3261 §19.1.1).
+    pub fn without_headers(&self) -> Bytes {
+        match self.parts.scheme {
+            Scheme::Sip | Scheme::Sips => self.raw.slice(..self.parts.params.end),
+            _ => self.raw.clone(),
+        }
+    }
+
     /// Everything behind the `?`; empty when there is none.
     pub fn headers_raw(&self) -> &[u8] {
         &self.raw[self.parts.headers.clone()]
@@ -483,5 +491,20 @@ mod tests {
         assert_eq!(&built.raw()[..], b"sip:ken@[::1]:5061;transport=tls;lr");
         assert_eq!(built.transport(), Some(Transport::Tls));
         assert!(UriBuilder::new(Scheme::Sip, Some(b"a\r\nb"), "h").finish().is_err());
+    }
+
+    #[test]
+    fn without_its_headers_a_uri_still_names_the_same_host() {
+        for (raw, bare) in [
+            ("sip:a@h:5063;transport=tls?Subject=x", "sip:a@h:5063;transport=tls"),
+            ("sip:a?b@h;transport=tls", "sip:a?b@h;transport=tls"),
+            ("sip:evil.example:5066?maddr=x@h:5063?Subject=y", "sip:evil.example:5066?maddr=x@h:5063"),
+            ("sip:h?", "sip:h"),
+            ("tel:+1;x=?", "tel:+1;x=?"),
+        ] {
+            let uri = Uri::parse(Bytes::from_static(raw.as_bytes())).unwrap();
+            assert_eq!(uri.without_headers(), bare);
+            assert_eq!(Uri::parse(uri.without_headers()).unwrap().host_str(), uri.host_str());
+        }
     }
 }

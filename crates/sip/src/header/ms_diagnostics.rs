@@ -3,7 +3,7 @@
 
 use super::HeaderError;
 use super::params::{Params, unquote};
-use crate::wire::scan::{decimal_u32, trim};
+use crate::wire::scan::{decimal_u32, is_token, trim};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// One diagnosis.
@@ -32,12 +32,15 @@ impl MsDiagnostics {
         self
     }
 
-    /// Types a value such as `15000;reason="...";source="FE01";appName="ExumRouting"`.
+    /// Types a value such as `15000;reason="...";source="FE01";appName="ExumRouting"`. A pair whose name is no token is left out.
     pub fn parse(value: &[u8]) -> Result<MsDiagnostics, HeaderError> {
         let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
         let id = decimal_u32(trim(&value[..end])).ok_or(HeaderError::Number)?;
         let mut typed = MsDiagnostics { id, source: None, reason: None, params: Vec::new() };
         for (name, value) in Params::new(&value[end..]) {
+            if !is_token(name) {
+                continue;
+            }
             let text = value.map(|value| Bytes::copy_from_slice(&unquote(value)));
             match name {
                 _ if name.eq_ignore_ascii_case(b"source") && typed.source.is_none() => typed.source = text,
