@@ -9,6 +9,7 @@ mod baresip;
 mod certificates;
 mod cli;
 mod demo;
+mod early;
 mod harness;
 mod hostile;
 mod malformed;

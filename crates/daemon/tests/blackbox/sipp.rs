@@ -179,7 +179,7 @@ rtp_ports = "20000-29999"
 http = ""
 "#;
 
-fn plain_config(caller: Ipv4Addr, gateway: Ipv4Addr, server: Ipv4Addr) -> String {
+pub fn plain_config(caller: Ipv4Addr, gateway: Ipv4Addr, server: Ipv4Addr) -> String {
     let listen = format!(
         "[listen]\nstartup_mode = \"TCP\"\naddresses = [\"{gateway}\"]\nadvertised = \"{gateway}\"\n"
     );
