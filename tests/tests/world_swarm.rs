@@ -10,7 +10,7 @@ use lab::um::Fault;
 use umbra_tests::world::cast::Temper;
 use umbra_tests::world::random::Random;
 use umbra_tests::world::site::{self, Caller};
-use umbra_tests::world::{Act, Settings, World};
+use umbra_tests::world::{Act, Names, Settings, World};
 
 /// Seeds tried when nobody says otherwise: some seconds of debug build.
 const SEEDS: u64 = 24;
@@ -43,6 +43,7 @@ fn settings(seed: u64, random: &mut Random) -> Settings {
     settings.weather.jitter = random.pick(&[Duration::ZERO, ms(20), ms(800)]).copied().unwrap_or_default();
     settings.weather.damages = random.pick(&[0, 0, 0, 30]).copied().unwrap_or_default();
     settings.refused_connects = random.pick(&[0, 0, 10]).copied().unwrap_or_default();
+    settings.names = random.pick(&[Names::Configured, Names::LookedUp]).copied().unwrap_or(Names::Configured);
     settings.slow_connects = random.pick(&[0, 0, 5, 30]).copied().unwrap_or_default();
     settings.media_failures = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();
     settings.media_late = random.pick(&[0, 0, 0, 10]).copied().unwrap_or_default();

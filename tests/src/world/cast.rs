@@ -260,7 +260,12 @@ fn caller_of(caller: Caller, member: usize, seed: u64, temper: Temper) -> Actor 
     let local = std::net::SocketAddr::new(caller.address(), CALLER_PORT + member as u16);
     let is_restless = temper == Temper::Restless || temper == Temper::Mixed && member == 1;
     let role = if is_restless {
-        Role::Restless(Box::new(Restless::new(caller.fqdn(), caller.address(), config.seed)))
+        Role::Restless(Box::new(Restless::new(
+            caller.fqdn(),
+            caller.address(),
+            Ports::default(),
+            config.seed,
+        )))
     } else {
         Role::Caller(Box::new(CallerLogic::new(config, local)))
     };
@@ -328,7 +333,7 @@ fn um_worker(index: usize, worker: usize, seed: u64, manners: &Manners) -> Actor
     };
     let address = site::server_address(ServerRole::Mailbox, index);
     let role = if worker == 1 && manners.temper != Temper::Calm {
-        Role::Restless(Box::new(Restless::new(name, address, config.seed)))
+        Role::Restless(Box::new(Restless::new(name, address, WORKERS[worker], config.seed)))
     } else {
         Role::Worker(Box::new(Worker::new(config)))
     };

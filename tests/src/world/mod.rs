@@ -20,10 +20,14 @@ mod stage;
 pub mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use b2bua::engine::{CallKey, Command, ConnectKey, Engine, EngineConfig, Input, MediaFailure, MediaPorts};
+use b2bua::engine::{
+    CallKey, Command, ConnectKey, Engine, EngineConfig, Input, MediaFailure, MediaPorts, QueryKey,
+    ResolveFailure,
+};
 use b2bua::policy::Policy;
 use b2bua::record::CallRecord;
 use bytes::Bytes;
@@ -63,6 +67,8 @@ pub struct Settings {
     pub slow_connects: u64,
     /// Connections of a hundred that are refused.
     pub refused_connects: u64,
+    /// Where the gateway finds the addresses of its second servers.
+    pub names: Names,
     /// Media requests of a hundred that fail.
     pub media_failures: u64,
     /// Media requests of a hundred that are answered later than the gateway waits.
@@ -77,6 +83,15 @@ pub struct Settings {
     pub steps_max: u64,
     /// What is remembered.
     pub keeps: Keeps,
+}
+
+/// Where addresses come from.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Names {
+    /// All are configured.
+    Configured,
+    /// Looked up: now one address, now a dead one before it, now none, now too late.
+    LookedUp,
 }
 
 /// What a world remembers of calls that are over.
@@ -111,6 +126,7 @@ impl Settings {
             connect_time: (Duration::from_millis(1), Duration::from_millis(12)),
             slow_connects: 0,
             refused_connects: 0,
+            names: Names::Configured,
             media_failures: 0,
             media_late: 0,
             silent_calls: 0,
@@ -156,6 +172,8 @@ enum Happening {
     Datagram { flow: FlowKey, to: End, bytes: Bytes },
     Echo { flow: FlowKey, bytes: Bytes },
     Connected { endpoint: Endpoint },
+    Nobody { connect: ConnectKey },
+    Resolved { query: QueryKey, result: Result<Vec<SocketAddr>, ResolveFailure> },
     CallerUnreached { connect: ConnectKey },
     Down { flow: FlowKey, end: End },
     Breaks { flow: FlowKey },
@@ -206,6 +224,9 @@ impl World {
         let epoch = Instant::now();
         let seed = settings.seed;
         let mut policy = site::policy();
+        if settings.names == Names::LookedUp {
+            site::forget_addresses(&mut policy);
+        }
         policy.gateway.max_calls_allowed = settings.calls_max;
         let engine = Engine::new(EngineConfig::new(seed, [seed as u8; 32], epoch), Arc::new(policy));
         let cast = cast::cast(Random::new(!seed).draw(), &settings.manners);

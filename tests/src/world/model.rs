@@ -207,10 +207,14 @@ impl Model {
 
     /// What is wrong with the engine's state, if anything.
     pub fn contradicts(&self, state: Option<&str>) -> Option<String> {
+        // What waits for a new connection has not been seen yet.
+        if self.lost {
+            return None;
+        }
         let expected: &[Option<&str>] = match (self.life, self.a, self.b) {
             (Life::Unborn | Life::Transferred, ..) => return None,
             (Life::Recorded, ..) => match (self.byes.is_empty(), self.owes_ack) {
-                (true, None) if !self.lost => &[None],
+                (true, None) => &[None],
                 _ => &[None, Some("ending")],
             },
             (_, Leg::Invited, Leg::Up) if self.owes_prack => &[Some("awaiting PRACK")],

@@ -188,6 +188,16 @@ pub fn smaller_policy() -> Arc<Policy> {
     Arc::new(policy)
 }
 
+/// Of every pair of servers the second is known by name only.
+pub fn forget_addresses(policy: &mut Policy) {
+    for servers in [&mut policy.call_routers, &mut policy.mailbox_servers] {
+        servers.iter_mut().skip(1).for_each(|server| server.addresses.clear());
+    }
+}
+
+/// An address of the site where nobody is.
+pub const DEAD: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 9, 9));
+
 fn gateway() -> Gateway {
     Gateway {
         fqdn: "umbra.contoso.com".into(),

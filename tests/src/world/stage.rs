@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use b2bua::engine::{
     ConnectFailure, ConnectFailureKind, ConnectKey, Event, FlowLoss, Input, MediaCommand, MediaFailure,
-    MediaPorts, Origin, Output, PeerIdentity, Target,
+    MediaPorts, Origin, Output, PeerIdentity, QueryKey, Question, ResolveFailure, ResolveFailureKind, Target,
 };
 use bytes::Bytes;
 use lab::machine;
@@ -37,6 +37,11 @@ impl World {
             }
             Happening::Echo { flow, bytes } => self.deliver(flow, bytes),
             Happening::Connected { endpoint } => self.on_connected(endpoint),
+            Happening::Resolved { query, result } => self.tell_engine(Input::Resolved { query, result }),
+            Happening::Nobody { connect } => {
+                let why = ConnectFailure { kind: ConnectFailureKind::Unreachable, detail: "nobody".into() };
+                self.tell_engine(Input::ConnectFailed { connect, why });
+            }
             Happening::CallerUnreached { connect } => {
                 let why = ConnectFailure { kind: ConnectFailureKind::Refused, detail: "Refused".into() };
                 self.tell_engine(Input::ConnectFailed { connect, why });
@@ -111,10 +116,7 @@ impl World {
             }
             Output::Close { flow } => self.close(flow),
             Output::Connect { connect, target } => self.on_connect(connect, target),
-            Output::Resolve { question, .. } => {
-                let rule = format!("servers with addresses need no look-up of {}", question.name);
-                self.watch.break_rule(rule, Vec::new());
-            }
+            Output::Resolve { query, question } => self.on_resolve(query, &question),
             Output::Media(command) => self.on_gateway_media(command),
             Output::Event(event) => self.on_engine_event(event),
         }
@@ -296,6 +298,11 @@ impl World {
             let (from, to) = self.settings.connect_time;
             return self.plan_in(from, to, Happening::CallerUnreached { connect });
         }
+        // What a name server said may lead nowhere.
+        if endpoint.address == site::DEAD {
+            let (from, to) = self.settings.connect_time;
+            return self.plan_in(from, to, Happening::Nobody { connect });
+        }
         if self.listener(&endpoint).is_none() {
             let rule = format!("only servers of the plan are called, not {endpoint:?}");
             return self.watch.break_rule(rule, Vec::new());
@@ -320,6 +327,27 @@ impl World {
             _ => self.settings.connect_time,
         };
         self.plan_in(from, to, Happening::Connected { endpoint });
+    }
+
+    /// A name is looked up: by chance with a dead address first, in vain, or too late.
+    fn on_resolve(&mut self, query: QueryKey, question: &Question) {
+        let Some(actor) = self.cast.iter().position(|actor| actor.host == question.name) else {
+            let rule = format!("only servers of the plan are looked up, not {}", question.name);
+            return self.watch.break_rule(rule, Vec::new());
+        };
+        let at = |address| SocketAddr::new(address, question.port);
+        let address = self.cast[actor].address;
+        let failed = |kind| Err(ResolveFailure { kind, detail: format!("{kind:?}") });
+        let result = match self.random.below(10) {
+            0 => failed(ResolveFailureKind::NoAddress),
+            1 => failed(ResolveFailureKind::Failed),
+            2 | 3 => Ok(vec![at(site::DEAD), at(address)]),
+            4 => Ok(vec![at(site::DEAD)]),
+            _ => Ok(vec![at(address)]),
+        };
+        let is_late = self.random.chance(self.settings.slow_connects.max(5));
+        let (from, to) = if is_late { TOO_LATE } else { self.settings.connect_time };
+        self.plan_in(from, to, Happening::Resolved { query, result });
     }
 
     fn is_caller(&self, endpoint: &Endpoint) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sip::{Flow, HeaderId, Message, Method, OutgoingRequest, ServerKey, StatusCode};
 
-use super::words::{tag_of, text};
+use super::words::{contact_at, tag_of, text};
 use super::{Restless, SDP, Said};
 
 /// How long a reliable 18x waits for its PRACK.
@@ -44,7 +44,7 @@ impl Restless {
         body: &Bytes,
     ) -> Option<Bytes> {
         let mut builder = sip::response_to(request, StatusCode::new(status)?, None, Some(tag))
-            .header(HeaderId::Contact, format!("<sip:far@{}:5066>", self.address));
+            .header(HeaderId::Contact, self.contact_for(request));
         for (id, value) in lines {
             builder = builder.header(*id, value);
         }
@@ -126,12 +126,12 @@ impl Restless {
 
     /// Sends the other side somewhere else.
     pub(super) fn refer(&mut self, now: Instant, key: u64) {
-        let address = self.address;
+        let (name, ports, address) = (self.name.clone(), self.ports, self.address);
         let Some(call) = self.calls.get_mut(&key) else { return };
         let Some(dialog) = call.dialog.as_mut() else { return };
         let draft = dialog
             .request(Method::Refer)
-            .header(HeaderId::Contact, format!("<sip:far@{address}:5061>"))
+            .header(HeaderId::Contact, contact_at(&name, ports, address, call.flow.transport))
             .header(HeaderId::ReferTo, "<sip:sue@contoso.com>")
             .header(HeaderId::ReferredBy, "<sip:dana@contoso.com>");
         let flow = call.flow;

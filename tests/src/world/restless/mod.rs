@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lab::machine::{Input, Output};
+use lab::um::Ports;
 use sdp::Direction;
 use sip::{
     ClientKey, Dialog, Endpoint, EndpointConfig, Event, Flow, FlowKey, HeaderId, Message, Method,
@@ -19,7 +20,7 @@ use sip::{
 
 use self::call::{Brings, Call, Stage};
 use self::early::asks_for_reliable;
-use self::words::{tag_of, text};
+use self::words::{contact_at, tag_of, text};
 use super::random::Random;
 
 const SDP: &str = "application/sdp";
@@ -59,6 +60,7 @@ pub enum Said {
 pub struct Restless {
     name: String,
     address: IpAddr,
+    ports: Ports,
     endpoint: Endpoint,
     random: Random,
     flows: BTreeMap<FlowKey, Flow>,
@@ -69,11 +71,12 @@ pub struct Restless {
 
 impl Restless {
     /// At this address, under this name.
-    pub fn new(name: &str, address: IpAddr, seed: u64) -> Self {
+    pub fn new(name: &str, address: IpAddr, ports: Ports, seed: u64) -> Self {
         let config = EndpointConfig { via_host: name.to_owned().into(), ..EndpointConfig::default() };
         Self {
             name: name.to_owned(),
             address,
+            ports,
             endpoint: Endpoint::new(config, seed),
             random: Random::new(seed),
             flows: BTreeMap::new(),
@@ -533,7 +536,8 @@ impl Restless {
     ) -> Option<ClientKey> {
         let call = self.calls.get_mut(&key)?;
         let mut draft = call.dialog.as_mut()?.request(method);
-        draft = draft.header(HeaderId::Contact, format!("<sip:far@{}:5061>", self.address));
+        let contact = contact_at(&self.name, self.ports, self.address, call.flow.transport);
+        draft = draft.header(HeaderId::Contact, contact);
         if let Some((content_type, body)) = body {
             draft = draft.body(content_type, body);
         }

@@ -1,10 +1,12 @@
 //! What a restless far end writes: responses, offers, answers.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use lab::um::Ports;
 use sdp::{CryptoLine, Direction, KeySalt, OfferSpec, Profile, Session, Suite};
-use sip::{HeaderId, Message, ServerKey, StatusCode};
+use sip::{HeaderId, Message, ServerKey, StatusCode, Transport};
 
 use super::{Restless, SDP};
 
@@ -19,12 +21,19 @@ impl Restless {
     ) {
         let Some(status) = StatusCode::new(status) else { return };
         let builder = sip::response_to(request, status, None, Some(&tag_of(request)))
-            .header(HeaderId::Contact, format!("<sip:far@{}:5066>", self.address));
+            .header(HeaderId::Contact, self.contact_for(request));
         let content_type = body.is_some().then_some(SDP.as_bytes());
         if let Ok(bytes) = builder.finish(content_type, &body.unwrap_or_default()) {
             // A transaction that is gone needs no answer.
             let _ = self.endpoint.respond(now, key, bytes);
         }
+    }
+
+    /// Where it can be reached over the transport this request came on.
+    pub(super) fn contact_for(&self, request: &Message) -> String {
+        let is_tls = request.top_via().is_ok_and(|via| via.raw().windows(3).any(|word| word == b"TLS"));
+        let transport = if is_tls { Transport::Tls } else { Transport::Tcp };
+        contact_at(&self.name, self.ports, self.address, transport)
     }
 
     pub(super) fn offer(&mut self, is_sealed: bool, direction: Direction) -> Bytes {
@@ -59,6 +68,15 @@ impl Restless {
                 .collect();
         }
         spec
+    }
+}
+
+/// A server is found at its name and port; a caller that lost its connection comes back by itself.
+pub(super) fn contact_at(name: &str, ports: Ports, address: IpAddr, transport: Transport) -> String {
+    let port = if transport.is_secure() { ports.tls } else { ports.tcp };
+    match port {
+        Some(port) => format!("<sip:far@{name}:{port};transport={}>", transport.as_param()),
+        None => format!("<sip:far@{address}:5061>"),
     }
 }
 
