@@ -13,6 +13,7 @@ mod early;
 mod harness;
 mod hostile;
 mod malformed;
+mod overload;
 mod samples;
 mod shapes;
 mod sipp;
