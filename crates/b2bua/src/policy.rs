@@ -13,7 +13,7 @@ use crate::quirks::QuirkSet;
 
 /// Wait of queued work above which new calls are refused, unless configured: well above what a busy gateway shows, well
 /// below T1, so that the peers do not retransmit into the queue.
-pub const QUEUE_WAIT_MAX: Duration = Duration::from_millis(200);
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_millis(400);
 
 /// Everything the engine decides with. Immutable; a call keeps the policy it started with.
 #[derive(Clone, Debug)]

@@ -26,6 +26,10 @@ use crate::verdict::Refusal;
 const RETRY_AFTER_SECS: (u32, u32) = (5, 20);
 /// The admission rate may be used up in one burst of this length.
 const BURST: Duration = Duration::from_secs(1);
+/// Long waits mean overload when there was nothing else for this long: a queue stands, a hiccup passes.
+const LATE: Duration = Duration::from_millis(500);
+/// Reports further apart than this do not belong together.
+const REPORTS_APART: Duration = Duration::from_secs(1);
 /// So long after the last long wait new calls are taken again.
 const CALM: Duration = Duration::from_secs(1);
 /// While new calls are refused, a wait of this share of the limit is still too long.
@@ -40,6 +44,8 @@ pub(crate) struct Gate {
     calls: Arc<AtomicU64>,
     clock: Arc<AtomicU64>,
     ip_gateways: BTreeMap<String, Arc<AtomicU64>>,
+    /// Since when every report told of a long wait, and the last of them.
+    late: Option<(Instant, Instant)>,
     /// When work last waited too long, while new calls are refused for it.
     overloaded: Option<Instant>,
     recorded: (Option<Instant>, u32),
@@ -74,6 +80,7 @@ impl Gate {
             clock: ledger.counter(Counted::AdmissionClock),
             ledger,
             ip_gateways: BTreeMap::new(),
+            late: None,
             overloaded: None,
             recorded: (None, 0),
         }
@@ -156,6 +163,15 @@ impl Gate {
         u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
     }
 
+    fn stays_late(&mut self, now: Instant, is_long: bool) -> bool {
+        let together = |last: Instant| now.saturating_duration_since(last) < REPORTS_APART;
+        let since = self.late.filter(|(_, last)| together(*last)).map_or(now, |(since, _)| since);
+        self.late = is_long.then_some((since, now));
+        let stays = is_long && now.saturating_duration_since(since) >= LATE;
+        self.late = self.late.filter(|_| !stays);
+        stays
+    }
+
     /// A flood of refusals must not become a flood of records.
     fn may_record(&mut self, now: Instant) -> bool {
         let (since, count) = self.recorded;
@@ -233,19 +249,22 @@ impl Core {
         refusal.retry_after(wait)
     }
 
-    /// The shell measured how long work waits. Refusing begins above the limit and ends some time after the wait fell
-    /// clearly below it.
+    /// The shell measured how long work waits. Refusing begins when the wait stays above the limit and ends some time
+    /// after it fell clearly below.
     pub fn on_queue_wait(&mut self, now: Instant, waited: Duration) {
         let limit = self.policy.gateway.queue_wait_max;
-        let was = self.gate.overloaded;
-        let limit = if was.is_some() { limit / CALM_SHARE } else { limit };
-        if waited > limit {
-            self.gate.overloaded = Some(now);
-            if was.is_none() {
-                self.count("overloads");
-                self.event(Event::Overload { waited, begins: true });
+        let (is_calm, is_late) = match self.gate.overloaded {
+            Some(since) => {
+                let is_long = waited > limit / CALM_SHARE;
+                (!is_long && now.saturating_duration_since(since) >= CALM, is_long)
             }
-        } else if was.is_some_and(|since| now.saturating_duration_since(since) >= CALM) {
+            None => (false, self.gate.stays_late(now, waited > limit)),
+        };
+        if is_late && self.gate.overloaded.replace(now).is_none() {
+            self.count("overloads");
+            self.event(Event::Overload { waited, begins: true });
+        }
+        if is_calm {
             self.gate.overloaded = None;
             self.event(Event::Overload { waited, begins: false });
         }

@@ -37,8 +37,12 @@ fn call(world: &mut World, number: usize) -> u16 {
         content_type: Some(Bytes::from_static(b"application/sdp")),
         body: offer("10.0.0.5", 3000, Some(9)),
     };
+    // The caller acknowledges what opens its dialog; a refusal leaves it the one it had.
+    let before = world.caller().dialog.take();
     world.send_as(&caller(), request);
-    world.caller().last_status()
+    let caller = world.caller();
+    caller.dialog = caller.dialog.take().or(before);
+    caller.last_status()
 }
 
 fn last_code(world: &World) -> crate::Code {
@@ -133,7 +137,16 @@ fn waiting_work_closes_the_gate_for_new_calls_only_and_calm_opens_it() {
     assert_eq!(call(&mut world, 0), 200);
     world.feed(Input::QueueWait(Duration::from_millis(100)));
     assert_eq!(call(&mut world, 1), 200, "a busy gateway is no overloaded one");
-    world.feed(Input::QueueWait(Duration::from_millis(101)));
+    for _ in 0..3 {
+        world.feed(Input::QueueWait(Duration::from_millis(900)));
+        world.advance(Duration::from_millis(100));
+    }
+    assert_eq!(call(&mut world, 5), 200, "a hiccup passes");
+    world.feed(Input::QueueWait(Duration::from_millis(1)));
+    for _ in 0..6 {
+        world.feed(Input::QueueWait(Duration::from_millis(101)));
+        world.advance(Duration::from_millis(100));
+    }
     assert_eq!((call(&mut world, 2), last_code(&world)), (503, codes::OVERLOADED));
     // In-dialog requests, CANCEL, ACK and BYE pass.
     world.in_dialog(&caller(), Method::Info, "", None);
