@@ -11,7 +11,7 @@ use crate::transaction::{
     Action, Actions, Client, ClientEvent, ClientState, Context, InviteClient, InviteClientEvent,
     InviteClientState, TimerReason,
 };
-use crate::wire::scan::{cut_line, has_blank_line, has_forbidden};
+use crate::wire::scan::{cut_line, find_crlf, has_blank_line, has_forbidden};
 use crate::{FlowKey, HeaderId, Message, Method, ParseError};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::time::Instant;
@@ -470,6 +470,11 @@ impl<'a> Names<'a> {
         let (mut call_id, mut cseq, mut from_tag, mut to_tag) = (None, None, None, None);
         let mut at = 0;
         while at < lines.len() {
+            // No other line needs a look: a continuation line begins with white space.
+            if !matches!(lines[at], b'C' | b'c' | b'I' | b'i' | b'F' | b'f' | b'T' | b't') {
+                at = find_crlf(lines, at).ok_or(ParseError::HeaderLineMalformed)? + 2;
+                continue;
+            }
             let line = cut_line(lines, at, lines.len()).map_err(|_| ParseError::HeaderLineMalformed)?;
             let id = HeaderId::from_name(&lines[line.name]);
             let tag = |range: std::ops::Range<usize>| {
