@@ -218,7 +218,8 @@ impl CallMedia {
         leg.settled =
             Some(Settled::of_answer(accepted, mux && offers_mux(&exchange.relayed), exchange.key.clone()));
         leg.remote = Some(Arc::new(answer));
-        leg.told = Some(exchange.told.clone());
+        // Copied: the buffer it was printed into is larger.
+        leg.told = Some(Bytes::copy_from_slice(&exchange.told));
         Ok(())
     }
 
@@ -272,7 +273,7 @@ impl CallMedia {
         let leg = self.leg_mut(side);
         leg.settled = Some(Settled { rtp, rtcp, mux: false, formats, direction, keys: sealed });
         leg.remote = Some(offer);
-        leg.told = Some(bytes.clone());
+        leg.told = Some(Bytes::copy_from_slice(&bytes));
         Ok(bytes)
     }
 

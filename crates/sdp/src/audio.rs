@@ -212,9 +212,7 @@ impl Audio {
             maxptime: value("maxptime").and_then(milliseconds),
             crypto,
             crypto_ignored,
-            cryptoscale: values(media, "cryptoscale")
-                .filter_map(|v| CryptoLine::parse_scaled(v).ok())
-                .collect(),
+            cryptoscale: read_cryptoscale(media),
             encryption: encryption.and_then(EncryptionAttribute::parse),
             ice: media.attributes.iter().any(|a| is_candidate(&a.attribute) || is_ice(&a.attribute)),
         })
@@ -259,7 +257,15 @@ fn read_crypto(media: &sdp_types::Media) -> (Vec<CryptoLine>, usize) {
             _ => ignored += 1,
         }
     }
+    lines.shrink_to_fit();
     (lines, ignored)
+}
+
+fn read_cryptoscale(media: &sdp_types::Media) -> Vec<CryptoLine> {
+    let mut lines: Vec<CryptoLine> =
+        values(media, "cryptoscale").filter_map(|v| CryptoLine::parse_scaled(v).ok()).collect();
+    lines.shrink_to_fit();
+    lines
 }
 
 // One pass over the attributes, remembered by number, keeps the cost linear.

@@ -113,6 +113,7 @@ impl Session {
             address: std::mem::take(&mut origin.unicast_address),
             media: media?,
         };
+        session.media.shrink_to_fit();
         // The line that counts is never refused by us.
         if let Some(counts) = session.audio_index().and_then(|index| session.media.get_mut(index)) {
             counts.refusal = String::new();

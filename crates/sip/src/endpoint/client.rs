@@ -19,6 +19,9 @@ use std::time::Instant;
 /// How many forked 2xx of one INVITE are delivered; more are strays.
 pub const FORKS_MAX: usize = 8;
 
+/// What printing adds to the parts of a request, besides its branch: our Via, User-Agent, the lines of the body.
+const PRINTED_BYTES: usize = 192;
+
 /// One client transaction.
 pub(super) struct ClientEntry {
     machine: Machine,
@@ -216,6 +219,8 @@ impl Endpoint {
         let Some(fork) = invite.forks.iter().find(|fork| fork.to_tag == to_tag) else {
             let is_over = invite.forks.len() >= FORKS_MAX;
             if !is_over {
+                // Nearly always the only one.
+                invite.forks.reserve_exact(1);
                 invite.forks.push(Fork { to_tag: Bytes::copy_from_slice(to_tag), ack: None });
             }
             return is_over;
@@ -370,7 +375,8 @@ impl Endpoint {
     /// Start line, our Via, the user's lines, what it left out, body.
     fn print(&self, flow: &Flow, branch: &[u8], request: &OutgoingRequest) -> Result<Bytes, SendError> {
         check(request)?;
-        let room = request.uri.len() + request.headers.len() + request.body.len() + branch.len() + 256;
+        let room =
+            request.uri.len() + request.headers.len() + request.body.len() + branch.len() + PRINTED_BYTES;
         let mut out = BytesMut::with_capacity(room);
         out.put_slice(request.method.as_bytes());
         out.put_u8(b' ');

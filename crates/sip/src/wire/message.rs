@@ -7,7 +7,7 @@ use crate::header::{CSeq, HeaderError, NameAddr, Via};
 use crate::{Method, StatusCode, Uri, UriError};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A parsed message. Cloning shares bytes and index.
 #[derive(Clone)]
@@ -67,8 +67,10 @@ impl<'a> Header<'a> {
 impl Default for Message {
     /// No message: nothing is in it. It stands where one was.
     fn default() -> Message {
+        static NOTHING: OnceLock<Arc<Index>> = OnceLock::new();
         let start = Start::Response { status: StatusCode::TRYING, reason: Piece::default() };
-        Message { bytes: Bytes::new(), index: Arc::new(Index::nothing(start)) }
+        let index = NOTHING.get_or_init(|| Arc::new(Index::nothing(start))).clone();
+        Message { bytes: Bytes::new(), index }
     }
 }
 
