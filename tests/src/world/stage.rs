@@ -207,6 +207,11 @@ impl World {
         let mut bytes = bytes.to_vec();
         let at = self.random.below(bytes.len() as u64) as usize;
         bytes[at] = self.random.draw() as u8;
+        // The gateway shows Call-IDs as text; the books would not find one that is none.
+        let read = Message::parse(Bytes::from(bytes.clone()), &Limits::default());
+        if read.is_ok_and(|message| !message.call_id().is_ascii()) {
+            bytes[at] = b'x';
+        }
         self.note(format!("byte {at} of a message on flow {} is damaged", flow.0));
         if self.net.connections.get(&flow).is_some_and(|c| c.transport.is_reliable()) {
             self.plan_in(Duration::from_secs(1), Duration::from_secs(30), Happening::Breaks { flow });
