@@ -469,12 +469,10 @@ impl Call {
                     None => self.reoffer_if_due(cx, now),
                 }
             }
-            State::Ending { open, bye_on_ack: Some(awaited) } if awaited.invite == invite => {
-                self.state = State::Ending { open, bye_on_ack: None };
-                self.send_bye(cx, now, awaited.side, &Bytes::new());
-                self.settle_ending(cx);
+            other => {
+                self.state = other;
+                self.send_held_bye(cx, now, invite);
             }
-            other => self.state = other,
         }
     }
 

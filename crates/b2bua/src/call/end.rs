@@ -9,7 +9,7 @@ use sip::endpoint::ServerKey;
 use sip::{HeaderId, Message, Method};
 
 use super::story::{Missed, Outcome};
-use super::{Call, MediaState, Relayed, State};
+use super::{Call, HeldBye, MediaState, Relayed, State};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::{CallTimer, Event, MediaCommand, Output};
@@ -101,7 +101,7 @@ impl Call {
         match &mut self.state {
             // Whoever says BYE gets none of ours when its ACK comes.
             State::Ending { bye_on_ack, .. } => {
-                bye_on_ack.take_if(|awaited| awaited.side == from);
+                bye_on_ack.take_if(|held| held.awaited.side == from);
                 self.settle_ending(cx);
             }
             State::Ended => {}
@@ -161,7 +161,8 @@ impl Call {
         };
         self.drop_pending(cx, now);
         self.account(cx, now, outcome);
-        self.state = State::Ending { open: 0, bye_on_ack: awaited };
+        let held = awaited.map(|awaited| Box::new(HeldBye { awaited, lines: lines.clone() }));
+        self.state = State::Ending { open: 0, bye_on_ack: held };
         cx.timers.set(self.key, CallTimer::Ending, now + self.ending_max(ENDING_MAX));
         for side in sides {
             // RFC 3261 §15: no BYE on a dialog whose 2xx is not acknowledged yet.
@@ -211,13 +212,19 @@ impl Call {
                     Verdict::new(codes::ACK_MISSING, &who, format!("{who} never acknowledged the 200"));
                 self.hang_up_both(cx, now, verdict, "AckMissing");
             }
-            State::Ending { open, bye_on_ack: Some(awaited) } if awaited.invite == invite => {
-                self.state = State::Ending { open, bye_on_ack: None };
-                self.send_bye(cx, now, awaited.side, &Bytes::new());
-                self.settle_ending(cx);
+            other => {
+                self.state = other;
+                self.send_held_bye(cx, now, invite);
             }
-            other => self.state = other,
         }
+    }
+
+    /// The wait for the ACK to this INVITE is over: the BYE that was held goes out.
+    pub(super) fn send_held_bye(&mut self, cx: &mut Core, now: Instant, invite: ServerKey) {
+        let State::Ending { bye_on_ack, .. } = &mut self.state else { return };
+        let Some(held) = bye_on_ack.take_if(|held| held.awaited.invite == invite) else { return };
+        self.send_bye(cx, now, held.awaited.side, &held.lines);
+        self.settle_ending(cx);
     }
 
     // In-dialog requests that will get no answer from the other leg any more.

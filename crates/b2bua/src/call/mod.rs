@@ -113,7 +113,7 @@ pub(crate) enum State {
     /// Our own re-INVITE refreshes the session of one leg.
     Refreshing(Box<Refreshing>),
     /// BYEs are out; `bye_on_ack` waits for an ACK before it gets its own (RFC 3261 §15).
-    Ending { open: usize, bye_on_ack: Option<Awaited> },
+    Ending { open: usize, bye_on_ack: Option<Box<HeldBye>> },
     /// Nothing is left to do.
     Ended,
 }
@@ -143,6 +143,12 @@ pub(crate) struct Awaited {
     pub side: Side,
     /// The INVITE it belongs to.
     pub invite: ServerKey,
+}
+
+/// A BYE that waits for an ACK, with the lines it will carry.
+pub(crate) struct HeldBye {
+    pub awaited: Awaited,
+    pub lines: Bytes,
 }
 
 /// Media of the call, as far as the shell has them.

@@ -69,6 +69,19 @@ impl Process {
         panic!("{} did not end within {longest:?}; it printed:\n{}", self.name, self.output());
     }
 
+    /// Waits until then for its end; the exit code, if it came.
+    pub fn wait_until(&mut self, until: Instant) -> Option<i32> {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status.code().unwrap_or(-1));
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Sends a signal by name, as `kill -TERM`.
     pub fn signal(&self, name: &str) {
         let status =

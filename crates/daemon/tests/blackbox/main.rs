@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod malformed;
 mod overload;
+mod pairs;
 mod samples;
 mod shapes;
 mod sipp;

@@ -118,6 +118,25 @@ fn a_cancel_that_comes_after_the_200_changes_nothing() {
 }
 
 #[test]
+fn a_bye_that_comes_before_the_callers_ack_waits_for_it_and_keeps_its_reason() {
+    let mut world = super::World::new(super::policy::secured());
+    super::redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(super::policy::POOL));
+    world.caller().holds_ack = true;
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    world.in_dialog(&super::worker(), Method::Bye, &format!("Reason: {REASON}\r\n"), None);
+    assert_eq!(world.caller().methods(), Vec::<String>::new(), "RFC 3261 §15: no BYE before the ACK");
+    let now = world.now;
+    let (flow, ack) =
+        (world.caller().flow.unwrap(), world.caller().dialog.as_ref().unwrap().ack(1).finish().unwrap());
+    world.caller().endpoint.send_ack(now, &flow, ack);
+    world.pump();
+    let bye = world.caller().requests.last().cloned().unwrap();
+    assert_eq!((bye.method(), super::value(&bye, HeaderId::Reason).as_str()), (&Method::Bye, REASON));
+    world.assert_clean();
+}
+
+#[test]
 fn a_487_a_timeout_or_a_lost_connection_after_our_cancel_leaves_nothing() {
     for end in ["487", "silence", "loss"] {
         let (mut world, invite) = cancellable();
