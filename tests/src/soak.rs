@@ -11,7 +11,7 @@ use crate::world::cast::Temper;
 use crate::world::net::Weather;
 use crate::world::random::Random;
 use crate::world::site::{self, Caller};
-use crate::world::{Act, Counts, Keeps, Names, Settings, World};
+use crate::world::{Act, Counts, Keeps, Settings, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Share of a day's calls in each of its hours, in parts of [`SHARES`].
@@ -105,7 +105,6 @@ fn settings(seed: u64) -> Settings {
         damages: 1,
         ..Weather::fair()
     };
-    settings.names = Names::LookedUp;
     settings.slow_connects = 1;
     settings.refused_connects = 1;
     settings.media_failures = 1;
@@ -178,9 +177,7 @@ fn bad_luck(world: &mut World, random: &mut Random, from: Duration) {
     if random.chance(20) {
         let at = when(random);
         world.at(at, Act::Policy(site::smaller_policy()));
-        let mut whole = site::policy();
-        site::forget_addresses(&mut whole);
         let back = at + random.between(Duration::from_secs(1), HOUR);
-        world.at(back, Act::Policy(std::sync::Arc::new(whole)));
+        world.at(back, Act::Policy(std::sync::Arc::new(site::policy())));
     }
 }
