@@ -186,7 +186,7 @@ impl Errands {
     }
 
     /// The next errand.
-    pub fn next(&mut self) -> Option<Errand> {
+    pub fn take(&mut self) -> Option<Errand> {
         self.errands.try_recv().ok()
     }
 

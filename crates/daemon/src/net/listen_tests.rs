@@ -49,7 +49,7 @@ async fn world(limits: NetLimits, transport: Transport) -> World {
 impl World {
     async fn next(&mut self) -> Errand {
         loop {
-            if let Some(errand) = self.errands.next() {
+            if let Some(errand) = self.errands.take() {
                 return errand;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

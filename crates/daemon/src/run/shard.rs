@@ -195,7 +195,7 @@ impl Shard {
     fn do_errands(&mut self) {
         self.errands.heard();
         for _ in 0..ERRANDS_PER_TURN {
-            let Some(errand) = self.errands.next() else { return };
+            let Some(errand) = self.errands.take() else { return };
             match (self.turn.stopping, errand) {
                 (None, errand) => self.do_errand(errand),
                 // At the end only the last counters matter.
