@@ -228,6 +228,10 @@ impl Call {
                 dialog.refresh_target(response);
             }
         }
+        // RFC 3261 §11.2: what the asker may send is what this gateway takes.
+        if *pending.request.method() == Method::Options && status.is_success() {
+            lines.extend([(HeaderId::Allow, headers::ALLOW), (HeaderId::Supported, headers::SUPPORTED)]);
+        }
         // A redirect inside a dialog would lead the other leg past this gateway.
         let code = if status.is_redirect() { 500 } else { status.code() };
         let reason = response.reason();

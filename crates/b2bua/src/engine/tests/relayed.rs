@@ -51,6 +51,17 @@ fn every_other_request_crosses_in_both_directions_with_a_number_of_its_own_leg()
 }
 
 #[test]
+fn rfc_3261_11_2_the_answer_to_options_inside_a_call_names_what_this_gateway_takes() {
+    for (from, _) in both() {
+        let mut world = call();
+        world.in_dialog(&from, Method::Options, "", None);
+        let answer = world.party(&from.0, from.1).responses.last().cloned().unwrap();
+        assert_eq!(value(&answer, HeaderId::Allow), crate::headers::ALLOW);
+        assert_eq!(value(&answer, HeaderId::Supported), crate::headers::SUPPORTED);
+    }
+}
+
+#[test]
 fn rfc_6086_a_dtmf_info_keeps_its_body_type_and_package() {
     let mut world = call();
     world.in_dialog(

@@ -33,6 +33,8 @@ pub struct Script {
     sent: Vec<(String, u32, String)>,
     /// Requests taken: their methods. Position names their variables.
     taken: Vec<String>,
+    /// Which of them began the dialog, where this party is called.
+    began: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl Script {
 
     fn new(tag: &'static str, cseq: u32) -> Self {
         let none = (Vec::new(), BTreeSet::new());
-        Self { steps: none.0, variables: none.1, tag, cseq, sent: Vec::new(), taken: Vec::new() }
+        Self { steps: none.0, variables: none.1, tag, cseq, sent: Vec::new(), taken: Vec::new(), began: 0 }
     }
 
     /// The initial INVITE with an offer.
@@ -74,10 +76,8 @@ impl Script {
     /// A request outside any dialog.
     pub fn begin(mut self, method: &str, uri: &str, lines: &str, body: &str) -> Self {
         let (cseq, branch) = self.next(method);
-        let to =
-            if uri.contains("[remote_ip]") { "sip:88895@[remote_ip]:[remote_port];user=phone" } else { uri };
         let own = self.own();
-        let text = format!("{}\nTo: <{to}>\n", own.trim_end());
+        let text = format!("{}\nTo: <{uri}>\n", own.trim_end());
         self.message(&format!("{method} {uri} SIP/2.0"), &branch, &text, cseq, method, lines, body)
     }
 
@@ -211,10 +211,16 @@ impl Script {
         }
         let this = self.keeps("Via", &format!("via{at}")).keeps("CSeq", &format!("cseq{at}"));
         let this = this.keeps("From", &format!("from{at}")).keeps("To", &format!("to{at}"));
-        match at == 0 && this.tag == "s" {
+        match at == this.began && this.tag == "s" && method == "INVITE" {
             true => this.keeps("From", "peer").keeps("To", "own").keeps_target(),
             false => this,
         }
+    }
+
+    /// Expects a request that begins the dialog once more, the first one having been refused.
+    pub fn gets_anew(mut self, method: &str) -> Self {
+        self.began = self.taken.len();
+        self.gets(method)
     }
 
     /// Answers the last request taken.
@@ -243,7 +249,7 @@ impl Script {
     }
 
     fn answers(mut self, at: usize, status: u16, tag: &str, lines: &str, body: &str) -> Self {
-        let is_first = self.tag == "s" && (at == 0 || self.taken[at] == "CANCEL");
+        let is_first = self.tag == "s" && (at == self.began || self.taken[at] == "CANCEL");
         let tag =
             if is_first && status > 100 { format!(";tag=[pid]{tag}[call_number]") } else { String::new() };
         let contact = if lines.contains("Contact:") { "" } else { CONTACT };
@@ -281,6 +287,15 @@ impl Script {
             r#"<ereg regexp="[^ ].*" search_in="hdr" header="{header}:" check_it="true" assign_to="{name}"/>"#
         ));
         self.variables.insert(name.into());
+        self
+    }
+
+    /// Keeps the tag in To for `[$name]`.
+    pub fn keeps_tag(mut self, name: &str) -> Self {
+        self.action(&format!(
+            r#"<ereg regexp="tag=([^;]+)" search_in="hdr" header="To:" check_it="true" assign_to="seen,{name}"/>"#
+        ));
+        self.variables.extend(["seen".to_owned(), name.to_owned()]);
         self
     }
 
