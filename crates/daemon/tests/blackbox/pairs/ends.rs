@@ -14,7 +14,7 @@ fn byes() -> Vec<Pair> {
             .caller(|s| s.invite().hears(180).hears(200).has("m=audio 2[0-9]{4} RTP/AVP").acks().quiet(100).hangs_up())
             .server(|s| {
                 let s = s.gets("INVITE").has("^INVITE sip:88895@").says(180).says_with(200, "", &first()).gets("ACK");
-                s.is_hung_up()
+                s.awaits_bye()
             })
             .record("/offer_result", "Answer")
             .record("/drop_reason", "CallerHungUp")
@@ -33,7 +33,7 @@ fn byes() -> Vec<Pair> {
             .record("/drop_reason", "GracefulHangup"),
         Pair::new("RFC 3261 §15.1.2: a BYE repeated after the end finds no dialog: 481")
             .caller(|s| s.calls().hangs_up().quiet(200).sends("BYE").hears(481))
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 3261 §13.2.2.4: an answer that comes twice under another To tag gets its ACK and BYE, the call goes on")
             .caller(|s| s.calls().quiet(400).hangs_up())
             .server(|s| {
@@ -45,11 +45,11 @@ fn byes() -> Vec<Pair> {
         Pair::new("RFC 3261 §13.2.2.4: a 200 that comes again is acknowledged again")
             .caller(|s| s.calls().quiet(300).hangs_up())
             .server(|s| {
-                s.answers_call().says_to("INVITE", 200, "", &first()).gets("ACK").is_hung_up()
+                s.answers_call().says_to("INVITE", 200, "", &first()).gets("ACK").awaits_bye()
             }),
         Pair::new("RFC 3261 §13.2.1: an 18x that comes after the 200 is told to nobody")
             .caller(|s| s.calls().quiet(300).hangs_up())
-            .server(|s| s.answers_call().says_to("INVITE", 180, "", "").is_hung_up()),
+            .server(|s| s.answers_call().says_to("INVITE", 180, "", "").awaits_bye()),
     ]
 }
 
@@ -79,7 +79,7 @@ fn cancels() -> Vec<Pair> {
             .record("/offer_result", "None"),
         Pair::new("RFC 3261 §9.2: a CANCEL that comes after the 200 has no effect on the call")
             .caller(|s| s.invite().hears(200).cancels().hears(200).acks().quiet(200).hangs_up())
-            .server(|s| s.answers_call().is_hung_up())
+            .server(|s| s.answers_call().awaits_bye())
             .record("/offer_result", "Answer"),
         Pair::new("RFC 3261 §9.2: a CANCEL that matches nothing gets 481")
             .caller(|s| {
@@ -90,7 +90,7 @@ fn cancels() -> Vec<Pair> {
                 );
                 s.hears_with_cseq(481, "3 CANCEL")
             })
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 3261 §15: a BYE of the caller in the early dialog ends the INVITE with 487 and cancels leg B")
             .caller(|s| s.invite().hears(180).sends("BYE").hears(200).hears_to("INVITE", 487).acks_refusal())
             .server(|s| {
@@ -113,19 +113,19 @@ fn slow() -> Vec<Pair> {
     vec![
         Pair::new("RFC 3261 §13.3.1.4: a 200 whose ACK never comes is repeated for 32 s, then both legs get BYE")
             .caller(|s| s.invite().hears(200).again(200, 10).gets("BYE").says(200))
-            .server(|s| s.answers_call().is_hung_up())
+            .server(|s| s.answers_call().awaits_bye())
             .patient(),
         Pair::new("RFC 3261 §13.2.2.4: the next server is asked when the first one never answers")
             .caller(|s| s.invite().hears(200).acks().hangs_up())
             .at(Host::Router, |s| s.gets("INVITE").quiet(4500))
-            .at(Host::NextRouter, |s| s.answers_call().is_hung_up())
+            .at(Host::NextRouter, |s| s.answers_call().awaits_bye())
             .record("/failovers", 1),
         Pair::new("RFC 3261 §9.1: a server that says 100 and nothing more is cancelled before the next one is asked")
             .caller(|s| s.invite().hears(200).acks().hangs_up())
             .at(Host::Router, |s| {
                 s.gets("INVITE").says(100).gets("CANCEL").says(200).says_to("INVITE", 487, "", "").gets("ACK")
             })
-            .at(Host::NextRouter, |s| s.answers_call().is_hung_up())
+            .at(Host::NextRouter, |s| s.answers_call().awaits_bye())
             .record("/failovers", 1),
     ]
 }

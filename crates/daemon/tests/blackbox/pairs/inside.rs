@@ -13,13 +13,13 @@ fn requests_inside_a_call_reach_the_other_leg_and_their_answers_come_back() {
 fn asked_by_caller(name: &'static str, asks: fn(Script) -> Script, answers: fn(Script) -> Script) -> Pair {
     Pair::new(name)
         .caller(|s| asks(s.calls()).hangs_up())
-        .server(|s| answers(s.answers_call()).is_hung_up())
+        .server(|s| answers(s.answers_call()).awaits_bye())
         .record("/offer_result", "Answer")
 }
 
 fn asked_by_server(name: &'static str, asks: fn(Script) -> Script, answers: fn(Script) -> Script) -> Pair {
     Pair::new(name)
-        .caller(|s| answers(s.calls()).is_hung_up())
+        .caller(|s| answers(s.calls()).awaits_bye())
         .server(|s| asks(s.answers_and_waits()).hangs_up())
         .record("/offer_result", "Answer")
 }
@@ -136,7 +136,7 @@ fn not_carried() -> Vec<Pair> {
     vec![
         Pair::new("RFC 3261 §16.3: an INFO with Max-Forwards 0 gets 483, and the call goes on")
             .caller(|s| s.calls().sends_with("INFO", "Max-Forwards: 0", "").hears(483).hangs_up())
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 3261 §12.2.2: a request whose CSeq goes back gets 500, and the call goes on")
             .caller(|s| {
                 let s = s.calls().sends("INFO").hears(200).aside(
@@ -146,7 +146,7 @@ fn not_carried() -> Vec<Pair> {
                 );
                 s.hears_with_cseq(500, "1 INFO").hangs_up()
             })
-            .server(|s| s.answers_call().gets("INFO").says(200).is_hung_up()),
+            .server(|s| s.answers_call().gets("INFO").says(200).awaits_bye()),
         Pair::new("RFC 3261 §12.2.2: a request with another tag of ours finds no dialog: 481")
             .caller(|s| {
                 let s = s.calls().aside(
@@ -156,7 +156,7 @@ fn not_carried() -> Vec<Pair> {
                 );
                 s.hears_with_cseq(481, "9 INFO").hangs_up()
             })
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 5057 §5.1: 481 of the server to a carried request ends the call on both legs")
             .caller(|s| s.calls().sends("INFO").hears(481).gets("BYE").says(200))
             .server(|s| s.answers_call().gets("INFO").says(481).gets("BYE").says(481)),

@@ -30,10 +30,10 @@ fn a_pair_whose_expectation_is_wrong_fails_and_shows_what_came() {
             .server(refused),
         Pair::new("silence that is broken")
             .caller(|s| s.calls().quiet(500).hangs_up())
-            .server(|s| s.answers_and_waits().sends("INFO").hears(200).is_hung_up()),
+            .server(|s| s.answers_and_waits().sends("INFO").hears(200).awaits_bye()),
         Pair::new("another record")
             .caller(|s| s.calls().hangs_up())
-            .server(|s| s.gets("INVITE").says_with(200, "", &first()).gets("ACK").is_hung_up())
+            .server(|s| s.gets("INVITE").says_with(200, "", &first()).gets("ACK").awaits_bye())
             .record("/drop_reason", "GracefulHangup"),
     ];
     let failed = std::panic::catch_unwind(|| run("", &wrong)).unwrap_err();

@@ -15,7 +15,7 @@ fn late() -> Vec<Pair> {
             .caller(|s| s.invite_with("", "").hears(200).has("m=audio").acks_with(&first()).quiet(100).hangs_up())
             .server(|s| {
                 let s = s.gets("INVITE").has("m=audio").says_with(200, "", &first()).gets("ACK");
-                s.is_hung_up()
+                s.awaits_bye()
             })
             .record("/offer_result", "Answer"),
         Pair::new("RFC 3262 §5: an INVITE without an offer gets one in a reliable 183, its answer comes in the PRACK")
@@ -26,22 +26,22 @@ fn late() -> Vec<Pair> {
             })
             .server(|s| {
                 let s = s.gets("INVITE").has("m=audio").says_with(183, "", &first()).quiet(200);
-                s.says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.says_with(200, "", &first()).gets("ACK").awaits_bye()
             }),
         Pair::new("RFC 3264 §4: a late offer that the ACK leaves without an answer ends the call on both legs")
             .caller(|s| s.invite_with("", "").hears(200).acks().gets("BYE").says(200))
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 3261 §14.2: a re-INVITE of the caller without an offer gets one, its answer comes in the ACK")
             .caller(|s| {
                 let s = s.calls().sends("INVITE").hears(200).has("m=audio").acks_with(&sdp(2, "sendrecv"));
                 s.quiet(100).hangs_up()
             })
-            .server(|s| offered_again(s.answers_call()).is_hung_up()),
+            .server(|s| offered_again(s.answers_call()).awaits_bye()),
         Pair::new("RFC 3261 §14.2: a re-INVITE of the server without an offer gets one, its answer comes in the ACK")
             .caller(|s| offered_again(s.calls()).hangs_up_after(200))
             .server(|s| {
                 let s = s.answers_and_waits().sends("INVITE").hears(200).has("m=audio").acks_with(&sdp(2, "sendrecv"));
-                s.is_hung_up()
+                s.awaits_bye()
             }),
     ]
 }
@@ -63,9 +63,9 @@ fn renegotiated() -> Vec<Pair> {
     vec![
         Pair::new("RFC 3264 §8.4: the caller holds and resumes by re-INVITE")
             .caller(|s| asks(asks(s.calls(), "sendonly", "recvonly"), "sendrecv", "sendrecv").hangs_up())
-            .server(|s| agrees(agrees(s.answers_call(), "sendonly", "recvonly"), "sendrecv", "sendrecv").is_hung_up()),
+            .server(|s| agrees(agrees(s.answers_call(), "sendonly", "recvonly"), "sendrecv", "sendrecv").awaits_bye()),
         Pair::new("RFC 3264 §8.4: the server holds and resumes by re-INVITE")
-            .caller(|s| agrees(agrees(s.calls(), "sendonly", "recvonly"), "sendrecv", "sendrecv").is_hung_up())
+            .caller(|s| agrees(agrees(s.calls(), "sendonly", "recvonly"), "sendrecv", "sendrecv").awaits_bye())
             .server(|s| asks(asks(s.answers_and_waits(), "sendonly", "recvonly"), "sendrecv", "sendrecv").hangs_up()),
         Pair::new("RFC 3311 §5.1: the caller offers anew by UPDATE")
             .caller(|s| {
@@ -74,12 +74,12 @@ fn renegotiated() -> Vec<Pair> {
             })
             .server(|s| {
                 let s = s.gets("INVITE").says_with(200, "Allow: INVITE, ACK, BYE, CANCEL, UPDATE", &first()).gets("ACK");
-                s.gets("UPDATE").has("a=sendonly").says_with(200, "", &sdp(2, "recvonly")).is_hung_up()
+                s.gets("UPDATE").has("a=sendonly").says_with(200, "", &sdp(2, "recvonly")).awaits_bye()
             }),
         Pair::new("RFC 3311 §4: an UPDATE of the server goes on as re-INVITE toward a caller that does not allow UPDATE")
             .caller(|s| {
                 let s = s.invite_with("Allow: INVITE, ACK, BYE, CANCEL", &first()).hears(200).acks();
-                agrees(s, "sendonly", "recvonly").is_hung_up()
+                agrees(s, "sendonly", "recvonly").awaits_bye()
             })
             .server(|s| {
                 let s = s.answers_and_waits().sends_with("UPDATE", "", &sdp(2, "sendonly")).hears(200).has("a=recvonly");
@@ -90,10 +90,10 @@ fn renegotiated() -> Vec<Pair> {
                 let s = s.calls().sends_with("INVITE", "", &sdp(2, "sendonly")).hears(488).acks_refusal();
                 s.sends("INFO").hears(200).hangs_up()
             })
-            .server(|s| s.answers_call().gets("INVITE").says(488).gets("ACK").gets("INFO").says(200).is_hung_up())
+            .server(|s| s.answers_call().gets("INVITE").says(488).gets("ACK").gets("INFO").says(200).awaits_bye())
             .record("/offer_result", "Answer"),
         Pair::new("RFC 3261 §14.1: a re-INVITE of the server that the caller refuses with 488 leaves the call as it was")
-            .caller(|s| s.calls().gets("INVITE").says(488).gets("ACK").gets("INFO").says(200).is_hung_up())
+            .caller(|s| s.calls().gets("INVITE").says(488).gets("ACK").gets("INFO").says(200).awaits_bye())
             .server(|s| {
                 let s = s.answers_and_waits().sends_with("INVITE", "", &sdp(2, "sendonly")).hears(488).acks_refusal();
                 s.sends("INFO").hears(200).hangs_up()
@@ -106,7 +106,7 @@ fn renegotiated() -> Vec<Pair> {
             })
             .server(|s| {
                 let s = s.answers_call().gets("INVITE").says(180).gets("CANCEL").says(200);
-                s.says_to("INVITE", 487, "", "").gets("ACK").is_hung_up()
+                s.says_to("INVITE", 487, "", "").gets("ACK").awaits_bye()
             }),
         Pair::new("RFC 3261 §12.2.1.2: the Contact of a re-INVITE is where later requests go")
             .caller(|s| {
@@ -124,12 +124,12 @@ fn crossing() -> Vec<Pair> {
             .caller(|s| asks(s.calls(), "sendonly", "recvonly").hangs_up())
             .server(|s| {
                 let s = s.answers_call().gets("INVITE").sends_with("INVITE", "", &sdp(2, "sendonly")).hears(491);
-                s.acks_refusal().says_to("INVITE", 200, "", &sdp(2, "recvonly")).gets("ACK").is_hung_up()
+                s.acks_refusal().says_to("INVITE", 200, "", &sdp(2, "recvonly")).gets("ACK").awaits_bye()
             }),
         Pair::new("RFC 3261 §14.1: a re-INVITE of the caller that crosses the server's gets 491, the first one goes through")
             .caller(|s| {
                 let s = s.calls().gets("INVITE").sends_with("INVITE", "", &sdp(2, "sendonly")).hears(491);
-                s.acks_refusal().says_to("INVITE", 200, "", &sdp(2, "recvonly")).gets("ACK").is_hung_up()
+                s.acks_refusal().says_to("INVITE", 200, "", &sdp(2, "recvonly")).gets("ACK").awaits_bye()
             })
             .server(|s| asks(s.answers_and_waits(), "sendonly", "recvonly").hangs_up()),
         Pair::new("RFC 3261 §14.1: 491 of the server to a re-INVITE reaches the caller, which asks again")
@@ -137,9 +137,9 @@ fn crossing() -> Vec<Pair> {
                 let s = s.calls().sends_with("INVITE", "", &sdp(2, "sendonly")).hears(491).acks_refusal();
                 asks(s, "sendonly", "recvonly").hangs_up()
             })
-            .server(|s| agrees(s.answers_call().gets("INVITE").says(491).gets("ACK"), "sendonly", "recvonly").is_hung_up()),
+            .server(|s| agrees(s.answers_call().gets("INVITE").says(491).gets("ACK"), "sendonly", "recvonly").awaits_bye()),
         Pair::new("RFC 3261 §14.1: 491 of the caller to a re-INVITE reaches the server, which asks again")
-            .caller(|s| agrees(s.calls().gets("INVITE").says(491).gets("ACK"), "sendonly", "recvonly").is_hung_up())
+            .caller(|s| agrees(s.calls().gets("INVITE").says(491).gets("ACK"), "sendonly", "recvonly").awaits_bye())
             .server(|s| {
                 let s = s.answers_and_waits().sends_with("INVITE", "", &sdp(2, "sendonly")).hears(491).acks_refusal();
                 asks(s, "sendonly", "recvonly").hangs_up()

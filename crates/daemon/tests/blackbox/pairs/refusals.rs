@@ -29,12 +29,12 @@ fn passed() -> Vec<Pair> {
         Pair::new("RFC 3261 §21.5.4: 503 of a server moves the call to the next one")
             .caller(|s| s.calls().hangs_up())
             .at(Host::Router, |s| s.gets("INVITE").says_with(503, "Retry-After: 5", "").gets("ACK"))
-            .at(Host::NextRouter, |s| s.answers_call().is_hung_up())
+            .at(Host::NextRouter, |s| s.answers_call().awaits_bye())
             .record("/failovers", 1),
         Pair::new("RFC 3261 §21.5.1: 500 after 180 moves the call to the next server as well")
             .caller(|s| s.invite().hears(180).hears(200).acks().hangs_up())
             .at(Host::Router, |s| s.gets("INVITE").says(180).quiet(100).says(500).gets("ACK"))
-            .at(Host::NextRouter, |s| s.answers_call().is_hung_up())
+            .at(Host::NextRouter, |s| s.answers_call().awaits_bye())
             .record("/failovers", 1),
         Pair::new("RFC 3261 §21.5.4: when every server says 503, the caller hears 503 with Retry-After")
             .caller(|s| s.invite().hears(503).has("Retry-After: [0-9]+").acks_refusal())
@@ -43,7 +43,7 @@ fn passed() -> Vec<Pair> {
             .record("/offer_result", "Failed"),
         Pair::new("RFC 3263 §4.3: a server that refuses connections costs the call nothing but time")
             .caller(|s| s.calls().hangs_up())
-            .at(Host::NextRouter, |s| s.answers_call().is_hung_up())
+            .at(Host::NextRouter, |s| s.answers_call().awaits_bye())
             .record("/failovers", 1),
     ]
 }
@@ -59,7 +59,7 @@ fn redirects() -> Vec<Pair> {
             .at(Host::Router, |s| s.gets("INVITE").has("CSeq: 1 INVITE").says_with(302, TO_MAILBOX, "").gets("ACK"))
             .at(Host::Mailbox, |s| {
                 let s = s.gets("INVITE").has("^INVITE sip:88895@127[0-9.]*:5060;transport=tcp SIP").has("CSeq: 2 INVITE");
-                s.says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.says_with(200, "", &first()).gets("ACK").awaits_bye()
             })
             .record("/redirects", 1),
         Pair::new("RFC 3261 §8.1.3.4: two 302 in a row are followed")
@@ -67,7 +67,7 @@ fn redirects() -> Vec<Pair> {
             .at(Host::Router, |s| s.gets("INVITE").says_with(302, TO_MAILBOX, "").gets("ACK"))
             .at(Host::Mailbox, |s| s.gets("INVITE").says_with(302, TO_NEXT, "").gets("ACK"))
             .at(Host::NextMailbox, |s| {
-                s.gets("INVITE").has("transport=tcp;x=y SIP").says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.gets("INVITE").has("transport=tcp;x=y SIP").says_with(200, "", &first()).gets("ACK").awaits_bye()
             })
             .record("/redirects", 2),
         Pair::new("RFC 3261 §8.1.3.4: a 302 that leads back is a loop and is not followed")
@@ -89,7 +89,7 @@ fn redirects() -> Vec<Pair> {
             })
             .at(Host::Mailbox, |s| s.gets("INVITE").has("^INVITE sip:b@").says(503).gets("ACK"))
             .at(Host::NextMailbox, |s| {
-                s.gets("INVITE").has("^INVITE sip:a@").says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.gets("INVITE").has("^INVITE sip:a@").says_with(200, "", &first()).gets("ACK").awaits_bye()
             }),
     ]
 }
@@ -106,7 +106,7 @@ fn screened() -> Vec<Pair> {
             })
             .server(|s| {
                 let s = s.gets("INVITE").has("Max-Forwards: 19").says_with(200, "", &first()).gets("ACK");
-                s.gets("INFO").has("Max-Forwards: 9").says(200).is_hung_up()
+                s.gets("INFO").has("Max-Forwards: 9").says(200).awaits_bye()
             }),
         Pair::new("RFC 3261 §8.2.2.3: an unknown Require gets 420 with Unsupported")
             .caller(|s| {
@@ -147,7 +147,7 @@ fn screened() -> Vec<Pair> {
             })
             .server(|s| {
                 let s = s.gets("INVITE").has("From: <sip:10048@").has("Content-Type: application/sdp").lacks("\nf:");
-                s.says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.says_with(200, "", &first()).gets("ACK").awaits_bye()
             }),
     ]
 }
@@ -162,7 +162,7 @@ fn routes() -> Vec<Pair> {
                 let s = s.gets("INFO").has("^INFO sip:party@").has(
                     "Route: <sip:p1.contoso.test;lr;who=near>.*Route: <sip:p2.contoso.test;lr>",
                 );
-                s.says(200).is_hung_up()
+                s.says(200).awaits_bye()
             }),
         Pair::new("RFC 3261 §12.2.1.1: a strict first route becomes the Request-URI, and the target goes last")
             .caller(|s| s.calls().sends("INFO").hears(200).hangs_up())
@@ -170,7 +170,7 @@ fn routes() -> Vec<Pair> {
                 let routes = "Record-Route: <sip:p2.contoso.test;lr>\nRecord-Route: <sip:strict.contoso.test>";
                 let s = s.gets("INVITE").says_with(200, routes, &first()).gets("ACK").has("^ACK sip:strict.contoso.test ");
                 let s = s.gets("INFO").has("^INFO sip:strict.contoso.test SIP");
-                s.has("Route: <sip:p2.contoso.test;lr>.*Route: <sip:party@").says(200).is_hung_up()
+                s.has("Route: <sip:p2.contoso.test;lr>.*Route: <sip:party@").says(200).awaits_bye()
             }),
         Pair::new("RFC 3261 §12.1.1: Record-Route of the caller comes back in the 200, and requests toward it follow it in order")
             .caller(|s| {

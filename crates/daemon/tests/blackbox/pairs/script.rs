@@ -336,7 +336,7 @@ impl Script {
     }
 
     /// The usual end, from the other side.
-    pub fn is_hung_up(self) -> Self {
+    pub fn awaits_bye(self) -> Self {
         self.gets("BYE").says(200)
     }
 

@@ -21,17 +21,17 @@ fn agreed() -> Vec<Pair> {
             })
             .server(|s| {
                 let s = s.gets("INVITE").has("Session-Expires: *90").has("Min-SE: *90").has("Supported: .*timer");
-                s.says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.says_with(200, "", &first()).gets("ACK").awaits_bye()
             }),
         Pair::new("RFC 4028 §9: a caller that wants the gateway to refresh is told so")
             .caller(|s| {
                 let s = s.invite_with("Supported: timer\nSession-Expires: 1800;refresher=uas", &first()).hears(200);
                 s.has("Session-Expires: *90;refresher=uas").acks().hangs_up()
             })
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 4028 §9: a caller that knows no timers is told of none")
             .caller(|s| s.invite().hears(200).lacks("Session-Expires").lacks("Require:").acks().hangs_up())
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 4028 §6: a caller whose interval is too small gets 422 with Min-SE")
             .caller(|s| {
                 let s = s.invite_with("Supported: timer\nSession-Expires: 60", &first()).hears(422);
@@ -44,11 +44,11 @@ fn agreed() -> Vec<Pair> {
                 let s = s.gets("INVITE").says_with(422, "Min-SE: 300", "").gets("ACK");
                 let s = s.gets_anew("INVITE").has("CSeq: 2 INVITE").has("Session-Expires: *300").has("Min-SE: *300");
                 s.says_with(200, "Supported: timer\nRequire: timer\nSession-Expires: 300;refresher=uac", &first())
-                    .gets("ACK").is_hung_up()
+                    .gets("ACK").awaits_bye()
             })
             .record("/failovers", 0),
         Pair::new("RFC 4028 §6: a re-INVITE of the server whose interval is too small gets 422, and the call goes on")
-            .caller(|s| s.calls().is_hung_up())
+            .caller(|s| s.calls().awaits_bye())
             .server(|s| {
                 let s = s.answers_and_waits();
                 let s = s.sends_with("INVITE", "Supported: timer\nSession-Expires: 60", &sdp(1, "sendrecv")).hears(422);
@@ -82,9 +82,9 @@ fn refreshed_by_peers() -> Vec<Pair> {
                     .acks();
                 refreshes_by_update(s).hangs_up()
             })
-            .server(|s| s.answers_call().is_hung_up()),
+            .server(|s| s.answers_call().awaits_bye()),
         Pair::new("RFC 4028 §10: an UPDATE of the server refreshes its leg and concerns no other")
-            .caller(|s| s.calls().is_hung_up())
+            .caller(|s| s.calls().awaits_bye())
             .server(|s| {
                 let s = s.gets("INVITE");
                 let timer = "Supported: timer\nRequire: timer\nSession-Expires: 90;refresher=uas";
@@ -100,7 +100,7 @@ fn refreshed_by_peers() -> Vec<Pair> {
                 refreshes_by_invite(s).hangs_up()
             })
             .server(|s| {
-                s.answers_call().gets("INVITE").says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.answers_call().gets("INVITE").says_with(200, "", &first()).gets("ACK").awaits_bye()
             }),
     ]
 }
@@ -109,7 +109,7 @@ fn waiting() -> Vec<Pair> {
     let timer = "Supported: timer\nRequire: timer\nSession-Expires: 90;refresher=uac";
     vec![
         Pair::new("RFC 4028 §7.2: after half the interval the gateway refreshes the server's leg, by UPDATE where that is allowed")
-            .caller(|s| s.calls().is_hung_up())
+            .caller(|s| s.calls().awaits_bye())
             .server(move |s| {
                 let s = s.gets("INVITE").says_with(200, &format!("{timer}\n{UPDATING}"), &first()).gets("ACK");
                 let s = s.gets("UPDATE").has("Session-Expires: *90;refresher=uac").lacks("m=audio");
@@ -117,7 +117,7 @@ fn waiting() -> Vec<Pair> {
             })
             .patient(),
         Pair::new("RFC 4028 §7.4: after half the interval the gateway refreshes the server's leg, by re-INVITE where UPDATE is unknown")
-            .caller(|s| s.calls().is_hung_up())
+            .caller(|s| s.calls().awaits_bye())
             .server(move |s| {
                 let s = s.gets("INVITE").says_with(200, timer, &first()).gets("ACK");
                 let s = s.gets("INVITE").has("CSeq: 2 INVITE").has("m=audio").has("Session-Expires: *90;refresher=uac");
@@ -130,10 +130,10 @@ fn waiting() -> Vec<Pair> {
                 let s = s.invite_with(&lines, &first()).hears(200).acks().gets("UPDATE");
                 s.has("Session-Expires: *90;refresher=uac").says_with(200, "Session-Expires: 90;refresher=uac", "").hangs_up()
             })
-            .server(|s| s.answers_call().is_hung_up())
+            .server(|s| s.answers_call().awaits_bye())
             .patient(),
         Pair::new("RFC 4028 §10: 481 to a refresh ends the call on both legs")
-            .caller(|s| s.calls().is_hung_up())
+            .caller(|s| s.calls().awaits_bye())
             .server(move |s| {
                 let s = s.gets("INVITE").says_with(200, &format!("{timer}\n{UPDATING}"), &first()).gets("ACK");
                 s.gets("UPDATE").says(481).gets("BYE").says(481)

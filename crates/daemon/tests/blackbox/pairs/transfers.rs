@@ -35,20 +35,20 @@ fn is_referred(script: Script) -> Script {
 fn carried() -> Vec<Pair> {
     vec![
         Pair::new("RFC 3515 §2.4: a REFER of the server is carried to the caller, its NOTIFYs with sipfrag come back")
-            .caller(|s| is_referred(s.calls()).is_hung_up())
+            .caller(|s| is_referred(s.calls()).awaits_bye())
             .server(|s| refers(s.answers_and_waits()).hangs_up()),
         Pair::new("RFC 3515 §2.4: a REFER of the caller is carried to the server, its NOTIFYs with sipfrag come back")
             .caller(|s| refers(s.calls()).hangs_up())
-            .server(|s| is_referred(s.answers_call()).is_hung_up()),
+            .server(|s| is_referred(s.answers_call()).awaits_bye()),
         Pair::new("RFC 3515 §2.4.2: a REFER that the caller declines is declined for the server, and the call goes on")
-            .caller(|s| s.calls().gets("REFER").says(603).is_hung_up())
+            .caller(|s| s.calls().gets("REFER").says(603).awaits_bye())
             .server(|s| s.answers_and_waits().sends_with("REFER", TO_BOB, "").hears(603).hangs_up()),
         Pair::new("RFC 3515 §2.4.1: a REFER without Refer-To gets 400 and goes nowhere")
-            .caller(|s| s.calls().is_hung_up())
+            .caller(|s| s.calls().awaits_bye())
             .server(|s| s.answers_and_waits().sends("REFER").hears(400).hangs_up()),
         Pair::new("a dial plan may refuse transfers: 603, and the call goes on")
             .plan("transfer = \"refuse\"")
-            .caller(|s| s.calls().is_hung_up())
+            .caller(|s| s.calls().awaits_bye())
             .server(|s| s.answers_and_waits().sends_with("REFER", TO_BOB, "").hears(603).hangs_up()),
     ]
 }
@@ -67,11 +67,11 @@ fn carried_out() -> Vec<Pair> {
             })
             .at(Host::Target, |s| {
                 let s = s.gets("INVITE").has("^INVITE sip:bob@contoso.com").has("Referred-By: ").has("m=audio");
-                s.says_with(200, "", &first()).gets("ACK").is_hung_up()
+                s.says_with(200, "", &first()).gets("ACK").awaits_bye()
             }),
         Pair::new("RFC 3515 §2.4.5: a target that refuses is reported, and caller and server go on together")
             .plan("transfer = \"execute\"")
-            .caller(|s| s.calls().gets("INFO").says(200).is_hung_up())
+            .caller(|s| s.calls().gets("INFO").says(200).awaits_bye())
             .server(|s| {
                 let s = s.answers_and_waits().sends_with("REFER", TO_BOB, "").hears(202);
                 let s = s.gets("NOTIFY").has("SIP/2.0 100 Trying").says(200).gets("NOTIFY").has("SIP/2.0 486");
@@ -98,7 +98,7 @@ fn taken_over() -> Vec<Pair> {
                 let s = s.hears_with_cseq(200, "1 INVITE").keeps("To", "second").gets("BYE").aside(NEWCOMER_ACK).says(200);
                 s.aside(NEWCOMER_BYE).hears_with_cseq(200, "2 BYE")
             })
-            .server(|s| s.answers_call().gets("INVITE").says_with(200, "", &sdp(2, "sendrecv")).gets("ACK").is_hung_up()),
+            .server(|s| s.answers_call().gets("INVITE").says_with(200, "", &sdp(2, "sendrecv")).gets("ACK").awaits_bye()),
     ]
 }
 
