@@ -179,7 +179,7 @@ impl Driver {
         let message = match Message::parse(bytes.clone(), &Limits::default()) {
             Ok(message) => message,
             // The refusal of what cannot be read repeats it.
-            Err(_) if bytes.starts_with(b"SIP/2.0 400 ") => return,
+            Err(_) if bytes.starts_with(b"SIP/2.0 400 ") || bytes.starts_with(b"SIP/2.0 505 ") => return,
             Err(error) => panic!("what the engine sends does not parse: {error}\n{}", bytes.escape_ascii()),
         };
         if flow != self.caller {

@@ -130,4 +130,6 @@ registry! {
         cause "The caller asked for reliable provisional responses (100rel), but sent no PRACK within 64*T1 (RFC 3262 §3).", exchange "", lync "Check that the peer can reach the Contact of this gateway.", umbra "Check `advertised` in [listen].";
     DIALOG_GONE = "UMB-CALL022", "peer no longer knows the call", sip None, ms None,
         cause "The peer answered a request inside the call with 481 or 408: its side of the call is gone, so both legs were ended.", exchange "Check whether the UM worker process was recycled.", lync "", umbra "";
+    SDP_NOT_ACCEPTED = "UMB-CALL023", "caller accepts no session description", sip Some((406, "Not Acceptable")), ms None,
+        cause "The Accept of the INVITE leaves application/sdp out, so the caller could read no answer (RFC 3261 §20.1).", exchange "", lync "", umbra "";
 }

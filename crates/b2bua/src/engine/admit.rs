@@ -314,6 +314,14 @@ pub(super) fn screen_demands(core: &Core, who: &str, invite: &Message) -> Result
     if !unsupported.is_empty() {
         return Err(Refusal::new(codes::EXTENSION_REQUIRED, who, format!("{who} requires {unsupported}")));
     }
+    // RFC 3261 §20.1: where Accept leaves session descriptions out, no answer of ours could be read.
+    if !sip::simple::accepts(invite, "application", "sdp") {
+        return Err(Refusal::new(
+            codes::SDP_NOT_ACCEPTED,
+            who,
+            format!("{who} accepts no session description"),
+        ));
+    }
     if is_interval_too_small(invite, &core.policy.session) {
         return Err(Refusal::new(codes::INTERVAL_TOO_SMALL, who, "Session-Expires is too small"));
     }
@@ -365,8 +373,9 @@ pub(super) fn first_decision(
     }
 }
 
-fn unsupported(invite: &Message) -> String {
-    let tags = invite.values(HeaderId::Require).flat_map(|list| list.split(|b| *b == b','));
+/// What a request requires and we do not know (RFC 3261 §8.2.2.3).
+pub(super) fn unsupported(request: &Message) -> String {
+    let tags = request.values(HeaderId::Require).flat_map(|list| list.split(|b| *b == b','));
     let unknown = tags
         .map(<[u8]>::trim_ascii)
         .filter(|tag| !tag.is_empty() && !REQUIRABLE.iter().any(|own| own.eq_ignore_ascii_case(tag)));

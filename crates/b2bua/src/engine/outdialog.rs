@@ -8,7 +8,7 @@ use sip::endpoint::ServerKey;
 use sip::{HeaderId, Message, Method};
 
 use super::Engine;
-use super::admit::check_loop;
+use super::admit::{check_loop, unsupported};
 use super::core::{Answer, Core};
 use super::flows::FlowEntry;
 use crate::codes::{self, Code};
@@ -37,7 +37,13 @@ impl Engine {
         request: &Message,
     ) {
         let core = &mut self.core;
-        match core.fate(entry, request) {
+        let fate = match core.fate(entry, request) {
+            Fate::Refuse(code) => Fate::Refuse(code),
+            // RFC 3261 §8.2.2.3
+            _ if !unsupported(request).is_empty() => Fate::Refuse(codes::EXTENSION_REQUIRED),
+            fate => fate,
+        };
+        match fate {
             Fate::Answer => {
                 let lines =
                     [(HeaderId::Allow, ALLOW), (HeaderId::Accept, ACCEPT), (HeaderId::Supported, SUPPORTED)];
@@ -54,6 +60,10 @@ impl Core {
     fn fate(&self, entry: &FlowEntry, request: &Message) -> Fate {
         let rules = &self.policy.routing.out_of_dialog;
         let is_options = *request.method() == Method::Options;
+        // RFC 3261 §8.2.2.1
+        if !request.has_known_scheme() {
+            return Fate::Refuse(codes::BAD_REQUEST_URI);
+        }
         // RFC 3261 §11: for the target itself Max-Forwards 0 is no obstacle.
         if is_options && (is_for(&self.policy.gateway, request) || rules.options == OutOfDialog::Answer) {
             return Fate::Answer;
@@ -94,7 +104,12 @@ impl Core {
     ) {
         self.dropped("requests_refused_outside_calls", entry, request.start_line());
         let (status, reason, block) = self.refusal_parts(refusal);
-        let lines: &[(HeaderId, &str)] = if status == 405 { &[(HeaderId::Allow, ALLOW)] } else { &[] };
+        let unsupported = unsupported(request);
+        let lines: &[(HeaderId, &str)] = match status {
+            405 => &[(HeaderId::Allow, ALLOW)],
+            420 => &[(HeaderId::Unsupported, &unsupported)],
+            _ => &[],
+        };
         let answer = Answer { reason: Some(reason.as_bytes()), lines, block: &block, ..Answer::of(status) };
         self.respond(now, key, request, &answer);
     }

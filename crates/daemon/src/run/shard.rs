@@ -277,8 +277,13 @@ impl Shard {
         let Some(connection) = self.pump.slots.connection(key) else { return };
         let read = connection.read_early(now, &mut self.messages);
         self.deliver(key, now);
-        if let Err(end) = read {
-            self.end(key, &end);
+        match read {
+            Ok(()) => {
+                // A message that only began has its own deadline from now on.
+                self.pump.slots.touch(key);
+                self.pump.slots.arm(key, &self.pump.context.limits);
+            }
+            Err(end) => self.end(key, &end),
         }
     }
 

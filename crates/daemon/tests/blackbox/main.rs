@@ -19,3 +19,4 @@ mod samples;
 mod shapes;
 mod sipp;
 mod site;
+mod torture;

@@ -48,13 +48,18 @@ pub struct Site {
 impl Site {
     /// Starts the lab and the gateway.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more lines in `[listen]`.
+    pub fn start_with(listen: &str) -> Self {
         let (net, folder) = (Net::new(), folder());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let pki = Arc::new(Pki::open(&folder.path().join("pki")).unwrap());
         let voicemail = folder.path().join("voicemail");
         let lab = runtime.block_on(LabUm::start(um(net, &pki, voicemail))).unwrap();
-        let config = config(net, &pki);
+        let config = config(net, &pki).replace("[listen]\n", &format!("[listen]\n{listen}"));
         let gateway = Gateway::start(folder, net.host(GATEWAY_HOST), 5061, &config);
         Self { gateway, net, pki, lab: Some(lab), runtime }
     }

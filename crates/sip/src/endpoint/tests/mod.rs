@@ -185,8 +185,9 @@ fn garbage_is_answered_only_when_the_sender_can_match_the_answer() {
     assert!(bench.events.is_empty());
     bench.feed("hello\r\n\r\n");
     bench.feed("SIP/2.0 200 OK\r\nVia: x\r\n\r\n");
-    let no_call_id = incoming("OPTIONS", "z9hG4bK1", "").replace("Call-ID: call\r\n", "");
-    bench.feed(no_call_id);
+    let no_cseq = incoming("OPTIONS", "z9hG4bK1", "").replace("CSeq: 1 OPTIONS\r\n", "");
+    assert!(!no_cseq.contains("CSeq"));
+    bench.feed(no_cseq);
     assert!(bench.sent.is_empty());
     let twice = incoming("OPTIONS", "z9hG4bK1", "").replace("CSeq:", "CSeq: 2 OPTIONS\r\nCSeq:");
     bench.feed(twice);
@@ -197,5 +198,22 @@ fn garbage_is_answered_only_when_the_sender_can_match_the_answer() {
         .map(|(_, event)| matches!(event, Event::Malformed { answered: true, .. }))
         .collect();
     assert_eq!(answered, [false, false, false, true]);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_request_without_call_id_from_or_to_is_refused_with_what_it_has() {
+    let mut bench = Bench::new(Transport::Tcp);
+    let lines = ["Call-ID: call", "From: <sip:a@h>;tag=cli", "To: <sip:b@h>"];
+    let bare = lines.iter().fold(incoming("OPTIONS", "z9hG4bK1", ""), |text, line| {
+        assert!(text.contains(line));
+        text.replace(&format!("{line}\r\n"), "")
+    });
+    let flow = bench.flow;
+    bench.endpoint.handle_bytes(bench.now, &flow, bare.into());
+    let Some(Output::Send { bytes, .. }) = bench.endpoint.poll_output() else { panic!("no refusal") };
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    assert!(text.starts_with("SIP/2.0 400 ") && text.contains("branch=z9hG4bK1\r\n"), "{text}");
+    bench.drain();
     bench.assert_empty();
 }
