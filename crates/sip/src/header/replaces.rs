@@ -2,7 +2,7 @@
 
 use super::HeaderError;
 use super::params::Params;
-use crate::wire::scan::trim;
+use crate::wire::scan::{is_token, trim};
 use bytes::Bytes;
 
 /// The dialog to be replaced, tags as its other side sees them.
@@ -28,7 +28,7 @@ impl Replaces {
         }
         let params = Params::new(&value[end..]);
         let tag = |name| {
-            let found = params.clone().find(name).flatten().filter(|tag| !tag.is_empty());
+            let found = params.clone().find(name).flatten().filter(|tag| is_token(tag));
             found.map(Bytes::copy_from_slice).ok_or(HeaderError::ParamMalformed)
         };
         Ok(Replaces {
@@ -62,7 +62,7 @@ mod tests {
         let text = b"98732@sip.example.com;to-tag=ff87ff;from-tag=r33th4x0r;early-only";
         assert_eq!(&Replaces::parse(text).unwrap().to_bytes()[..], text);
         assert!(!Replaces::parse(b"c;from-tag=a;to-tag=b").unwrap().early_only);
-        for bad in [&b""[..], b"c", b"c;to-tag=a", b"c;to-tag=;from-tag=b", b";to-tag=a;from-tag=b"] {
+        for bad in [&b""[..], b"c", b"c;to-tag=a", b"c;to-tag=;from-tag=b", b";to-tag=a;from-tag=b", b"c;to-tag=\"a;from-tag=b\";from-tag=b"] {
             assert!(Replaces::parse(bad).is_err());
         }
     }
