@@ -310,6 +310,10 @@ pub(super) fn screen_hop(core: &Core, who: &str, invite: &Message) -> Result<(),
 
 /// What an INVITE may ask of us.
 pub(super) fn screen_demands(core: &Core, who: &str, invite: &Message) -> Result<(), Refusal> {
+    // RFC 3261 §8.2.2.1
+    if !invite.has_known_scheme() {
+        return Err(Refusal::new(codes::BAD_REQUEST_URI, who, "the Request-URI is no sip, sips or tel URI"));
+    }
     let unsupported = unsupported(invite);
     if !unsupported.is_empty() {
         return Err(Refusal::new(codes::EXTENSION_REQUIRED, who, format!("{who} requires {unsupported}")));
