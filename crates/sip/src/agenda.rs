@@ -144,6 +144,7 @@ impl<T: Copy> Agenda<T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // the origin of a virtual clock
 mod tests {
     use super::*;
     use proptest::prelude::*;

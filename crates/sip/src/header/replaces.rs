@@ -62,7 +62,14 @@ mod tests {
         let text = b"98732@sip.example.com;to-tag=ff87ff;from-tag=r33th4x0r;early-only";
         assert_eq!(&Replaces::parse(text).unwrap().to_bytes()[..], text);
         assert!(!Replaces::parse(b"c;from-tag=a;to-tag=b").unwrap().early_only);
-        for bad in [&b""[..], b"c", b"c;to-tag=a", b"c;to-tag=;from-tag=b", b";to-tag=a;from-tag=b", b"c;to-tag=\"a;from-tag=b\";from-tag=b"] {
+        for bad in [
+            &b""[..],
+            b"c",
+            b"c;to-tag=a",
+            b"c;to-tag=;from-tag=b",
+            b";to-tag=a;from-tag=b",
+            b"c;to-tag=\"a;from-tag=b\";from-tag=b",
+        ] {
             assert!(Replaces::parse(bad).is_err());
         }
     }
