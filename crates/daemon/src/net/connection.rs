@@ -265,6 +265,12 @@ impl Connection {
         self.stuck.is_some()
     }
 
+    /// What a peer hears whose message was begun and not ended in time.
+    pub fn refusal_of_partial(&self) -> Option<Bytes> {
+        let head = self.framer.unfinished_head()?;
+        sip::reject_bytes(&head, StatusCode::BAD_REQUEST, None)
+    }
+
     /// Reads no more messages; what waits may leave. After lost framing the peer is heard out for a moment: closing
     /// with unread bytes would reset the connection and take our 400 with it.
     pub fn leave(&mut self, now: Instant, why: Leave) {

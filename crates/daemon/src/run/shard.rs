@@ -456,6 +456,7 @@ impl Shard {
             Due::Idle => FlowLoss::Idle,
             Due::PartialMessage => {
                 self.pump.context.metrics.dropped("partial_message");
+                self.refuse_partial(key);
                 FlowLoss::Idle
             }
             Due::Stuck => {
@@ -474,6 +475,14 @@ impl Shard {
         self.pump.slots.touch(key);
         self.pump.slots.arm(key, &self.pump.context.limits);
         self.pump.down(key, why);
+    }
+
+    fn refuse_partial(&mut self, key: FlowKey) {
+        let Some(connection) = self.pump.slots.connection(key) else { return };
+        if let Some(answer) = connection.refusal_of_partial() {
+            // A peer that leaves its answers lying gets none.
+            let _full = connection.send(&answer);
+        }
     }
 
     /// One write for each connection that has something to say.

@@ -49,7 +49,7 @@ const RFC4475: &[Row] = &[
     ("noreason", &[], Stays),
     ("badinv01", &[400], Stays),
     // The rest of the body never comes.
-    ("clerr", &[], Closes),
+    ("clerr", &[400], Closes),
     ("ncl", &[400], Closes),
     ("scalar02", &[400], Stays),
     ("scalarlg", &[], Stays),
@@ -64,7 +64,7 @@ const RFC4475: &[Row] = &[
     ("regbadct", &[400], Stays),
     ("badaspec", &[400], Stays),
     // The header block of the archive's file never ends.
-    ("baddn", &[], Closes),
+    ("baddn", &[400], Closes),
     ("badvers", &[505], Stays),
     ("mismatch01", &[400], Stays),
     ("mismatch02", &[400], Stays),

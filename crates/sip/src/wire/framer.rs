@@ -115,6 +115,15 @@ impl Framer {
         matches!(self.state, State::Body { .. })
     }
 
+    /// The whole header lines of a message whose end never came: enough to refuse it.
+    pub fn unfinished_head(&self) -> Option<Bytes> {
+        let (State::Head { .. } | State::Body { .. }) = self.state else { return None };
+        let seen = self.buffer.len().min(self.limits.header_block_bytes_max);
+        let lines = || memchr::memrchr(b'\n', &self.buffer[..seen]).map(|at| at + 1);
+        let end = find_block_end(&self.buffer[..seen], 0).or_else(lines)?;
+        Some(Bytes::copy_from_slice(&self.buffer[..end]))
+    }
+
     fn lose(&mut self, fault: FrameFault) {
         self.buffer = BytesMut::new();
         self.state = State::Lost(fault);
@@ -367,5 +376,21 @@ mod tests {
             prop_assert_eq!(&whole, &frames(&chunks));
             prop_assert_eq!(&whole, &frames(&single));
         }
+    }
+
+    #[test]
+    fn the_head_of_a_message_that_never_ends_can_be_refused() {
+        let mut framer = Framer::new(Limits::default());
+        framer.push(b"BYE sip:a SIP/2.0\r\nCall-ID: 1\r\nCSeq: 1 B");
+        assert!(matches!(framer.poll(), Ok(None)));
+        assert_eq!(framer.unfinished_head().unwrap(), &b"BYE sip:a SIP/2.0\r\nCall-ID: 1\r\n"[..]);
+        framer.push(b"YE\r\nContent-Length: 9\r\n\r\nabc");
+        assert!(matches!(framer.poll(), Ok(None)));
+        assert!(framer.is_in_body());
+        let head = framer.unfinished_head().unwrap();
+        assert!(head.ends_with(b"Content-Length: 9\r\n\r\n"), "{head:?}");
+        framer.push(b"defghi");
+        assert!(matches!(framer.poll(), Ok(Some(Frame::Message(_)))));
+        assert_eq!(framer.unfinished_head(), None);
     }
 }
