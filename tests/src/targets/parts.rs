@@ -70,7 +70,9 @@ pub fn headers(input: &[u8]) {
     }
     let bytes = Bytes::copy_from_slice(value);
     match which % 10 {
-        0 => drop(sip::Via::parse_list(bytes).map(|list| list.iter().map(|v| v.branch().is_some()).count())),
+        0 => {
+            drop(sip::Via::parse_list(bytes).map(|list| list.iter().filter(|v| v.branch().is_some()).count()))
+        }
         1 => name_addrs(bytes),
         2 => drop(sip::CSeq::parse(value)),
         3 => drop(sip::RAck::parse(value)),

@@ -88,7 +88,7 @@ pub(super) fn response(request: &Message, status: u16, lines: &[u8], body: &[u8]
     let mut out = format!("SIP/2.0 {status} Whatever\r\n").into_bytes();
     for id in [HeaderId::Via, HeaderId::RecordRoute, HeaderId::From, HeaderId::CallId, HeaderId::CSeq] {
         for value in request.values(id) {
-            out.extend_from_slice(&[id.name().as_bytes(), b": ", &value, b"\r\n"].concat());
+            out.extend_from_slice(&[id.name().as_bytes(), b": ", value, b"\r\n"].concat());
         }
     }
     out.extend_from_slice(&[b"To: ", &request.value_bytes(HeaderId::To).unwrap_or_default()[..]].concat());
