@@ -71,20 +71,29 @@ pub fn headers(input: &[u8]) {
     let bytes = Bytes::copy_from_slice(value);
     match which % 10 {
         0 => {
-            drop(sip::Via::parse_list(bytes).map(|list| list.iter().filter(|v| v.branch().is_some()).count()))
+            let _ =
+                sip::Via::parse_list(bytes).map(|list| list.iter().filter(|v| v.branch().is_some()).count());
         }
         1 => name_addrs(bytes),
-        2 => drop(sip::CSeq::parse(value)),
-        3 => drop(sip::RAck::parse(value)),
+        2 => {
+            let _ = sip::CSeq::parse(value);
+        }
+        3 => {
+            let _ = sip::RAck::parse(value);
+        }
         4 => same(value, |v| sip::Replaces::parse(v).ok().map(|r| r.to_bytes())),
-        5 => drop(sip::SessionExpires::parse(value)),
+        5 => {
+            let _ = sip::SessionExpires::parse(value);
+        }
         6 => diversion(bytes),
         7 => same(value, |v| sip::MsDiagnostics::parse(v).ok().map(|d| d.to_bytes())),
-        8 => drop(
-            sip::Warning::parse_list(value)
-                .map(|list| list.iter().map(|w| w.to_bytes().len()).sum::<usize>()),
-        ),
-        _ => drop(sip::Params::new(value).map(|(name, _)| name.len()).sum::<usize>()),
+        8 => {
+            let warnings = sip::Warning::parse_list(value);
+            let _ = warnings.map(|list| list.iter().map(|w| w.to_bytes().len()).sum::<usize>());
+        }
+        _ => {
+            let _ = sip::Params::new(value).map(|(name, _)| name.len()).sum::<usize>();
+        }
     }
 }
 
@@ -156,7 +165,7 @@ pub fn multipart(input: &[u8]) {
 /// The value of an `a=crypto` attribute.
 pub fn crypto(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    drop(sdp::CryptoLine::parse_scaled(text));
+    let _ = sdp::CryptoLine::parse_scaled(text);
     let Ok(line) = sdp::CryptoLine::parse(text) else { return };
     assert!(!format!("{line:?}").contains("inline:"), "a key is printed");
     let printed = line.to_string();
