@@ -54,10 +54,17 @@ fn sample(site: &Site, file: &str, from: std::net::Ipv4Addr) -> Bytes {
     Bytes::from(format!("{}\r\n\r\n{body}", lines.collect::<Vec<_>>().join("\r\n")))
 }
 
+/// The final answer to this very call: a 2xx of an earlier one that nobody acknowledged is repeated on the pool's next connection.
 fn final_response(site: &Site, caller: &Caller, bytes: Bytes) -> Option<String> {
+    let asked = call_id(&String::from_utf8_lossy(&bytes));
     let answers = site.block_on(caller.send_raw(bytes, WAIT)).unwrap();
     let mut texts = answers.iter().map(|b| String::from_utf8_lossy(b).into_owned());
-    texts.rfind(|t| t.starts_with("SIP/2.0 ") && !t.starts_with("SIP/2.0 1"))
+    texts.rfind(|t| t.starts_with("SIP/2.0 ") && !t.starts_with("SIP/2.0 1") && call_id(t) == asked)
+}
+
+fn call_id(text: &str) -> String {
+    let is_it = |line: &&str| line.to_ascii_lowercase().starts_with("call-id:");
+    text.lines().find(is_it).map(|line| line["call-id:".len()..].trim().to_owned()).unwrap()
 }
 
 fn status(response: Option<&str>) -> u16 {

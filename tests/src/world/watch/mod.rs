@@ -142,9 +142,13 @@ impl Watch {
         }
         let is_refusal = message.status().is_some_and(|s| s.code() >= 400);
         if way == Way::Out && is_refusal && self.unreadable.contains(&flow) {
-            let known = self.by_call_id.get(message.call_id()).and_then(|id| self.books.get(id));
-            if known.is_none_or(|book| book.is_damaged) {
-                return;
+            let id = self.by_call_id.get(message.call_id());
+            let known = id.and_then(|id| self.books.get_mut(id));
+            match known {
+                None => return,
+                // Whichever of them this refuses, an offer in it is open no longer.
+                Some(book) if book.is_damaged => return book.offers.response_out(side, message),
+                Some(_) => {}
             }
         }
         let id = self.book_of(at, message.call_id());
