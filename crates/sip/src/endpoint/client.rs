@@ -25,6 +25,8 @@ const PRINTED_BYTES: usize = 192;
 /// One client transaction.
 pub(super) struct ClientEntry {
     machine: Machine,
+    /// What each response has to repeat.
+    identity: Print,
     flow: Flow,
     branch: Bytes,
     /// The request; emptied when it cannot be needed again.
@@ -34,7 +36,7 @@ pub(super) struct ClientEntry {
 }
 
 enum Machine {
-    Other(Client, Method),
+    Other(Client),
     /// Its responses concern nobody but the endpoint.
     Cancel(Client),
     Invite(InviteClient, Box<Invite>),
@@ -42,7 +44,6 @@ enum Machine {
 
 /// What only an INVITE needs.
 struct Invite {
-    identity: Print,
     /// The ACK to the non-2xx final response, once it is built.
     ack: Bytes,
     forks: Vec<Fork>,
@@ -92,12 +93,11 @@ impl Endpoint {
         let branch = self.ids.branch(&self.config.branch_prefix, ClientKey(index, generation));
         let bytes = self.print(flow, &branch, &request)?;
         let context = self.context(flow);
+        let names = Names::of(&request.headers).map_err(SendError::RequestUnparsable)?;
+        let identity = self.identity_of(names.call_id, names.from_tag, names.cseq, &request.method);
         let (machine, actions) = if request.method == Method::Invite {
-            let names = Names::of(&request.headers).map_err(SendError::RequestUnparsable)?;
-            let identity = self.identity_of(names.call_id, names.from_tag, names.cseq, &Method::Invite);
             let (machine, actions) = InviteClient::start(&context);
             let invite = Invite {
-                identity,
                 ack: Bytes::new(),
                 forks: Vec::new(),
                 cancel: Cancel::No,
@@ -106,9 +106,9 @@ impl Endpoint {
             (Machine::Invite(machine, Box::new(invite)), actions)
         } else {
             let (machine, actions) = Client::start(&context);
-            (Machine::Other(machine, request.method), actions)
+            (Machine::Other(machine), actions)
         };
-        let key = self.insert_client(flow, branch, bytes, machine);
+        let key = self.insert_client(flow, branch, identity, bytes, machine);
         self.act_client(now, key, &actions, None);
         Ok(key)
     }
@@ -185,7 +185,8 @@ impl Endpoint {
         self.step_client(now, key, Cause::FlowDown);
     }
 
-    /// RFC 3261 §17.1.3: the branch and the method must match; §18.1.2: so must the sent-by.
+    /// RFC 3261 §17.1.3: the branch and the method must match; §18.1.2: so must the sent-by; and §8.2.6.2: what every
+    /// response repeats of its request. A dialog made from a response that does not would be nobody's.
     fn client_of(&self, message: &Message) -> Option<ClientKey> {
         let via = message.top_via().ok()?;
         let branch = via.branch()?;
@@ -197,12 +198,8 @@ impl Endpoint {
             _ => key_of_branch(branch)?,
         };
         let entry = self.clients.get(key.0, key.1)?;
-        let is_same_method = match &entry.machine {
-            Machine::Invite(..) => *message.method() == Method::Invite,
-            Machine::Cancel(_) => *message.method() == Method::Cancel,
-            Machine::Other(_, method) => message.method() == method,
-        };
-        (is_same_method && entry.branch == branch).then_some(key)
+        let is_its_own = entry.branch == branch && entry.identity == self.identity(message, message.method());
+        is_its_own.then_some(key)
     }
 
     /// A 2xx that was delivered before gets its ACK again and goes no further; a new one is noted.
@@ -249,7 +246,7 @@ impl Endpoint {
                 let wants_cancel = is_ready && invite.cancel == Cancel::Wanted;
                 (actions, next.state == InviteClientState::Terminated, wants_cancel)
             }
-            Machine::Other(machine, _) | Machine::Cancel(machine) => {
+            Machine::Other(machine) | Machine::Cancel(machine) => {
                 let (next, actions) = machine.step(plain_event(cause), &context);
                 *machine = next;
                 (actions, next.state == ClientState::Terminated, false)
@@ -324,21 +321,26 @@ impl Endpoint {
             return;
         }
         let (machine, actions) = Client::start(&self.context(&flow));
-        let cancel = self.insert_client(&flow, branch.clone(), bytes, Machine::Cancel(machine));
+        let identity = self.identity(&request, &Method::Cancel);
+        let cancel = self.insert_client(&flow, branch.clone(), identity, bytes, Machine::Cancel(machine));
         self.cancels.insert(self.ids.print(&[&branch]), cancel);
         self.act_client(now, cancel, &actions, None);
     }
 
-    fn insert_client(&mut self, flow: &Flow, branch: Bytes, request: Bytes, machine: Machine) -> ClientKey {
-        let identity = match &machine {
-            Machine::Invite(_, invite) => Some(invite.identity),
-            _ => None,
-        };
+    fn insert_client(
+        &mut self,
+        flow: &Flow,
+        branch: Bytes,
+        identity: Print,
+        request: Bytes,
+        machine: Machine,
+    ) -> ClientKey {
+        let is_invite = matches!(machine, Machine::Invite(..));
         let (lanes, siblings) = (Lanes::default(), Siblings::default());
-        let entry = ClientEntry { machine, flow: *flow, branch, request, lanes, siblings };
+        let entry = ClientEntry { machine, identity, flow: *flow, branch, request, lanes, siblings };
         let (index, generation) = self.clients.insert(entry);
         let key = ClientKey(index, generation);
-        if let Some(identity) = identity {
+        if is_invite {
             self.invites.insert(identity, key);
         }
         self.join(flow.key, Owner::Client(key));
@@ -365,8 +367,8 @@ impl Endpoint {
             Machine::Cancel(_) => {
                 self.cancels.remove(&self.ids.print(&[&entry.branch]));
             }
-            Machine::Invite(_, invite) if self.invites.get(&invite.identity) == Some(&key) => {
-                self.invites.remove(&invite.identity);
+            Machine::Invite(..) if self.invites.get(&entry.identity) == Some(&key) => {
+                self.invites.remove(&entry.identity);
             }
             _ => {}
         }

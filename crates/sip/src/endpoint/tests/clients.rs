@@ -123,6 +123,23 @@ fn timer_m_keeps_an_accepted_invite_for_repeats_and_forks() {
 }
 
 #[test]
+fn a_response_that_does_not_repeat_its_request_is_a_stray() {
+    let mut bench = Bench::new(Transport::Udp);
+    bench.request(Method::Invite);
+    let good = response(&bench.sent[0].1, 200, "srv");
+    let good = String::from_utf8(Bytes::from(good).to_vec()).unwrap();
+    for (from, to) in [("Call-ID: call", "Call-ID: cal!"), (";tag=cli", ";tag=cl1"), ("CSeq: 1 ", "CSeq: 2 ")]
+    {
+        assert!(good.contains(from));
+        bench.feed(good.replace(from, to));
+    }
+    assert_eq!(bench.count(|event| matches!(event, Event::Stray { .. })), 3);
+    assert_eq!(responses(&bench), 0);
+    bench.feed(good);
+    assert_eq!(responses(&bench), 1);
+}
+
+#[test]
 fn only_so_many_forks_are_taken() {
     let mut bench = Bench::new(Transport::Tcp);
     bench.request(Method::Invite);
