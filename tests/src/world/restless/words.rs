@@ -80,11 +80,14 @@ pub(super) fn contact_at(name: &str, ports: Ports, address: IpAddr, transport: T
     }
 }
 
-/// One tag per dialog, without a table.
+/// One tag per dialog, without a table: a gateway that goes from server to server counts its INVITEs.
 pub(super) fn tag_of(request: &Message) -> Bytes {
     match request.to_tag() {
         Some(tag) => Bytes::copy_from_slice(tag),
-        None => Bytes::from(format!("far-{}", text(request.from_tag().unwrap_or_default()))),
+        None => {
+            let theirs = text(request.from_tag().unwrap_or_default());
+            Bytes::from(format!("far-{}-{theirs}", request.cseq().number))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The books of one call: what was asked, answered, acknowledged and hung up on either leg, from its first message until long after its last.
 //! Owns the rules about one call alone; refuses to know other calls.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use b2bua::policy::VoipSecurity;
@@ -68,8 +69,8 @@ pub(super) struct Book {
     pub(super) offers: Offers,
     /// A message of it was damaged on the way.
     pub(super) is_damaged: bool,
-    /// Who answered on leg B: nobody else is spoken to from then on.
-    pub(super) answered_by: Option<String>,
+    /// Who answered on leg B, by To tag: inside that dialog nobody else is spoken to.
+    pub(super) answered_by: BTreeMap<Bytes, String>,
     pub(super) keys: Vec<String>,
     /// Ports: asked for, given back.
     pub(super) allocated: u32,
@@ -324,7 +325,9 @@ impl Book {
         let is_answered = self.final_a.is_some_and(|status| (200..300).contains(&status));
         // An answer that found no way to a caller whose connection was gone was given all the same.
         let is_unheard = self.final_a.is_none() && !self.lost.is_empty();
-        if !is_unheard && is_answered != (self.offer_result == Some(OfferResult::Answer)) {
+        // A damaged ACK may carry the answer to our offer: the 2xx was seen, and the call failed all the same.
+        if !is_unheard && !self.is_damaged && is_answered != (self.offer_result == Some(OfferResult::Answer))
+        {
             let (said, seen) = (self.offer_result, self.final_a);
             broken.push(format!("the record ({said:?}) says what the caller saw ({seen:?})"));
         }

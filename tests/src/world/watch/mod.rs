@@ -299,20 +299,23 @@ impl Watch {
         self.judge(id, verdict);
     }
 
-    /// Leg B speaks to whoever answered it, and to nobody else.
+    /// What is said inside a dialog of leg B goes to whoever answered it, and to nobody else. A late answer of a server
+    /// that was given up makes a dialog too: its ACK and BYE go there.
     fn check_owner(&mut self, id: BookId, way: Way, flow: FlowKey, message: &Message) {
         let Some(note) = self.flows.get(&flow).filter(|note| note.side == Side::B) else { return };
         let Some(book) = self.books.get_mut(&id) else { return };
+        let Some(tag) = message.to_tag() else { return };
         let is_invite = *message.method() == Method::Invite;
         let verdict = match way {
             Way::In if is_invite && message.status().is_some_and(|s| s.is_success()) => {
-                book.answered_by.get_or_insert_with(|| note.whom.clone());
+                let tag = Bytes::copy_from_slice(tag);
+                book.answered_by.entry(tag).or_insert_with(|| note.whom.clone());
                 Ok(())
             }
-            Way::Out if message.is_request() => match &book.answered_by {
+            Way::Out if message.is_request() => match book.answered_by.get(tag) {
                 Some(owner) if *owner != note.whom => {
                     let whom = &note.whom;
-                    Err(format!("requests inside a call go to {owner}, who answered it, not to {whom}"))
+                    Err(format!("requests inside a dialog go to {owner}, who answered it, not to {whom}"))
                 }
                 _ => Ok(()),
             },
