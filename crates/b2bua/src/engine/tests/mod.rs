@@ -1,5 +1,6 @@
 //! Calls through a whole engine in virtual time, by scenario.
 
+mod crowd;
 mod dialogs;
 mod early;
 mod early_cast;
