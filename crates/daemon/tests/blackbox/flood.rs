@@ -95,8 +95,10 @@ impl Under {
         let net = Net::new();
         start_um(net.host(30));
         let gateway = net.host(20);
+        // A machine that other tests keep busy is no overload: only the gate of the release size stays as it is.
+        let patience = if size("UMBRA_FLOOD", 0) == 0 { "queue_wait_max = \"10s\"\n" } else { "" };
         let extra = format!(
-            "[admin]\nhttp = \"{gateway}:{ADMIN}\"\n\
+            "{patience}[admin]\nhttp = \"{gateway}:{ADMIN}\"\n\
              [listen]\nstartup_mode = \"TCP\"\nudp_port = 5060\nunknown_peer = \"{unknown_peer}\"\n"
         );
         let text = config(net, &extra);
