@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sdp::{CryptoLine, KeySalt, OfferSpec, Profile, Session};
 use sip::{Dialog, FlowKey, HeaderId, Limits, Message, Method, OutgoingRequest, StatusCode, Transport};
 
-use crate::policy::{self, MAILBOX, PBX, POOL};
+use crate::policy::{self, CALLS_MAX, MAILBOX, PBX, POOL};
 use crate::trace::{Step, Trace, engine, media_ready};
 use crate::{Work, wire};
 
@@ -55,7 +55,7 @@ pub struct Held {
 impl Held {
     /// Records `held` calls, then `passing` others beside them, then the end of all.
     pub fn record(scenario: Scenario, held: usize, passing: usize) -> Self {
-        let mut stage = Stage::new(scenario);
+        let mut stage = Stage::new(scenario, CALLS_MAX);
         stage.mark();
         (0..held).for_each(|number| stage.set_up(number));
         stage.mark();
@@ -77,6 +77,20 @@ pub(crate) fn work(name: &'static str, scenario: Scenario) -> Work {
     Work { name, per_run: PER_RUN, run: Box::new(move || trace.replay().run()) }
 }
 
+/// Calls to where the caller has its 200 and the server its ACK.
+pub(crate) fn set_up(name: &'static str, scenario: Scenario) -> Work {
+    let Held { trace, .. } = Held::record(scenario, PER_RUN, 0);
+    Work { name, per_run: PER_RUN, run: Box::new(move || trace.replay().run_to(1)) }
+}
+
+/// Calls that find no room: INVITE, 503, ACK.
+pub(crate) fn refused(name: &'static str, scenario: Scenario) -> Work {
+    let mut stage = Stage::new(scenario, 0);
+    (0..PER_RUN).for_each(|number| stage.set_up(number));
+    let trace = stage.into_trace();
+    Work { name, per_run: PER_RUN, run: Box::new(move || trace.replay().run()) }
+}
+
 /// Engine, far ends and the recorder.
 struct Stage {
     scenario: Scenario,
@@ -92,12 +106,12 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(scenario: Scenario) -> Self {
+    fn new(scenario: Scenario, calls_max: usize) -> Self {
         let security = match scenario {
             Scenario::Plain => VoipSecurity::Unsecured,
             Scenario::Sealed | Scenario::Redirected => VoipSecurity::Secured,
         };
-        let (start, policy) = (Instant::now(), policy::policy(security));
+        let (start, policy) = (Instant::now(), policy::policy(security, calls_max));
         let mut stage = Self {
             scenario,
             engine: engine(start, &policy),
@@ -220,9 +234,12 @@ impl Stage {
     }
 
     fn on_caller(&mut self, message: &Message) {
-        let is_answer = message.status().is_some_and(StatusCode::is_success);
-        if !is_answer || *message.method() != Method::Invite {
+        let status = message.status().map_or(0, StatusCode::code);
+        if status < 200 || *message.method() != Method::Invite {
             return;
+        }
+        if status >= 300 {
+            return self.pending.push_back(Step::Bytes(CALLER, ack_to_refusal(message)));
         }
         let request = outgoing(Method::Invite, b"sip:ken@contoso.com");
         let Ok(dialog) = Dialog::uac(&request, message) else { return };
@@ -289,6 +306,19 @@ impl Stage {
             self.pending.push_back(Step::Bytes(flow, bytes));
         }
     }
+}
+
+/// RFC 3261 §17.1.1.3
+fn ack_to_refusal(response: &Message) -> Bytes {
+    let copied = [HeaderId::Via, HeaderId::From, HeaderId::To, HeaderId::CallId].map(|id| {
+        let value = String::from_utf8_lossy(response.header(id).unwrap_or_default());
+        format!("{}: {value}\r\n", id.name())
+    });
+    Bytes::from(format!(
+        "ACK sip:ken@contoso.com SIP/2.0\r\n{}CSeq: {} ACK\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+        copied.concat(),
+        response.cseq().number
+    ))
 }
 
 fn outgoing(method: Method, uri: &'static [u8]) -> OutgoingRequest {

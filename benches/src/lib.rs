@@ -23,7 +23,7 @@ pub struct Work {
 }
 
 /// Everything that can be measured, in the order of the tables.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 15] = [
     "frame",
     "parse",
     "typed headers",
@@ -35,6 +35,10 @@ pub const NAMES: [&str; 11] = [
     "call, TCP and RTP",
     "call, TLS and SRTP",
     "call, two redirects",
+    "set-up, TCP and RTP",
+    "refusal, TCP",
+    "set-up, TLS and SRTP",
+    "refusal, TLS",
 ];
 
 /// Prepares a piece of work; `None` for a name that is not in [`NAMES`].
@@ -51,6 +55,10 @@ pub fn prepare(name: &str) -> Option<Work> {
         "call, TCP and RTP" => calls::work("call, TCP and RTP", Scenario::Plain),
         "call, TLS and SRTP" => calls::work("call, TLS and SRTP", Scenario::Sealed),
         "call, two redirects" => calls::work("call, two redirects", Scenario::Redirected),
+        "set-up, TCP and RTP" => calls::set_up("set-up, TCP and RTP", Scenario::Plain),
+        "refusal, TCP" => calls::refused("refusal, TCP", Scenario::Plain),
+        "set-up, TLS and SRTP" => calls::set_up("set-up, TLS and SRTP", Scenario::Sealed),
+        "refusal, TLS" => calls::refused("refusal, TLS", Scenario::Sealed),
         _ => return None,
     };
     Some(work)

@@ -15,20 +15,20 @@ pub(crate) const POOL: &str = "pool01.contoso.com";
 pub(crate) const ROUTER: &str = "cas01.contoso.com";
 pub(crate) const MAILBOX: &str = "mbx01.contoso.com";
 pub(crate) const PBX: [u8; 4] = [10, 0, 0, 9];
-const CALLS_MAX: usize = 1_000_000;
+pub(crate) const CALLS_MAX: usize = 1_000_000;
 
 fn address(last: [u8; 4]) -> IpAddr {
     IpAddr::from(last)
 }
 
-/// One pool and one PBX; the plan has that security.
-pub(crate) fn policy(security: VoipSecurity) -> Arc<Policy> {
+/// One pool and one PBX; the plan has that security, the gateway room for so many calls.
+pub(crate) fn policy(security: VoipSecurity, calls_max: usize) -> Arc<Policy> {
     let level = match security {
         VoipSecurity::Secured => PoolEncryption::RequireEncryption,
         _ => PoolEncryption::DoNotSupportEncryption,
     };
     Arc::new(Policy {
-        gateway: gateway(),
+        gateway: gateway(calls_max),
         pools: vec![Pool {
             name: "pool01".into(),
             fqdn: POOL.into(),
@@ -58,7 +58,7 @@ pub(crate) fn policy(security: VoipSecurity) -> Arc<Policy> {
     })
 }
 
-fn gateway() -> Gateway {
+fn gateway(max_calls_allowed: usize) -> Gateway {
     Gateway {
         fqdn: "umbra.contoso.com".into(),
         sip_domain: "contoso.com".into(),
@@ -67,7 +67,7 @@ fn gateway() -> Gateway {
         tcp_port: Some(5060),
         tls_port: Some(5061),
         udp_port: None,
-        max_calls_allowed: CALLS_MAX,
+        max_calls_allowed,
         calls_per_second_max: None,
         queue_wait_max: b2bua::policy::QUEUE_WAIT_MAX,
         unknown_peer: UnknownPeer::Drop,

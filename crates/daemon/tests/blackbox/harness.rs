@@ -106,6 +106,13 @@ impl Process {
         }
     }
 
+    /// KiB of memory that are its own, shared pages by their share (Linux).
+    pub fn memory_kib(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// User and system CPU seconds it has used (Linux).
     pub fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
@@ -134,13 +141,24 @@ pub struct Gateway {
 impl Gateway {
     /// Writes the configuration and starts `umbra run`; returns once it listens on `port`.
     pub fn start(folder: tempfile::TempDir, address: Ipv4Addr, port: u16, config: &str) -> Self {
-        let file = folder.path().join("umbra.toml");
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(folder.path().join("umbra.toml"), config).unwrap();
+        let process = Self::run(&folder, address, port);
+        Self { process, folder, address }
+    }
+
+    /// Kills it without a warning and starts it again at once; returns once it listens.
+    pub fn kill_and_restart(&mut self, port: u16) {
+        self.process.signal("KILL");
+        self.process.wait(Duration::from_secs(5));
+        self.process = Self::run(&self.folder, self.address, port);
+    }
+
+    fn run(folder: &tempfile::TempDir, address: Ipv4Addr, port: u16) -> Process {
         let mut command = umbra();
-        command.arg("run").arg("-c").arg(&file).env("NO_COLOR", "1");
+        command.arg("run").arg("-c").arg(folder.path().join("umbra.toml")).env("NO_COLOR", "1");
         let mut process = Process::start("umbra", &mut command, folder.path());
         process.wait_for_port(address.into(), port);
-        Self { process, folder, address }
+        process
     }
 
     /// Asks it to stop and waits for its end.
@@ -179,9 +197,14 @@ impl Gateway {
     }
 }
 
-/// The binary under test.
+/// The binary under test: that of this build, or the one that `UMBRA_BINARY` names.
 pub fn umbra() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_umbra"))
+    Command::new(std::env::var_os("UMBRA_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_umbra").into()))
+}
+
+/// A size that the environment may raise from the one of every test run to the one of a release.
+pub fn size(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// True when every one of these programs can be run; otherwise says so and returns false, or fails when
@@ -213,7 +236,14 @@ pub fn folder() -> tempfile::TempDir {
 /// Fetches a page of the gateway's admin port.
 pub fn http_get(address: Ipv4Addr, port: u16, path: &str) -> String {
     use std::io::{Read, Write};
-    let mut stream = TcpStream::connect((address, port)).unwrap();
+    let until = Instant::now() + START_MAX;
+    let mut stream = loop {
+        // It is bound a moment after the SIP ports.
+        match TcpStream::connect((address, port)) {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            connected => break connected.unwrap(),
+        }
+    };
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();

@@ -301,3 +301,18 @@ fn a_refresh_below_the_minimum_gets_422_and_one_without_the_option_tag_is_refres
     world.in_dialog(&caller(), Method::Bye, "", None);
     world.assert_clean();
 }
+
+/// RFC 3261 §8.2.2.3 wants 420. Outside calls, in INVITEs and in REFER it is given; other requests inside a call go on without
+/// their Require.
+#[test]
+fn deviation_section_8_2_2_3_an_unknown_demand_inside_a_call_is_neither_refused_nor_carried() {
+    for method in [Method::Invite, Method::Info, Method::Bye] {
+        let mut world = answered();
+        let body = (method == Method::Invite).then(|| offer("10.0.0.5", 3002, Some(9)));
+        world.in_dialog(&caller(), method.clone(), "Require: nobodyKnows\r\n", body);
+        assert_eq!(world.caller().last_status(), 200, "{method:?}: gone");
+        let (name, port) = worker();
+        let carried = world.party(&name, port).requests.last().unwrap().header(sip::HeaderId::Require);
+        assert_eq!(carried, None, "{method:?}");
+    }
+}

@@ -384,7 +384,7 @@ fn rfc_3261_section_14_a_refused_offer_changes_nothing_and_the_old_keys_go_on() 
 }
 
 #[test]
-fn rfc_3261_section_14_1_an_offerless_re_invite_of_either_side_gets_our_offer_and_its_answer_in_the_ack() {
+fn rfc_3261_section_14_2_an_offerless_re_invite_of_either_side_gets_our_offer_and_its_answer_in_the_ack() {
     for place in both() {
         let mut world = call();
         world.party(&place.0, place.1).holds_ack = true;

@@ -1,5 +1,6 @@
 //! Calls through a whole engine in virtual time, by scenario.
 
+mod crowd;
 mod dialogs;
 mod early;
 mod early_cast;
@@ -9,6 +10,7 @@ mod gate;
 mod glare;
 mod handover;
 mod hold;
+mod offer_answer;
 mod outdialog;
 mod panics;
 pub(crate) mod policy;

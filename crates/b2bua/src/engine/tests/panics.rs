@@ -74,14 +74,19 @@ fn is_closed_for_the_caller(world: &mut World) -> bool {
     is_refused || byes(&caller.requests) || byes(&caller.responses)
 }
 
-#[test]
-fn a_forced_panic_ends_its_call_on_both_legs_and_no_other_wherever_it_happens() {
+/// Panics that a test forces print nothing.
+pub(super) fn hush_forced_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload_as_str() != Some("forced by a test") {
             default(panic);
         }
     }));
+}
+
+#[test]
+fn a_forced_panic_ends_its_call_on_both_legs_and_no_other_wherever_it_happens() {
+    hush_forced_panics();
     let mut forced = 0;
     for at in 0.. {
         let mut world = world();

@@ -76,7 +76,7 @@ fn section_7_3_a_422_is_followed_by_one_invite_with_its_interval_on_the_same_cal
 }
 
 #[test]
-fn section_6_a_422_that_names_no_larger_interval_sends_the_call_to_the_next_server() {
+fn section_7_3_a_422_that_names_no_larger_interval_sends_the_call_to_the_next_server() {
     let mut world = World::new(policy::secured());
     redirecting(&mut world, "tls");
     world.party("cas01.contoso.com", 5061).scripted.push_back((Method::Invite, 422, String::new()));

@@ -335,8 +335,12 @@ impl World {
             Transport::Tls => PeerIdentity::Verified { names: vec![target.name] },
             _ => PeerIdentity::Address,
         };
-        self.next_flow += 1;
-        let key = FlowKey(self.next_flow);
+        // As a shell does it: a connection that stands to that place is shared.
+        let standing = self.parties.get(&place).and_then(|party| party.flow).map(|flow| flow.key);
+        let key = standing.filter(|key| self.flows.get(key) == Some(&place)).unwrap_or_else(|| {
+            self.next_flow += 1;
+            FlowKey(self.next_flow)
+        });
         let local = SocketAddr::new(IpAddr::from([10, 0, 0, 1]), 33000);
         if let Some(party) = self.parties.get_mut(&place) {
             party.flow =

@@ -127,7 +127,7 @@ fn a_response_that_does_not_repeat_its_request_is_a_stray() {
     let mut bench = Bench::new(Transport::Udp);
     bench.request(Method::Invite);
     let good = response(&bench.sent[0].1, 200, "srv");
-    let good = String::from_utf8(Bytes::from(good).to_vec()).unwrap();
+    let good = String::from_utf8(good.to_vec()).unwrap();
     for (from, to) in [("Call-ID: call", "Call-ID: cal!"), (";tag=cli", ";tag=cl1"), ("CSeq: 1 ", "CSeq: 2 ")]
     {
         assert!(good.contains(from));
