@@ -76,7 +76,7 @@ impl Call {
                 Side::B => self.on_early_bye(cx, now, bye),
             };
         }
-        if self.on_transfer_bye(cx, now, from) {
+        if self.on_transfer_bye(cx, from) {
             return;
         }
         let who = self.leg(from).peer.name.clone();

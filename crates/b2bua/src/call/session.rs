@@ -17,8 +17,11 @@ use crate::codes;
 use crate::engine::CallTimer;
 use crate::engine::core::{ClientUse, Core};
 use crate::headers::{ALLOW, SUPPORTED};
-use crate::leg::session::{RefreshBy, RefreshDuty, SessionTimer, is_interval_too_small, supports_timer};
+use crate::leg::session::{
+    RefreshBy, RefreshDuty, Session, SessionTimer, is_interval_too_small, supports_timer,
+};
 use crate::media_plan;
+use crate::policy::SessionRules;
 use crate::security::Phase;
 use crate::verdict::Refusal;
 
@@ -44,38 +47,21 @@ impl Call {
         side: Side,
         request: &Message,
     ) -> Vec<(HeaderId, String)> {
-        let granted = SessionTimer::granted(request, &self.policy.session);
-        let session = &mut self.leg_mut(side).session;
-        session.learn(request);
-        session.timer = granted;
-        self.arm_session(cx, now, side);
-        let mut lines = vec![(HeaderId::Supported, recovery::supported(SUPPORTED, &self.policy.session))];
-        if let Some(timer) = granted {
-            lines.push((HeaderId::SessionExpires, timer.as_server()));
-            // RFC 4028 §9: a peer that does not know the option tag must not be told that it has to.
-            if supports_timer(request) {
-                lines.push((HeaderId::Require, "timer".to_owned()));
-            }
-        }
-        lines
+        let rules = self.policy.session;
+        let granted = self.leg_mut(side).session.grant(now, request, &rules);
+        self.watch_session(cx, side);
+        granted_lines(request, granted, &rules)
     }
 
     /// A 2xx of `side` to a request of ours that opens or refreshes the session.
     pub(super) fn agree_session(&mut self, cx: &mut Core, now: Instant, side: Side, response: &Message) {
-        let session = &mut self.leg_mut(side).session;
-        session.learn(response);
-        // A peer that leaves the header out of an answer may still count on the refreshes it had from us.
-        let kept = session.timer.filter(|timer| timer.refresh == RefreshDuty::Ours);
-        session.timer = SessionTimer::agreed(response).or(kept);
-        self.arm_session(cx, now, side);
+        self.leg_mut(side).session.agree(now, response);
+        self.watch_session(cx, side);
     }
 
     /// Lines about the session in a request of ours on `side`.
     pub(super) fn session_lines(&self, side: Side) -> Vec<(HeaderId, String)> {
-        let rules = &self.policy.session;
-        let mut lines = self.leg(side).session.request_lines(rules);
-        lines.push((HeaderId::Supported, recovery::supported("timer", rules)));
-        lines
+        asking_lines(&self.leg(side).session, &self.policy.session)
     }
 
     /// 422 of a server: asked once more with the interval it wants, same Call-ID, next CSeq (RFC 4028 §7.3). A server
@@ -98,21 +84,18 @@ impl Call {
         }
     }
 
-    /// Starts or restarts the session timer of a side.
-    pub(super) fn arm_session(&mut self, cx: &mut Core, now: Instant, side: Side) {
-        let key = self.key;
-        let session = &mut self.leg_mut(side).session;
-        let Some(timer) = session.timer else {
-            session.over_at = None;
-            return cx.timers.clear(key, timer_of(side));
-        };
-        let over_at = now + timer.over_after();
-        session.over_at = Some(over_at);
-        let due = match timer.refresh {
-            RefreshDuty::Ours => now + timer.refresh_after(),
-            RefreshDuty::Theirs => over_at,
-        };
-        cx.timers.set(key, timer_of(side), due);
+    /// 422 of `side` to a request of ours: whether asking again with the interval it wants is any use.
+    pub(super) fn raises_interval(&mut self, side: Side, response: &Message) -> bool {
+        let rules = self.policy.session;
+        self.leg_mut(side).session.raise(response, &rules)
+    }
+
+    /// Sets the timer of a side to what is due next in its session.
+    pub(super) fn watch_session(&self, cx: &mut Core, side: Side) {
+        match self.leg(side).session.due_at() {
+            Some(due) => cx.timers.set(self.key, timer_of(side), due),
+            None => cx.timers.clear(self.key, timer_of(side)),
+        }
     }
 
     /// The session timer of a side is due: refresh, or the peer is gone.
@@ -295,6 +278,30 @@ impl Call {
             }
         }
     }
+}
+
+/// What a request of ours says about the session of its leg.
+pub(super) fn asking_lines(session: &Session, rules: &SessionRules) -> Vec<(HeaderId, String)> {
+    let mut lines = session.request_lines(rules);
+    lines.push((HeaderId::Supported, recovery::supported("timer", rules)));
+    lines
+}
+
+/// What our 2xx to `request` says about the session it was granted.
+pub(super) fn granted_lines(
+    request: &Message,
+    granted: Option<SessionTimer>,
+    rules: &SessionRules,
+) -> Vec<(HeaderId, String)> {
+    let mut lines = vec![(HeaderId::Supported, recovery::supported(SUPPORTED, rules))];
+    if let Some(timer) = granted {
+        lines.push((HeaderId::SessionExpires, timer.as_server()));
+        // RFC 4028 §9: a peer that does not know the option tag must not be told that it has to.
+        if supports_timer(request) {
+            lines.push((HeaderId::Require, "timer".to_owned()));
+        }
+    }
+    lines
 }
 
 fn timer_of(side: Side) -> CallTimer {

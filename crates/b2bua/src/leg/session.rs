@@ -149,6 +149,36 @@ impl Session {
         true
     }
 
+    /// We answer a request that opens or refreshes the session: from now on it lasts as long as what this gives.
+    pub fn grant(&mut self, now: Instant, request: &Message, rules: &SessionRules) -> Option<SessionTimer> {
+        self.learn(request);
+        self.timer = SessionTimer::granted(request, rules);
+        self.begin(now);
+        self.timer
+    }
+
+    /// A 2xx of the peer to a request of ours that opens or refreshes the session.
+    pub fn agree(&mut self, now: Instant, response: &Message) {
+        self.learn(response);
+        // A peer that leaves the header out of an answer may still count on the refreshes it had from us.
+        let kept = self.timer.filter(|timer| timer.refresh == RefreshDuty::Ours);
+        self.timer = SessionTimer::agreed(response).or(kept);
+        self.begin(now);
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.over_at = self.timer.map(|timer| now + timer.over_after());
+    }
+
+    /// When something is to be done about it: our refresh, or its end.
+    pub fn due_at(&self) -> Option<Instant> {
+        let (timer, over_at) = (self.timer?, self.over_at?);
+        match timer.refresh {
+            RefreshDuty::Ours => Some(over_at - (timer.over_after() - timer.refresh_after())),
+            RefreshDuty::Theirs => Some(over_at),
+        }
+    }
+
     /// Learns from a message of the peer whether it takes UPDATE (RFC 3311 §4).
     pub fn learn(&mut self, message: &Message) {
         if *message.method() == Method::Update && message.is_request() {

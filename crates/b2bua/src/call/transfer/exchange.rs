@@ -41,7 +41,7 @@ pub(crate) struct LegExchange {
     pub client: ClientKey,
     /// Media as they will be.
     pub(super) media: Box<CallMedia>,
-    pub(super) offer: media_plan::Exchange,
+    pub(super) offer: (Bytes, media_plan::Exchange),
     pub(super) coming: Coming,
 }
 
@@ -71,7 +71,7 @@ impl Call {
         now: Instant,
         side: Side,
         media: Box<CallMedia>,
-        (body, offer): (Bytes, media_plan::Exchange),
+        offer: (Bytes, media_plan::Exchange),
         coming: Coming,
     ) -> Result<(), (Box<CallMedia>, Coming)> {
         let purpose = purpose(self);
@@ -85,7 +85,7 @@ impl Call {
         for (id, value) in session {
             draft = draft.header(id, value);
         }
-        let draft = draft.body(SDP, body);
+        let draft = draft.body(SDP, offer.0.clone());
         let sent = draft.finish().ok().and_then(|out| cx.send(now, &flow, out, purpose));
         let Some(client) = sent else { return Err((media, coming)) };
         self.state = State::Transferring(Box::new(LegExchange { side, client, media, offer, coming }));
@@ -120,15 +120,24 @@ impl Call {
         response: Option<&Message>,
     ) {
         let Some(exchange) = self.take_exchange(cx) else { return };
-        let LegExchange { side, media, coming, .. } = *exchange;
+        let LegExchange { side, media, offer, coming, .. } = *exchange;
+        // RFC 4028 §7.3: an interval of ours that was too small concerns this leg only.
+        let raised = response.is_some_and(|response| status == 422 && self.raises_interval(!side, response));
+        let (media, coming) = match raised {
+            true => match self.begin_exchange(cx, now, side, media, offer, coming) {
+                Ok(()) => return,
+                Err(kept) => kept,
+            },
+            false => (media, coming),
+        };
         match coming {
             Coming::Target => self.on_join_refused(cx, now, media, status, response),
             Coming::Caller(comer) => {
                 cx.timers.clear(self.key, CallTimer::Transfer);
-                // 491 and redirects belong to a dialog that the newcomer has no part in.
+                // 422, 491 and redirects belong to a dialog that the newcomer has no part in.
                 let lines = [(HeaderId::RetryAfter, "1")];
                 let answer = match status {
-                    491 | 300..=399 => Answer { lines: &lines, ..Answer::of(500) },
+                    422 | 491 | 300..=399 => Answer { lines: &lines, ..Answer::of(500) },
                     status => Answer::of(status),
                 };
                 cx.respond(now, comer.server, &comer.invite, &Answer { tag: Some(&comer.leg.tag), ..answer });
@@ -165,13 +174,16 @@ impl Call {
         if matches!(exchange.coming, Coming::Target) {
             decision = decision.between_gateways();
         }
-        exchange.media.settle_answer(&exchange.offer, answer).map_err(|fault| media_refusal(&fault, who))?;
+        exchange
+            .media
+            .settle_answer(&exchange.offer.1, answer)
+            .map_err(|fault| media_refusal(&fault, who))?;
         Ok(decision)
     }
 
     fn complete(&mut self, cx: &mut Core, now: Instant, exchange: Box<LegExchange>, decision: &Decision) {
         cx.timers.clear(self.key, CallTimer::Transfer);
-        let LegExchange { side, media, offer, coming, .. } = *exchange;
+        let LegExchange { side, media, offer: (_, offer), coming, .. } = *exchange;
         match coming {
             Coming::Target => self.hand_over(cx, now, media),
             Coming::Caller(comer) => self.let_in(cx, now, side, media, &offer, *comer, decision),
@@ -190,7 +202,7 @@ impl Call {
         // The plan's longest call is one with UM.
         cx.timers.clear(self.key, CallTimer::MaxDuration);
         self.let_go(cx);
-        self.arm_session(cx, now, Side::B);
+        self.watch_session(cx, Side::B);
         cx.count("transfers_done");
         if self.b.dialog.is_some() {
             return self.apply_media(cx);

@@ -20,14 +20,16 @@ use super::rewrite::{self, Asked, Counterpart};
 use super::{Call, State, purpose, say_goodbye};
 use crate::call::MediaState;
 use crate::call::answer::{answer_of, media_refusal};
+use crate::call::session::{asking_lines, granted_lines};
 use crate::call::story::{Missed, Outcome};
 use crate::codes;
 use crate::engine::core::{Answer, Core, DialogId};
 use crate::engine::flows::FlowEntry;
 use crate::engine::{CallTimer, ConnectKey, Output};
-use crate::headers::Block;
+use crate::headers::{ALLOW, Block};
 use crate::leg::Leg;
 use crate::media_plan::{self, CallMedia};
+use crate::policy::SessionRules;
 use crate::record::OfferResult;
 use crate::redirect::CONTACTS_MAX;
 use crate::security::{MediaSecurity, Phase, Signalling};
@@ -46,7 +48,7 @@ pub(super) struct Executed {
     /// Media between caller and target; lent while the legs are exchanged.
     pub media: Option<Box<CallMedia>>,
     offer: (Bytes, media_plan::Exchange),
-    /// Header set of the INVITE but CSeq.
+    /// Header set of the INVITE but CSeq and session timer.
     set: Bytes,
     /// Request-URI: the Refer-To, or the Contact of a 3xx.
     pub uri: Bytes,
@@ -67,6 +69,26 @@ enum Step {
 impl Executed {
     pub fn is_calling(&self, client: ClientKey) -> bool {
         matches!(&self.step, Step::Calling { client: own, .. } if *own == client)
+    }
+
+    /// The target keeps its session alive while it waits for its place (RFC 4028 §9).
+    fn answer_refresh(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        key: ServerKey,
+        update: &Message,
+        rules: &SessionRules,
+    ) {
+        if let Some(dialog) = &mut self.leg.dialog {
+            dialog.refresh_target(update);
+        }
+        let granted = self.leg.session.grant(now, update, rules);
+        let contact = String::from_utf8_lossy(&self.leg.contact).into_owned();
+        let own = granted_lines(update, granted, rules);
+        let mut lines = vec![(HeaderId::Contact, contact.as_str()), (HeaderId::Allow, ALLOW)];
+        lines.extend(own.iter().map(|(id, value)| (*id, value.as_str())));
+        cx.respond(now, key, update, &Answer { lines: &lines, ..Answer::of(200) });
     }
 
     fn dialog_id(&self) -> DialogId {
@@ -206,15 +228,19 @@ impl Call {
     }
 
     fn call_target(&mut self, cx: &mut Core, now: Instant) {
-        let purpose = purpose(self);
+        let (purpose, rules) = (purpose(self), self.policy.session);
         let Some(executed) = &mut self.transfer.executed else { return };
         let Some(flow) = executed.leg.flow else { return };
         executed.cseq += 1;
-        let cseq = format!("CSeq: {} INVITE\r\n", executed.cseq);
+        let mut own = Block::default();
+        own.header(HeaderId::CSeq, format!("{} INVITE", executed.cseq));
+        for (id, value) in asking_lines(&executed.leg.session, &rules) {
+            own.header(id, value);
+        }
         let request = OutgoingRequest {
             method: Method::Invite,
             uri: executed.uri.clone(),
-            headers: [&executed.set[..], cseq.as_bytes()].concat().into(),
+            headers: [&executed.set[..], &own.finish()].concat().into(),
             content_type: Some(Bytes::from_static(b"application/sdp")),
             body: executed.offer.0.clone(),
         };
@@ -238,6 +264,10 @@ impl Call {
         if status.is_redirect() && self.follow(response) {
             return self.call_target(cx, now);
         }
+        // RFC 4028 §7.3: asked once more with the interval it wants.
+        if status.code() == 422 && self.raises_target(response) {
+            return self.call_target(cx, now);
+        }
         if !status.is_success() {
             return self.fail_execution(cx, now, status.code(), Some(response));
         }
@@ -245,6 +275,12 @@ impl Call {
             Ok(dialog) => self.on_target_answer(cx, now, dialog, response),
             Err(_) => self.fail_execution(cx, now, 502, None),
         }
+    }
+
+    fn raises_target(&mut self, response: &Message) -> bool {
+        let rules = self.policy.session;
+        let executed = self.transfer.executed.as_mut();
+        executed.is_some_and(|executed| executed.leg.session.raise(response, &rules))
     }
 
     /// RFC 3261 §8.1.3.4, within the budget of every redirect here: another Request-URI, never another place.
@@ -279,6 +315,8 @@ impl Call {
             cx.endpoint.send_ack(now, &flow, ack);
         }
         executed.leg.dialog = Some(dialog);
+        // Its interval runs from here; the timer that watches it is leg B's, once it is in that place.
+        executed.leg.session.agree(now, response);
         cx.dialogs.insert(executed.dialog_id(), (self.key, Side::B));
         match self.judged_target(response) {
             Ok(()) => self.join(cx, now),
@@ -365,6 +403,8 @@ impl Call {
         key: ServerKey,
         request: &Message,
     ) {
+        let rules = self.policy.session;
+        let is_too_small = self.refuses_interval(request);
         let Some(executed) = &mut self.transfer.executed else { return };
         let in_order =
             executed.leg.dialog.as_mut().is_some_and(|dialog| dialog.accept_request(request).is_ok());
@@ -377,6 +417,13 @@ impl Call {
                 if !matches!(self.state, State::Transferring(_)) {
                     self.fail_execution(cx, now, 480, None);
                 }
+            }
+            Method::Invite | Method::Update if is_too_small => {
+                let least = rules.min_se_secs.to_string();
+                cx.respond_plain(now, key, request, 422, &[(HeaderId::MinSe, &least)]);
+            }
+            Method::Update if request.body().is_empty() => {
+                executed.answer_refresh(cx, now, key, request, &rules)
             }
             Method::Invite | Method::Update => cx.respond_plain(now, key, request, 491, &[]),
             _ => cx.respond_plain(now, key, request, 500, &[(HeaderId::RetryAfter, "1")]),
@@ -395,7 +442,7 @@ impl Call {
     }
 
     /// UM, or whoever is replaced, said BYE before the other one is in its place.
-    pub(super) fn part_with(&mut self, cx: &mut Core, now: Instant, side: Side) {
+    pub(super) fn part_with(&mut self, cx: &mut Core, side: Side) {
         let leg = self.leg_mut(side);
         leg.session.timer = None;
         let contact = leg.contact.clone();
@@ -403,7 +450,7 @@ impl Call {
         if let (Side::B, Some(executed)) = (side, &mut self.transfer.executed) {
             executed.listener.parted = parted;
         }
-        self.arm_session(cx, now, side);
+        self.watch_session(cx, side);
         if side == Side::B {
             self.let_go(cx);
         }

@@ -157,7 +157,7 @@ impl Call {
     }
 
     /// BYE of a leg that is about to be exchanged anyway: it leaves, the call stays. False when the BYE ends the call.
-    pub(super) fn on_transfer_bye(&mut self, cx: &mut Core, now: Instant, from: Side) -> bool {
+    pub(super) fn on_transfer_bye(&mut self, cx: &mut Core, from: Side) -> bool {
         let leaves = match &self.state {
             State::Transferring(exchange) => exchange.side == from,
             State::Refreshing(open) if open.side == from => false,
@@ -167,7 +167,7 @@ impl Call {
             _ => false,
         };
         if leaves {
-            self.part_with(cx, now, from);
+            self.part_with(cx, from);
         }
         leaves
     }

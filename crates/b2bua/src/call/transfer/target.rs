@@ -93,7 +93,7 @@ impl Call {
         }
     }
 
-    /// Header set of the third leg's INVITE but CSeq.
+    /// Header set of the third leg's INVITE but CSeq and session timer.
     pub(super) fn third_set(
         &self,
         cx: &Core,

@@ -14,7 +14,7 @@ use super::{DIVERSION, redirecting};
 use crate::codes;
 use crate::policy::{Policy, PoolEncryption, ReferRule, TransferRules, VoipSecurity};
 
-fn target() -> Place {
+pub(super) fn target() -> Place {
     (POOL.to_owned(), 5067)
 }
 
@@ -22,14 +22,14 @@ fn rules() -> TransferRules {
     TransferRules { refer: ReferRule::Execute, ..TransferRules::default() }
 }
 
-fn executing(script: Script) -> World {
+pub(super) fn executing(script: Script) -> World {
     let mut world = answered(with_rules(rules()));
     world.script(POOL, 5067, script);
     world
 }
 
 /// REFER to Bob by the worker.
-fn refer(world: &mut World) {
+pub(super) fn refer(world: &mut World) {
     world.in_dialog(
         &worker(),
         Method::Refer,
@@ -40,7 +40,7 @@ fn refer(world: &mut World) {
     assert!(answers.iter().any(|r| *r.method() == Method::Refer && r.status().unwrap().code() == 202));
 }
 
-fn said(world: &mut World) -> Vec<String> {
+pub(super) fn said(world: &mut World) -> Vec<String> {
     reports(world, &worker()).into_iter().map(|(line, _)| line).collect()
 }
 
@@ -57,7 +57,7 @@ fn keys(protection: &relay::Protection) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-fn still_with_um(world: &mut World) {
+pub(super) fn still_with_um(world: &mut World) {
     assert_eq!(world.engine.status().by_state, [("established", 1)]);
     assert!(got(world, &worker(), &Method::Bye).is_empty());
     world.in_dialog(&worker(), Method::Info, "", None);

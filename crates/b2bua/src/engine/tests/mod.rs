@@ -26,6 +26,7 @@ mod reroute;
 mod session_timers;
 mod setup;
 mod storm;
+mod third_leg;
 mod unanchored;
 mod world;
 

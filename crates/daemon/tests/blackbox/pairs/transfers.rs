@@ -69,6 +69,22 @@ fn carried_out() -> Vec<Pair> {
                 let s = s.gets("INVITE").has("^INVITE sip:bob@contoso.com").has("Referred-By: ").has("m=audio");
                 s.says_with(200, "", &first()).gets("ACK").awaits_bye()
             }),
+        Pair::new("RFC 4028 §7.3: the target is asked for a session timer, and once more with its Min-SE after 422")
+            .plan("transfer = \"execute\"")
+            .caller(|s| s.calls().gets("INVITE").says_with(200, "", &sdp(2, "sendrecv")).gets("ACK").hangs_up_after(300))
+            .server(|s| {
+                let s = s.answers_and_waits().sends_with("REFER", TO_BOB, "").hears(202);
+                let s = s.gets("NOTIFY").has("SIP/2.0 100 Trying").says(200).gets("NOTIFY").has("SIP/2.0 200 OK");
+                // SIPp takes both before it sends.
+                s.gets("BYE").says_to("NOTIFY", 200, "", "").says_to("BYE", 200, "", "")
+            })
+            .at(Host::Target, |s| {
+                let s = s.gets("INVITE").has("Session-Expires: ").has("Min-SE: *90").has("Supported: .*timer");
+                let s = s.says_with(422, "Min-SE: 3600", "").gets("ACK");
+                let s = s.gets_anew("INVITE").has("CSeq: 2 INVITE").has("Session-Expires: *3600").has("Min-SE: *3600");
+                let timer = "Supported: timer\nRequire: timer\nSession-Expires: 3600;refresher=uac";
+                s.says_with(200, timer, &first()).gets("ACK").awaits_bye()
+            }),
         Pair::new("RFC 3515 §2.4.5: a target that refuses is reported, and caller and server go on together")
             .plan("transfer = \"execute\"")
             .caller(|s| s.calls().gets("INFO").says(200).awaits_bye())
