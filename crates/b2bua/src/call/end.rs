@@ -23,14 +23,20 @@ const ENDING_MAX: Duration = Duration::from_secs(40);
 impl Call {
     /// Refuses the caller; nothing stays open.
     pub fn refuse(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal, offer_result: OfferResult) {
+        self.refuse_for(cx, now, refusal, offer_result, "Refused");
+    }
+
+    fn refuse_for(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        refusal: &Refusal,
+        offer_result: OfferResult,
+        drop_reason: &'static str,
+    ) {
         cx.refuse(now, self.invite_key, &self.invite, refusal, Some(&self.a.tag));
-        let outcome = Outcome {
-            verdict: refusal.verdict.clone(),
-            offer_result,
-            drop_reason: "Refused",
-            missed: Missed::No,
-        };
-        self.close(cx, now, outcome);
+        let verdict = refusal.verdict.clone();
+        self.close(cx, now, Outcome { verdict, offer_result, drop_reason, missed: Missed::No });
     }
 
     /// The call is over and no leg is up.
@@ -133,11 +139,11 @@ impl Call {
     /// Ends a call at whatever stage it is, from here.
     pub fn terminate(&mut self, cx: &mut Core, now: Instant, refusal: &Refusal, drop_reason: &'static str) {
         match &self.state {
-            State::AwaitingMedia => self.refuse(cx, now, refusal, OfferResult::Failed),
+            State::AwaitingMedia => self.refuse_for(cx, now, refusal, OfferResult::Failed, drop_reason),
             State::Held => self.refuse_answered(cx, now, refusal, drop_reason),
             State::Dialing(attempt) | State::Ringing(attempt) => {
-                self.abandon(cx, now, attempt);
-                self.refuse(cx, now, refusal, OfferResult::Failed);
+                self.withdraw(cx, now, attempt, &cause_line(cx, refusal));
+                self.refuse_for(cx, now, refusal, OfferResult::Failed, drop_reason);
             }
             State::Answering { .. }
             | State::Established
@@ -205,18 +211,28 @@ impl Call {
     pub fn on_ack_missing(&mut self, cx: &mut Core, now: Instant, invite: ServerKey) {
         match self.take_state() {
             State::Answering { awaited, .. } if awaited.invite == invite => {
-                // The wait is over, so BYE may go out on this dialog too (RFC 3261 §13.3.1.4).
-                self.state = State::Established;
                 let who = self.leg(awaited.side).peer.name.clone();
                 let verdict =
                     Verdict::new(codes::ACK_MISSING, &who, format!("{who} never acknowledged the 200"));
-                self.hang_up_both(cx, now, verdict, "AckMissing");
+                self.give_up_ack(cx, now, verdict, "AckMissing");
             }
             other => {
                 self.state = other;
                 self.send_held_bye(cx, now, invite);
             }
         }
+    }
+
+    /// The wait for the ACK to our 2xx is over, so BYE may go out on this dialog too (RFC 3261 §13.3.1.4).
+    pub(super) fn give_up_ack(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        verdict: Verdict,
+        drop_reason: &'static str,
+    ) {
+        self.state = State::Established;
+        self.hang_up_both(cx, now, verdict, drop_reason);
     }
 
     /// The wait for the ACK to this INVITE is over: the BYE that was held goes out.
@@ -266,4 +282,12 @@ impl Call {
         let record = self.story.record(&self.policy, now, outcome);
         cx.event(Event::CallEnded { call: ported, record: Box::new(record) });
     }
+}
+
+/// Why a server's INVITE is cancelled: what the caller is answered (RFC 3326 §2).
+fn cause_line(cx: &Core, refusal: &Refusal) -> Bytes {
+    let reply = refusal.reply(&cx.policy.gateway.fqdn);
+    let mut block = Block::default();
+    block.header(HeaderId::Reason, format!("SIP;cause={};text=\"{}\"", reply.status, reply.reason));
+    block.finish()
 }

@@ -112,7 +112,7 @@ registry! {
         cause "Require names an option tag that is not implemented.", exchange "", lync "", umbra "";
     CONNECTION_LOST = "UMB-CALL013", "connection to the peer lost", sip None, ms None,
         cause "The connection that carried the call broke and could not be made again.", exchange "", lync "", umbra "";
-    HUNG_UP_BY_OPERATOR = "UMB-CALL014", "ended by the operator", sip None, ms None,
+    HUNG_UP_BY_OPERATOR = "UMB-CALL014", "ended by the operator", sip Some((480, "Temporarily Unavailable")), ms None,
         cause "Somebody ended the call by command.", exchange "", lync "", umbra "";
     INTERNAL = "UMB-CALL015", "fault in the gateway", sip Some((500, "Server Internal Error")), ms Some(62004),
         cause "An invariant did not hold; only this call was ended.", exchange "", lync "", umbra "Please report it with the log lines of this call.";

@@ -249,6 +249,9 @@ impl Engine {
         }
     }
 
+    // BYE where the call is answered. A caller who still waits gets 480: the gateway works (no 5xx, which would make a
+    // pool look for another one), nobody withdrew the INVITE (no 487: RFC 3261 §21.4.25 keeps that for CANCEL and BYE), and no
+    // user declined it everywhere (no 603). 480 says what is true: it cannot be had now (§21.4.18). Warning carries the words.
     fn hang_up(&mut self, now: Instant, call: CallKey) {
         let refusal =
             Refusal::new(codes::HUNG_UP_BY_OPERATOR, &self.core.policy.gateway.fqdn, "ended by the operator");

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sip::endpoint::OutgoingRequest;
-use sip::{HeaderId, Method};
+use sip::{HeaderId, Message, Method};
 
 use super::policy::{self, PBX, POOL};
-use super::world::{World, caller, offer};
-use super::{DEPOSIT, DIVERSION, redirecting};
+use super::world::{Script, World, caller, offer};
+use super::{DEPOSIT, DIVERSION, redirecting, value};
 use crate::codes;
 use crate::engine::{Command, Input};
 use crate::policy::{Allowed, GatewayStatus, PoolEncryption, UnknownPeer, VoipSecurity};
@@ -180,6 +180,34 @@ fn a_hang_up_by_the_operator_ends_both_legs() {
     assert_eq!(world.party("mbx01.contoso.com", 5066).methods(), ["INVITE", "BYE"]);
     world.assert_clean();
     assert_eq!(world.records[0].verdict.code, codes::HUNG_UP_BY_OPERATOR);
+}
+
+#[test]
+fn a_hang_up_by_the_operator_while_it_rings_is_480_to_the_caller_and_a_cancel_that_says_so() {
+    for script in [Script::RingOnly, Script::EarlyMedia, Script::Silent] {
+        let mut world = World::new(policy::secured());
+        redirecting(&mut world, "tls");
+        world.script("mbx01.contoso.com", 5066, script.clone());
+        world.connect_caller("10.0.0.5", Some(POOL));
+        world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+        let call = world.engine.status().call_list[0].call;
+        world.feed(Input::Command(Command::HangUp(call)));
+        let answer = world.caller().responses.last().unwrap().clone();
+        assert_eq!(answer.status().unwrap().code(), 480, "{script:?}");
+        let warning = answer.header_named("warning").unwrap();
+        assert_eq!(warning, b"399 umbra.contoso.com \"ended by the operator\"");
+        let cancels: Vec<Message> = world.party("mbx01.contoso.com", 5066).requests.clone();
+        // RFC 3261 §9.1: no CANCEL before something was heard.
+        if script != Script::Silent {
+            let cancel = cancels.last().unwrap();
+            assert_eq!(*cancel.method(), Method::Cancel);
+            assert_eq!(value(cancel, HeaderId::Reason), "SIP;cause=480;text=\"Temporarily Unavailable\"");
+        }
+        assert_eq!(world.records[0].verdict.code, codes::HUNG_UP_BY_OPERATOR);
+        assert_eq!(world.records[0].drop_reason, "Operator");
+        world.assert_clean();
+        assert_eq!(world.records.len(), 1);
+    }
 }
 
 #[test]
