@@ -158,18 +158,18 @@ impl Call {
         if leg.flow.is_some_and(|flow| flow.key == key) {
             leg.flow = None;
         }
-        // A response that cannot be delivered ends a call that is not up; its transaction tells.
-        if parked.carries == Carries::Requests {
-            let who = leg.peer.name.clone();
-            let what = format!("the connection to {who} is gone: {}", why.what);
-            let code = if why.is_route_fault() { why.code } else { codes::CONNECTION_LOST };
-            let refusal = Refusal::new(code, &who, what);
-            self.terminate(cx, now, &refusal, "ConnectionLost");
-        } else if let State::Answering { awaited, .. } = &self.state
-            && awaited.side == side
-        {
-            let invite = awaited.invite;
-            self.on_ack_missing(cx, now, invite);
+        let who = leg.peer.name.clone();
+        let what = format!("the connection to {who} is gone: {}", why.what);
+        let code = if why.is_route_fault() { why.code } else { codes::CONNECTION_LOST };
+        let refusal = Refusal::new(code, &who, what);
+        match &self.state {
+            // A response that cannot be delivered ends a call that is not up; its transaction tells.
+            _ if parked.carries == Carries::Requests => self.terminate(cx, now, &refusal, "ConnectionLost"),
+            // Our 2xx cannot reach it, so its ACK will not come: that is not the peer's fault.
+            State::Answering { awaited, .. } if awaited.side == side => {
+                self.give_up_ack(cx, now, refusal.verdict, "ConnectionLost");
+            }
+            _ => {}
         }
     }
 

@@ -329,6 +329,22 @@ fn a_response_that_cannot_be_delivered_ends_the_call_on_both_legs() {
     assert_eq!(world.party("mbx01.contoso.com", 5066).methods(), ["INVITE", "BYE"]);
     world.assert_clean();
     assert_eq!(world.records.len(), 1);
+    let record = &world.records[0];
+    assert_eq!((record.verdict.code, record.drop_reason.as_str()), (codes::ROUTE_FOREIGN, "ConnectionLost"));
+}
+
+#[test]
+fn a_2xx_that_finds_nobody_is_recorded_as_a_lost_connection_and_not_as_a_missing_ack() {
+    let mut world = ringing_from(FRONT_END);
+    world.script(FRONT_END, 40000, Script::NoListener);
+    let now = world.now;
+    world.party("mbx01.contoso.com", 5066).answer_pending(now);
+    world.pump();
+    assert_eq!(world.party("mbx01.contoso.com", 5066).methods(), ["INVITE", "BYE"], "at once");
+    world.assert_clean();
+    assert_eq!(world.records.len(), 1);
+    let record = &world.records[0];
+    assert_eq!((record.verdict.code, record.drop_reason.as_str()), (codes::CONNECTION_LOST, "ConnectionLost"));
 }
 
 #[test]
