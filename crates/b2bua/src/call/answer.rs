@@ -14,6 +14,7 @@ use super::forks::{EarlyAnswer, How, Winner};
 use super::progress::Told;
 use super::reliable::{self, Heard, Provisional};
 use super::story::{Missed, Outcome};
+use super::waiting::told_as;
 use super::{Attempt, Awaited, Call, Late, MediaState, State, Step};
 use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
@@ -287,9 +288,7 @@ impl Call {
                 cx.count(Quirk::ProgressFor180WithSdp.counter());
                 183
             }
-            status @ 180..=183 => status,
-            // RFC 3261 §8.1.3.2: a provisional response nobody knows is a 183.
-            _ => 183,
+            status => told_as(status),
         };
         let block = self.response_lines(cx, response, Side::B, WithBody::No);
         self.tell_caller(cx, now, Provisional { status, block, body });

@@ -41,8 +41,7 @@ impl Call {
                 self.on_bye(cx, now, side, request);
             }
             (_, State::Ending { .. } | State::Ended) => cx.respond_plain(now, key, request, 481, &[]),
-            (Method::Prack, _) if side == Side::A => self.on_prack(cx, now, key, request),
-            (Method::Prack, _) => cx.respond_plain(now, key, request, 481, &[]),
+            (Method::Prack, _) => self.on_prack(cx, now, side, key, request),
             (_, State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held) => {
                 self.on_early_request(cx, now, side, key, request);
             }

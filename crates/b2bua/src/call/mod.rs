@@ -24,6 +24,7 @@ pub(crate) mod reroute;
 mod session;
 pub(crate) mod story;
 pub(crate) mod transfer;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,6 +54,7 @@ use reoffer::Reoffer;
 use story::Story;
 use transfer::Transfer;
 use transfer::exchange::LegExchange;
+use waiting::Waiting;
 
 /// In-dialog requests under way at once in one call.
 const RELAYED_MAX: usize = 16;
@@ -68,7 +70,6 @@ pub(crate) struct Call {
     pub decision: Decision,
     /// The caller's INVITE, until both legs are up.
     pub invite: Message,
-    pub invite_cseq: u32,
     pub invite_key: ServerKey,
     pub a: Leg,
     pub b: Leg,
@@ -241,6 +242,7 @@ pub(crate) struct Renegotiation {
     pub exchange: Exchange,
     pub late: Late,
     pub withdrawn: Withdrawn,
+    pub waiting: Waiting,
 }
 
 /// A re-INVITE of our own that repeats what `side` was told last.

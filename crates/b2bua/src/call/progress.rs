@@ -1,6 +1,7 @@
-//! What the caller hears before the answer: our 18x, reliable where the caller asks for it (RFC 3262), and its
-//! PRACKs. Owns what was told, because one INVITE gets one description from us whatever becomes of the servers
-//! behind it. Refuses to know which of them rings.
+//! What the sender of an INVITE hears before the answer: our 18x, reliable where it asks for that (RFC 3262), and its
+//! PRACKs. Owns what the caller was told, because one INVITE gets one description from us whatever becomes of the servers
+//! behind it, and the one INVITE whose 18x may wait for PRACK: the first, later a re-INVITE of either side. Refuses to
+//! know who rings.
 //!
 //! ```text
 //! Nothing ──18x──► Loosely ─────────────2xx, same description──► (ACK)
@@ -34,9 +35,26 @@ const SDP: &[u8] = b"application/sdp";
 #[derive(Default)]
 pub(crate) struct Progress {
     pub told: Told,
-    sending: Option<Box<Sending>>,
+    reliably: Option<Box<Reliably>>,
     known: Known,
     pub reoffer: Wanted,
+}
+
+/// Our reliable 18x to one INVITE.
+struct Reliably {
+    side: Side,
+    invite: ServerKey,
+    /// CSeq of the INVITE.
+    number: u32,
+    sending: Sending,
+}
+
+/// An INVITE that is to hear something.
+#[derive(Copy, Clone)]
+pub(super) struct Asked<'a> {
+    pub side: Side,
+    pub invite: ServerKey,
+    pub request: &'a Message,
 }
 
 /// The description the caller has from us.
@@ -61,7 +79,7 @@ enum Known {
     Yes,
 }
 
-/// What the caller's INVITE says about reliable provisional responses.
+/// What an INVITE says about reliable provisional responses.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Reliability {
     /// `Require: 100rel`.
@@ -79,73 +97,92 @@ impl Progress {
 
     /// The call is up: what is left to remember is a response whose PRACK may still come.
     pub fn settle(&mut self) -> Told {
-        self.sending.take_if(|sending| sending.is_idle());
+        self.reliably.take_if(|reliably| reliably.sending.is_idle());
         std::mem::take(&mut self.told)
     }
 
     /// RFC 3262 §3: the 2xx must wait for a PRACK.
     pub fn holds_back_success(&self) -> bool {
-        self.sending.as_ref().is_some_and(|sending| sending.holds_back_success())
+        self.reliably.as_ref().is_some_and(|reliably| reliably.sending.holds_back_success())
+    }
+}
+
+impl Reliability {
+    fn of(invite: &Message) -> Self {
+        if simple::has_option(invite, HeaderId::Require, reliable::OPTION_TAG) {
+            Self::Required
+        } else if simple::has_option(invite, HeaderId::Supported, reliable::OPTION_TAG) {
+            Self::Supported
+        } else {
+            Self::No
+        }
     }
 }
 
 impl Call {
-    fn caller_reliability(&self) -> Reliability {
-        if simple::has_option(&self.invite, HeaderId::Require, reliable::OPTION_TAG) {
-            Reliability::Required
-        } else if simple::has_option(&self.invite, HeaderId::Supported, reliable::OPTION_TAG) {
-            Reliability::Supported
-        } else {
-            Reliability::No
-        }
+    /// A provisional response for the caller.
+    pub(super) fn tell_caller(&mut self, cx: &mut Core, now: Instant, draft: Provisional) {
+        let request = self.invite.clone();
+        self.tell(cx, now, Asked { side: Side::A, invite: self.invite_key, request: &request }, draft);
     }
 
-    /// A provisional response for the caller. Reliable when the caller requires it, or supports it and a
+    /// A provisional response for the sender of an INVITE. Reliable when it requires that, or supports it and a
     /// description is told.
-    pub(super) fn tell_caller(&mut self, cx: &mut Core, now: Instant, draft: Provisional) {
-        let reliability = self.caller_reliability();
-        let is_offerless = self.invite.body().is_empty() && matches!(self.progress.told, Told::Nothing);
-        match reliability {
+    pub(super) fn tell(&mut self, cx: &mut Core, now: Instant, asked: Asked<'_>, draft: Provisional) {
+        let is_offerless = asked.request.body().is_empty() && matches!(self.progress.told, Told::Nothing);
+        match Reliability::of(asked.request) {
             // RFC 3261 §13.2.1: the first reliable response to an INVITE without an offer carries one, so there is
             // nothing to say before there is one.
             Reliability::Required if is_offerless && draft.body.is_none() => {}
-            Reliability::Required => self.tell_reliably(cx, now, draft),
-            Reliability::Supported if draft.body.is_some() => self.tell_reliably(cx, now, draft),
-            _ => self.tell_loosely(cx, now, &draft),
+            Reliability::Required => self.tell_reliably(cx, now, asked, draft),
+            Reliability::Supported if draft.body.is_some() => self.tell_reliably(cx, now, asked, draft),
+            _ => self.tell_loosely(cx, now, asked, &draft),
         }
     }
 
     /// Whether a description in an 18x would reach the caller reliably.
     pub(super) fn tells_reliably(&self) -> bool {
-        self.caller_reliability() != Reliability::No
+        Reliability::of(&self.invite) != Reliability::No
     }
 
-    fn tell_loosely(&mut self, cx: &mut Core, now: Instant, draft: &Provisional) {
+    fn tell_loosely(&mut self, cx: &mut Core, now: Instant, asked: Asked<'_>, draft: &Provisional) {
         cx.timers.clear(self.key, CallTimer::Progress);
-        let contact = self.contact_text(Side::A);
+        let contact = self.contact_text(asked.side);
         let lines = [
             (HeaderId::Contact, contact.as_str()),
             (HeaderId::Allow, ALLOW),
             (HeaderId::Supported, SUPPORTED),
         ];
         let body = draft.body.clone().map(|body| (SDP, body));
-        let answer = Answer { lines: &lines, block: &draft.block, body, ..Answer::of(draft.status) };
-        self.answer_caller(cx, now, answer);
+        let tag = Some(&self.leg(asked.side).tag[..]);
+        let answer = Answer { tag, lines: &lines, block: &draft.block, body, ..Answer::of(draft.status) };
+        cx.respond(now, asked.invite, asked.request, &answer);
+        self.progress.known = Known::Yes;
     }
 
-    fn tell_reliably(&mut self, cx: &mut Core, now: Instant, draft: Provisional) {
-        let sending = self
-            .progress
-            .sending
-            .get_or_insert_with(|| Box::new(Sending::new(1 + cx.keys.below(reliable::FIRST_RSEQ_MAX))));
-        if let Some((rseq, draft)) = sending.submit(draft) {
-            self.send_reliably(cx, now, rseq, &draft);
+    fn tell_reliably(&mut self, cx: &mut Core, now: Instant, asked: Asked<'_>, draft: Provisional) {
+        let Asked { side, invite, request } = asked;
+        let known = &mut self.progress.reliably;
+        known.take_if(|reliably| reliably.invite != invite);
+        let reliably = known.get_or_insert_with(|| {
+            let sending = Sending::new(1 + cx.keys.below(reliable::FIRST_RSEQ_MAX));
+            Box::new(Reliably { side, invite, number: request.cseq().number, sending })
+        });
+        if let Some((rseq, draft)) = reliably.sending.submit(draft) {
+            self.send_reliably(cx, now, asked, rseq, &draft);
         }
     }
 
-    fn send_reliably(&mut self, cx: &mut Core, now: Instant, rseq: u32, draft: &Provisional) {
+    fn send_reliably(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        asked: Asked<'_>,
+        rseq: u32,
+        draft: &Provisional,
+    ) {
         cx.timers.clear(self.key, CallTimer::Progress);
-        let (contact, rseq) = (self.contact_text(Side::A), rseq.to_string());
+        let (contact, rseq) = (self.contact_text(asked.side), rseq.to_string());
         let lines = [
             (HeaderId::Contact, contact.as_str()),
             (HeaderId::Allow, ALLOW),
@@ -154,25 +191,18 @@ impl Call {
             (HeaderId::RSeq, rseq.as_str()),
         ];
         let body = draft.body.clone().map(|body| (SDP, body));
-        let tag = self.a.tag.clone();
-        let answer =
-            Answer { tag: Some(&tag), lines: &lines, block: &draft.block, body, ..Answer::of(draft.status) };
-        let Some(bytes) = cx.response_bytes(&self.invite, &answer) else {
+        let tag = Some(&self.leg(asked.side).tag[..]);
+        let answer = Answer { tag, lines: &lines, block: &draft.block, body, ..Answer::of(draft.status) };
+        let Some(bytes) = cx.response_bytes(asked.request, &answer) else {
             return cx.count("responses_not_built");
         };
         self.progress.known = Known::Yes;
-        self.transmit_reliably(cx, now, bytes.clone());
+        transmit(cx, now, asked.invite, bytes.clone());
         let t1 = cx.config.timers.t1;
-        if let Some(sending) = &mut self.progress.sending {
-            sending.sent(now, t1, draft, bytes);
+        if let Some(reliably) = &mut self.progress.reliably {
+            reliably.sending.sent(now, t1, draft, bytes);
         }
         self.arm_provisional(cx);
-    }
-
-    fn transmit_reliably(&self, cx: &mut Core, now: Instant, bytes: Bytes) {
-        if cx.endpoint.respond(now, self.invite_key, bytes).is_err() {
-            cx.count("responses_not_sent");
-        }
     }
 
     fn arm_provisional(&self, cx: &mut Core) {
@@ -180,7 +210,7 @@ impl Call {
             // The timer is that of the re-INVITE now; a late PRACK changes nothing about it.
             return;
         }
-        match self.progress.sending.as_ref().and_then(|sending| sending.deadline()) {
+        match self.progress.reliably.as_ref().and_then(|reliably| reliably.sending.deadline()) {
             Some(at) => cx.timers.set(self.key, CallTimer::Provisional, at),
             None => cx.timers.clear(self.key, CallTimer::Provisional),
         }
@@ -191,10 +221,15 @@ impl Call {
         if status > 100 {
             self.progress.known = Known::Yes;
         }
-        if status >= 200
-            && let Some(sending) = &mut self.progress.sending
-        {
-            sending.finish();
+        if status >= 200 {
+            self.finish_progress(cx, self.invite_key);
+        }
+    }
+
+    /// A final response goes out to that INVITE.
+    pub(super) fn finish_progress(&mut self, cx: &mut Core, invite: ServerKey) {
+        if let Some(reliably) = self.progress.reliably.as_mut().filter(|reliably| reliably.invite == invite) {
+            reliably.sending.finish();
             self.arm_provisional(cx);
         }
     }
@@ -204,14 +239,19 @@ impl Call {
         if self.reoffer.is_some() {
             return self.send_reoffer(cx, now);
         }
-        let Some(sending) = &mut self.progress.sending else { return };
-        match sending.due(now) {
+        let Some(reliably) = &mut self.progress.reliably else { return };
+        let invite = reliably.invite;
+        match reliably.sending.due(now) {
             Due::Again(bytes) => {
-                self.transmit_reliably(cx, now, bytes);
+                transmit(cx, now, invite, bytes);
                 self.arm_provisional(cx);
             }
             Due::Nothing => self.arm_provisional(cx),
-            // RFC 3262 §3: 64*T1 without a PRACK reject the INVITE.
+            // RFC 3262 §3: 64*T1 without a PRACK reject the INVITE; a call that is up goes on without the new offer.
+            Due::GiveUp if invite != self.invite_key => {
+                self.finish_progress(cx, invite);
+                self.on_reoffer_overdue(cx, now);
+            }
             Due::GiveUp => {
                 let who = self.a.peer.name.clone();
                 let what = format!("{who} never acknowledged a provisional response it wanted reliable");
@@ -220,19 +260,26 @@ impl Call {
         }
     }
 
-    /// PRACK of the caller.
-    pub(super) fn on_prack(&mut self, cx: &mut Core, now: Instant, key: ServerKey, prack: &Message) {
+    /// PRACK of a side.
+    pub(super) fn on_prack(
+        &mut self,
+        cx: &mut Core,
+        now: Instant,
+        side: Side,
+        key: ServerKey,
+        prack: &Message,
+    ) {
         let Some(rack) = prack.value_bytes(HeaderId::RAck).and_then(|value| RAck::parse(&value).ok()) else {
             return cx.respond_plain(now, key, prack, 400, &[]);
         };
-        let number = self.invite_cseq;
-        let matched = self.progress.sending.as_mut().map(|sending| sending.acknowledge(&rack, number));
+        let reliably = self.progress.reliably.as_mut().filter(|reliably| reliably.side == side);
+        let matched = reliably.map(|reliably| reliably.sending.acknowledge(&rack, reliably.number));
         if matched != Some(Acknowledged::Yes) {
             // RFC 3262 §3.
             return cx.respond_plain(now, key, prack, 481, &[]);
         }
         self.arm_provisional(cx);
-        match self.prack_answer(cx, prack) {
+        match self.prack_answer(cx, side, prack) {
             Ok(Some(body)) => {
                 cx.respond(now, key, prack, &Answer { body: Some((SDP, body)), ..Answer::of(200) });
             }
@@ -250,15 +297,25 @@ impl Call {
         if matches!(self.state, State::Held) && !self.progress.holds_back_success() {
             return self.connect_caller(cx, now, None, None);
         }
-        if let Some((rseq, draft)) = self.progress.sending.as_mut().and_then(|sending| sending.next()) {
-            self.send_reliably(cx, now, rseq, &draft);
-        }
+        self.send_next(cx, now);
+    }
+
+    // What waited for the PRACK, while its INVITE is still open.
+    fn send_next(&mut self, cx: &mut Core, now: Instant) {
+        let Some(reliably) = &mut self.progress.reliably else { return };
+        let (side, invite) = (reliably.side, reliably.invite);
+        let Some((rseq, draft)) = reliably.sending.next() else { return };
+        let request = match &self.state {
+            State::Renegotiating(open) if open.server == invite => open.request.clone(),
+            _ => self.invite.clone(),
+        };
+        self.send_reliably(cx, now, Asked { side, invite, request: &request }, rseq, &draft);
     }
 
     // RFC 3262 §5: a PRACK answers the offer of the response it acknowledges, or makes an offer of its own. The
     // latter is answered at once from what leg B agreed to: a PRACK may not wait for another leg.
-    fn prack_answer(&mut self, cx: &mut Core, prack: &Message) -> Result<Option<Bytes>, Refusal> {
-        let who = self.a.peer.name.clone();
+    fn prack_answer(&mut self, cx: &mut Core, side: Side, prack: &Message) -> Result<Option<Bytes>, Refusal> {
+        let who = self.leg(side).peer.name.clone();
         let session = session_of(prack).map_err(|fault| fault.refusal(&who))?;
         match (&self.progress.told, session) {
             (Told::Offered(_), None) => {
@@ -282,5 +339,11 @@ impl Call {
                 Err(Refusal::new(codes::SDP_UNUSABLE, &who, what))
             }
         }
+    }
+}
+
+fn transmit(cx: &mut Core, now: Instant, invite: ServerKey, bytes: Bytes) {
+    if cx.endpoint.respond(now, invite, bytes).is_err() {
+        cx.count("responses_not_sent");
     }
 }

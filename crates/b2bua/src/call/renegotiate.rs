@@ -11,6 +11,8 @@ use sip::{HeaderId, Message, Method};
 use super::answer::{answer_of, media_refusal, session_of};
 use super::indialog::hops_left;
 use super::recovery::{self, Recovery};
+use super::reliable;
+use super::waiting::Waiting;
 use super::{Awaited, Call, Late, MediaState, Renegotiation, State};
 use crate::codes;
 use crate::engine::CallTimer;
@@ -73,8 +75,9 @@ impl Call {
         cx.invites.insert(key, self.key);
         self.invites.push(key);
         cx.timers.set(self.key, CallTimer::Reoffer, now + REOFFER_MAX);
-        let (request, withdrawn) = (request.clone(), Withdrawn::No);
-        let open = Renegotiation { from, request, server: key, client, offer, exchange, late, withdrawn };
+        let (request, withdrawn, waiting) = (request.clone(), Withdrawn::No, Waiting::default());
+        let open =
+            Renegotiation { from, request, server: key, client, offer, exchange, late, withdrawn, waiting };
         self.state = State::Renegotiating(Box::new(open));
     }
 
@@ -102,6 +105,7 @@ impl Call {
             (Method::Update, RefreshBy::Update) => Method::Update,
             _ => Method::Invite,
         };
+        let may_ring = method == Method::Invite;
         let flow = other.flow?;
         let hops = hops_left(request)?;
         let mut draft = other
@@ -110,6 +114,9 @@ impl Call {
             .header(HeaderId::Allow, ALLOW);
         for (id, value) in lines {
             draft = draft.header(id, value);
+        }
+        if may_ring {
+            draft = draft.header(HeaderId::Supported, reliable::OPTION_TAG);
         }
         let out = draft.body(SDP, offer.clone()).finish().ok()?;
         cx.send(now, &flow, out, ClientUse::Reoffer(call))
@@ -193,7 +200,9 @@ impl Call {
         client: ClientKey,
         response: &Message,
     ) {
-        let Some(status) = response.status().filter(|s| s.is_final()) else { return };
+        let Some(status) = response.status().filter(|s| s.is_final()) else {
+            return self.on_reoffer_progress(cx, now, client, response);
+        };
         let Some(mut open) = self.take_renegotiation(cx, client) else { return };
         cx.clients.remove(&client);
         if status.is_success() {
@@ -247,6 +256,7 @@ impl Call {
         let sent = self.send_offer(cx, now, open.from, &open.request, &open.offer);
         if let Some(client) = sent {
             open.client = client;
+            open.waiting = Waiting::default();
         }
         sent.is_some()
     }
@@ -259,6 +269,7 @@ impl Call {
         response: &Message,
     ) {
         let cseq = response.cseq();
+        self.finish_progress(cx, open.server);
         self.follow_answer(cx, !open.from, response);
         self.agree_session(cx, now, !open.from, response);
         if cseq.method == Method::Invite {
@@ -302,7 +313,8 @@ impl Call {
     ) -> Result<(Bytes, Option<Box<Exchange>>), Refusal> {
         let answering = !open.from;
         let who = self.leg(answering).peer.name.clone();
-        let answer = answer_of(response, &who)?;
+        // RFC 3262 §5: complete already, whatever the 2xx says again.
+        let answer = answer_of(open.waiting.answer.as_ref().unwrap_or(response), &who)?;
         let decision = self.decide(answering, media_plan::said(&answer), Phase::Answer)?;
         let MediaState::Ready(media) = &mut self.media else {
             return Err(Refusal::new(codes::INTERNAL, &who, "media is gone"));
@@ -391,6 +403,7 @@ impl Call {
     }
 
     fn forget_invite(&mut self, cx: &mut Core, key: ServerKey) {
+        self.finish_progress(cx, key);
         cx.invites.remove(&key);
         self.invites.retain(|known| *known != key);
     }

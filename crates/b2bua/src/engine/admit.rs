@@ -157,7 +157,6 @@ impl Engine {
                 route,
                 decision,
                 invite: invite.clone(),
-                invite_cseq: invite.cseq().number,
                 invite_key: key,
                 a,
                 b,

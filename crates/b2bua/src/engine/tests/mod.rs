@@ -28,6 +28,7 @@ mod setup;
 mod storm;
 mod third_leg;
 mod unanchored;
+mod waiting;
 mod world;
 
 use sip::{HeaderId, Message};

@@ -344,7 +344,10 @@ fn a_2xx_that_finds_nobody_is_recorded_as_a_lost_connection_and_not_as_a_missing
     world.assert_clean();
     assert_eq!(world.records.len(), 1);
     let record = &world.records[0];
-    assert_eq!((record.verdict.code, record.drop_reason.as_str()), (codes::CONNECTION_LOST, "ConnectionLost"));
+    assert_eq!(
+        (record.verdict.code, record.drop_reason.as_str()),
+        (codes::CONNECTION_LOST, "ConnectionLost")
+    );
 }
 
 #[test]

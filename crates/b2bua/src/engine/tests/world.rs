@@ -657,7 +657,7 @@ impl Party {
     }
 
     /// An honest answer to the offer of an INVITE, or an offer when it has none.
-    fn answer_to(&self, request: &Message) -> Bytes {
+    pub fn answer_to(&self, request: &Message) -> Bytes {
         let Ok(offer) = Session::parse(&request.body()) else {
             return offer(self.media.0, self.media.1, None);
         };

@@ -6,7 +6,7 @@ use super::script::{Script, first, sdp};
 
 #[test]
 fn descriptions_are_negotiated_from_either_side_and_crossing_offers_harm_nobody() {
-    run("", &[late(), renegotiated(), crossing()].into_iter().flatten().collect::<Vec<_>>());
+    run("", &[late(), renegotiated(), waiting(), crossing()].into_iter().flatten().collect::<Vec<_>>());
 }
 
 fn late() -> Vec<Pair> {
@@ -59,6 +59,38 @@ fn agrees(script: Script, direction: &str, answer: &str) -> Script {
     script.gets("INVITE").has(&format!("a={direction}")).says_with(200, "", &sdp(2, answer)).gets("ACK")
 }
 
+fn waiting() -> Vec<Pair> {
+    vec![
+        Pair::new("RFC 3261 §13.3.1.1: a 180 of the server to a re-INVITE reaches the caller before the 200")
+            .caller(|s| s.calls().sends_with("INVITE", "", &sdp(2, "sendrecv")).hears(180).hears_to("INVITE", 200).acks().hangs_up())
+            .server(|s| s.answers_call().gets("INVITE").says(180).quiet(100).says_with(200, "", &sdp(2, "sendrecv")).gets("ACK").awaits_bye()),
+        Pair::new("RFC 3261 §13.3.1.1: a 180 of the caller to a re-INVITE reaches the server before the 200")
+            .caller(|s| s.calls().gets("INVITE").says(180).quiet(100).says_with(200, "", &sdp(2, "sendrecv")).gets("ACK").awaits_bye())
+            .server(|s| {
+                let s = s.answers_and_waits().sends_with("INVITE", "", &sdp(2, "sendrecv")).hears(180);
+                s.hears_to("INVITE", 200).acks().hangs_up()
+            }),
+        Pair::new("RFC 3262 §4: a reliable 183 to a re-INVITE gets its PRACK on its own leg, its answer reaches the caller in the 200")
+            .caller(|s| {
+                let s = s.calls().sends_with("INVITE", "", &sdp(2, "sendrecv")).hears(183).lacks("RSeq").lacks("m=audio");
+                s.hears_to("INVITE", 200).has("m=audio").acks().hangs_up()
+            })
+            .server(|s| {
+                let s = s.answers_call().gets("INVITE").has("Supported: *100rel");
+                let s = s.says_with(183, "Require: 100rel\nRSeq: 7", &sdp(2, "sendrecv")).gets("PRACK").has("RAck: 7 2 INVITE");
+                s.says(200).says_to("INVITE", 200, "", "").gets("ACK").awaits_bye()
+            }),
+        Pair::new("RFC 3262 §3: a caller that requires 100rel in a re-INVITE gets the server's plain 180 reliably")
+            .caller(|s| {
+                let s = s.calls().sends_with("INVITE", "Require: 100rel", &sdp(2, "sendrecv")).hears(180);
+                let s = s.has("Require: 100rel").keeps("RSeq", "rseq");
+                let s = s.sends_with("PRACK", "RAck: [$rseq] 2 INVITE", "").hears(200);
+                s.hears_to("INVITE", 200).has("m=audio").acks().hangs_up()
+            })
+            .server(|s| s.answers_call().gets("INVITE").says(180).quiet(150).says_with(200, "", &sdp(2, "sendrecv")).gets("ACK").awaits_bye()),
+    ]
+}
+
 fn renegotiated() -> Vec<Pair> {
     vec![
         Pair::new("RFC 3264 §8.4: the caller holds and resumes by re-INVITE")
@@ -101,7 +133,7 @@ fn renegotiated() -> Vec<Pair> {
             .record("/offer_result", "Answer"),
         Pair::new("RFC 3261 §9.1: a re-INVITE that is cancelled gets 487 on both legs, and the call goes on")
             .caller(|s| {
-                let s = s.calls().sends_with("INVITE", "", &sdp(2, "sendonly")).hears(100).cancels().hears(200);
+                let s = s.calls().sends_with("INVITE", "", &sdp(2, "sendonly")).hears(180).cancels().hears(200);
                 s.hears_to("INVITE", 487).acks_refusal().hangs_up()
             })
             .server(|s| {
