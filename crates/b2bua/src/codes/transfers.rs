@@ -22,7 +22,7 @@ registry! {
     REPLACES_MALFORMED = "UMB-XFER007", "Replaces cannot be read", sip Some((400, "Bad Request")), ms None,
         cause "More than one Replaces, one in another request than INVITE, one beside Join, or one without both tags (RFC 3891 §3).", exchange "", lync "", umbra "";
     REPLACES_EARLY = "UMB-XFER008", "ringing server cannot be replaced", sip Some((488, "Not Acceptable Here")), ms None,
-        cause "A UM server wanted to take over a leg that still rings: caller and server would both have an offer open. The call goes on unchanged.", exchange "", lync "", umbra "";
+        cause "A UM server wanted to take over a leg that still rings: caller and server would both have an offer open, and neither could be answered. The call goes on unchanged (RFC 3891 §3).", exchange "", lync "", umbra "";
     TRANSFER_TARGET = "UMB-XFER009", "Refer-To cannot be called", sip Some(DECLINE), ms Some(61005),
         cause "The gateway carries out transfers to a sip, sips or tel URI by INVITE only, sips only over TLS, and never to the caller itself.",
         exchange "Look at the extension or number the attendant or the user transfers to.", lync "", umbra "";

@@ -98,7 +98,9 @@ impl Call {
                 cx.respond_plain(now, key, request, 400, &[])
             }
             Method::Bye => return false,
-            Method::Invite | Method::Update if !self.is_whole() && !request.body().is_empty() => {
+            // RFC 3261 §14.2: an INVITE against ours gets 491 with or without an offer; RFC 3311 §5.2: an UPDATE with one.
+            Method::Invite if !self.is_whole() => cx.respond_plain(now, key, request, 491, &[]),
+            Method::Update if !self.is_whole() && !request.body().is_empty() => {
                 cx.respond_plain(now, key, request, 491, &[]);
             }
             Method::Update => return false,

@@ -45,11 +45,17 @@ impl Call {
         let who = &self.leg(side).peer.name;
         let refuse = |code, what: &str| Err(Refusal::new(code, who, what).into());
         match &self.state {
-            State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) | State::Held => match side {
-                // An early dialog that this end did not begin.
-                Side::A => refuse(codes::REPLACES_UNKNOWN, "Replaces names a call that is not answered yet"),
-                Side::B => refuse(codes::REPLACES_EARLY, "Replaces names a leg that still rings"),
-            },
+            // An early dialog that this end did not begin.
+            _ if self.is_early() && side == Side::A => {
+                refuse(codes::REPLACES_UNKNOWN, "Replaces names a call that is not answered yet")
+            }
+            // One that this end began might be replaced, by CANCEL on it and a 2xx for the newcomer. But "incompatible media"
+            // may stand in the way, and then the matched dialog stays as it is. Here it does: the caller's offer is open, the
+            // newcomer's INVITE opens another, and neither is an answer to the other. (One without an offer could be served;
+            // no peer is known to send it.)
+            State::AwaitingMedia | State::Dialing(_) | State::Ringing(_) => {
+                refuse(codes::REPLACES_EARLY, "Replaces names a leg that still rings")
+            }
             State::Ending { .. } | State::Ended => {
                 refuse(codes::REPLACES_OVER, "Replaces names a call that is over")
             }

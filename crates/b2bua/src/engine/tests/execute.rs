@@ -138,6 +138,8 @@ fn um_may_hang_up_before_the_target_answers_and_still_hears_how_it_ended() {
     // The caller waits alone: nothing it says ends its dialog.
     world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.6", 3456, Some(9))));
     assert_eq!(world.caller().last_status(), 491);
+    world.in_dialog(&caller(), Method::Invite, "", None);
+    assert_eq!(world.caller().last_status(), 491, "with and without an offer");
     world.in_dialog(&caller(), Method::Info, "", None);
     assert_eq!(world.caller().last_status(), 500);
     let now = world.now;

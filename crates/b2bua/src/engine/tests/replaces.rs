@@ -188,6 +188,29 @@ fn an_early_dialog_that_the_gateway_did_not_begin_is_not_replaced() {
 }
 
 #[test]
+fn rfc3891_section_3_a_server_that_has_answered_is_no_early_dialog_while_our_2xx_waits_for_a_prack() {
+    for (flag, status) in [(";early-only", 486), ("", 500)] {
+        let mut world = World::new(policy::secured());
+        redirecting(&mut world, "tls");
+        world.script("mbx01.contoso.com", 5066, Script::EarlyMedia);
+        world.connect_caller("10.0.0.5", Some(POOL));
+        let lines = format!("{DIVERSION}Supported: 100rel\r\n");
+        world.invite(DEPOSIT, &lines, Some(offer("10.0.0.5", 3000, Some(9))));
+        let now = world.now;
+        world.party("mbx01.contoso.com", 5066).answer_pending(now);
+        world.pump();
+        assert_eq!(world.engine.status().by_state, [("awaiting PRACK", 1)]);
+        let named = naming(&mut world, &worker());
+        let other = guest(&mut world, "process2", "mbx01.contoso.com", "10.0.2.1");
+        invite_as(&mut world, &other, "um-1", &format!("Replaces: {named}{flag}\r\n"), sealed(4200));
+        assert_eq!(last_status(&mut world, &other), status);
+        assert_eq!(world.engine.status().by_state, [("awaiting PRACK", 1)]);
+        world.advance(Duration::from_secs(40));
+        world.assert_clean();
+    }
+}
+
+#[test]
 fn a_call_that_is_just_over_is_declined() {
     let mut world = ready();
     let named = naming(&mut world, &caller());
