@@ -45,6 +45,21 @@ const OF_A_CALL: &[Deviation] = &[
         why: "the answering side has changed already; what it changed to is unknown and may not be secure",
     },
     Deviation {
+        line: "transferring, a newcomer for the caller + B 200 without sdp -> ending; A: BYE; B: ACK, BYE; newcomer: 488 INVITE",
+        rfc: "RFC 3891 §3 leaves the replaced dialog as it is when the new INVITE cannot be accepted",
+        why: "the side that stays has changed already; what it changed to is unknown and may not be secure",
+    },
+    Deviation {
+        line: "transferring, a newcomer for the caller + B 302 -> established; B: ACK; newcomer: 500 INVITE",
+        rfc: "RFC 3261 §8.1.3.4 lets a redirect be followed",
+        why: "inside a dialog it would lead a leg past the gateway, and the newcomer has no part in that dialog",
+    },
+    Deviation {
+        line: "transferring, a target for the server + target BYE -> same; target: 200 BYE",
+        rfc: "RFC 3515 §2.4.5 lets the outcome be told as soon as it is known",
+        why: "our offer to the caller is open and cannot be taken back; its answer decides, and then both are told",
+    },
+    Deviation {
         line: "established + A FOO -> same; B: FOO",
         rfc: "RFC 3261 §8.2.1 has 405 or 501 for a method that is not known",
         why: "the method is the business of the two ends; the gateway carries it",

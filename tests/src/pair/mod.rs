@@ -15,7 +15,7 @@ use b2bua::engine::{
     CallKey, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, EngineConfig, Event, FlowLoss, FlowUp,
     Input, MediaCommand, MediaFailure, MediaPorts, Origin, Output, PeerIdentity, Reason,
 };
-use b2bua::policy::Policy;
+use b2bua::policy::{Policy, ReferRule};
 use b2bua::record::CallRecord;
 use bytes::Bytes;
 use relay::Side;
@@ -51,6 +51,8 @@ pub struct Pair {
     shell: Shell,
     /// The caller and the server.
     pub parties: [Party; 2],
+    /// On the caller's wire, in a dialog of its own.
+    pub third: Party,
     /// Toward the gateway, by sender.
     pub inward: [VecDeque<Bytes>; 2],
     /// From the gateway, by receiver.
@@ -70,12 +72,13 @@ pub struct Pair {
     violation: Option<String>,
 }
 
-/// The site with one Mailbox server and no Call Router, so that one INVITE reaches whoever answers.
+/// The site with one Mailbox server and no Call Router, so that one INVITE reaches whoever answers. A REFER of UM is carried out.
 fn policy() -> Arc<Policy> {
     let mut policy = site::policy();
     for plan in &mut policy.dial_plans {
         plan.call_routers.clear();
         plan.mailbox_servers.truncate(1);
+        plan.transfers.refer = ReferRule::Execute;
     }
     Arc::new(policy)
 }
@@ -92,6 +95,7 @@ impl Pair {
             now: Duration::ZERO,
             shell,
             parties: [Party::caller(), Party::server()],
+            third: Party::third(),
             inward: Default::default(),
             outward: Default::default(),
             up: [false; 2],
@@ -166,7 +170,9 @@ impl Pair {
     pub fn deliver_out(&mut self, side: Side) {
         let Some(bytes) = self.outward[side as usize].pop_front() else { return };
         if let Ok(message) = Message::parse(bytes, &Limits::default()) {
-            let replies = self.parties[side as usize].receive(&message);
+            let is_caller = side == Side::B || self.parties[0].is_addressed(&message);
+            let whom = if is_caller { &mut self.parties[side as usize] } else { &mut self.third };
+            let replies = whom.receive(&message);
             replies.into_iter().for_each(|reply| self.send(side, reply));
         }
     }
@@ -240,6 +246,12 @@ impl Pair {
                 self.feed(Input::ConnectFailed { connect, why });
             }
         }
+    }
+
+    /// The connection that was asked for is the one the caller is at the end of.
+    pub fn give_callers_connection(&mut self) {
+        let Some(connect) = self.connects.pop() else { return };
+        self.flow_up(Side::A, Origin::Outbound(connect));
     }
 
     /// Feeds the engine and carries out what it wants.

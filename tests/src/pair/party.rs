@@ -63,6 +63,14 @@ impl Party {
         Self::new(Side::B, "at-um", "", "")
     }
 
+    /// Somebody at the caller's side whom the call does not know yet: takes the caller's place, or is called as the target of a transfer.
+    pub fn third() -> Self {
+        Self {
+            call_id: "third".into(),
+            ..Self::new(Side::A, "from-third", "<sip:eve@contoso.com>", "<sip:bob@contoso.com>")
+        }
+    }
+
     fn new(side: Side, tag: &str, local: &str, remote: &str) -> Self {
         Self {
             side,
@@ -161,6 +169,21 @@ impl Party {
         let extra =
             "Supported: timer, 100rel\r\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE, PRACK, INFO, REFER\r\n";
         self.write("INVITE", self.cseq, &branch, extra, &sdp)
+    }
+
+    /// Its INVITE, with a Replaces that names this party's dialog as the gateway knows it.
+    pub fn replaces(&mut self, whom: &Self) -> Bytes {
+        let sdp = self.description(None);
+        (self.cseq, self.invite_number, self.invite_branch) = (1, 1, self.branch());
+        let branch = self.invite_branch.clone();
+        let ours = whom.remote.rsplit("tag=").next().unwrap_or_default();
+        let named = format!("{};to-tag={ours};from-tag={}", whom.call_id, whom.tag);
+        self.write("INVITE", 1, &branch, &format!("Require: replaces\r\nReplaces: {named}\r\n"), &sdp)
+    }
+
+    /// Whether a message belongs to its dialog.
+    pub fn is_addressed(&self, message: &Message) -> bool {
+        message.call_id() == self.call_id.as_bytes()
     }
 
     /// CANCEL of its last INVITE.

@@ -5,7 +5,7 @@ use b2bua::engine::{Command, ConnectFailureKind, Input, MediaFailure};
 use relay::{Fact, Side};
 use sip::{HeaderId, Limits, Message, Method};
 
-use super::{Body, Pair, Shell};
+use super::{Body, Pair, Party, Shell};
 
 /// How a state is reached.
 struct Stage {
@@ -93,6 +93,31 @@ const STAGES: &[Stage] = &[
         },
     },
     Stage {
+        name: "transferring, a newcomer for the caller",
+        reach: |pair| {
+            establish(pair);
+            let invite = pair.third.replaces(&pair.parties[0]);
+            pair.send(Side::A, invite);
+            pair.settle();
+        },
+    },
+    Stage { name: "established, a target is called", reach: call_target },
+    Stage {
+        name: "established, a target is called, the server left",
+        reach: |pair| {
+            call_target(pair);
+            ask(pair, Side::B, "BYE", "", Body::None);
+        },
+    },
+    Stage { name: "transferring, a target for the server", reach: join_target },
+    Stage {
+        name: "transferring, a target for the server, who left",
+        reach: |pair| {
+            join_target(pair);
+            ask(pair, Side::B, "BYE", "", Body::None);
+        },
+    },
+    Stage {
         name: "ending, BYE to the server",
         reach: |pair| {
             establish(pair);
@@ -112,6 +137,7 @@ const STAGES: &[Stage] = &[
     },
 ];
 
+const TO_SUE: &str = "Refer-To: <sip:sue@contoso.com>\r\n";
 const RELIABLE: &str = "Require: 100rel\nRSeq: 1";
 
 const CAUSES: &[Cause] = &[
@@ -144,10 +170,7 @@ const CAUSES: &[Cause] = &[
     },
     Cause { name: "A INFO", happen: |pair| request(pair, Side::A, "INFO", "", Body::None) },
     Cause { name: "A OPTIONS", happen: |pair| request(pair, Side::A, "OPTIONS", "", Body::None) },
-    Cause {
-        name: "A REFER",
-        happen: |pair| request(pair, Side::A, "REFER", "Refer-To: <sip:sue@contoso.com>\r\n", Body::None),
-    },
+    Cause { name: "A REFER", happen: |pair| request(pair, Side::A, "REFER", TO_SUE, Body::None) },
     Cause {
         name: "A BENOTIFY",
         happen: |pair| request(pair, Side::A, "BENOTIFY", "Event: x\r\n", Body::None),
@@ -155,6 +178,7 @@ const CAUSES: &[Cause] = &[
     Cause { name: "A FOO", happen: |pair| request(pair, Side::A, "FOO", "", Body::None) },
     Cause { name: "A 200+sdp", happen: |pair| respond(pair, Side::A, 200, Body::Sdp) },
     Cause { name: "A 488", happen: |pair| respond(pair, Side::A, 488, Body::None) },
+    Cause { name: "A 491", happen: |pair| respond(pair, Side::A, 491, Body::None) },
     Cause { name: "A is lost", happen: |pair| lose(pair, Side::A) },
     Cause { name: "B 100", happen: |pair| respond(pair, Side::B, 100, Body::None) },
     Cause { name: "B 180", happen: |pair| respond(pair, Side::B, 180, Body::None) },
@@ -173,12 +197,23 @@ const CAUSES: &[Cause] = &[
     Cause { name: "B 200+sdp of a fork", happen: |pair| fork(pair, 200) },
     Cause { name: "B 302", happen: |pair| respond(pair, Side::B, 302, Body::None) },
     Cause { name: "B 486", happen: |pair| respond(pair, Side::B, 486, Body::None) },
+    Cause { name: "B 491", happen: |pair| respond(pair, Side::B, 491, Body::None) },
     Cause { name: "B 503", happen: |pair| respond(pair, Side::B, 503, Body::None) },
     Cause { name: "B BYE", happen: |pair| request(pair, Side::B, "BYE", "", Body::None) },
     Cause { name: "B INVITE+sdp", happen: |pair| request(pair, Side::B, "INVITE", "", Body::Sdp) },
     Cause { name: "B UPDATE+sdp", happen: |pair| request(pair, Side::B, "UPDATE", "", Body::Sdp) },
     Cause { name: "B INFO", happen: |pair| request(pair, Side::B, "INFO", "", Body::None) },
+    Cause { name: "B REFER", happen: |pair| request(pair, Side::B, "REFER", TO_SUE, Body::None) },
     Cause { name: "B is lost", happen: |pair| lose(pair, Side::B) },
+    Cause { name: "newcomer CANCEL", happen: |pair| newcomer(pair, Party::cancel) },
+    Cause { name: "target 180", happen: |pair| target(pair, 180, Body::None) },
+    Cause { name: "target 200+sdp", happen: |pair| target(pair, 200, Body::Sdp) },
+    Cause { name: "target 200 without sdp", happen: |pair| target(pair, 200, Body::None) },
+    Cause { name: "target 302", happen: |pair| target(pair, 302, Body::None) },
+    Cause { name: "target 486", happen: |pair| target(pair, 486, Body::None) },
+    Cause { name: "target BYE", happen: |pair| of_target(pair, "BYE", Body::None) },
+    Cause { name: "target INVITE+sdp", happen: |pair| of_target(pair, "INVITE", Body::Sdp) },
+    Cause { name: "target UPDATE", happen: |pair| of_target(pair, "UPDATE", Body::None) },
     Cause {
         name: "ports",
         happen: |pair| {
@@ -260,10 +295,13 @@ fn outcome(stage: &Stage, cause: &Cause) -> Option<String> {
         return None;
     }
     let mut told = Vec::new();
-    for side in [Side::A, Side::B] {
-        let sent: Vec<String> = pair.outward[side as usize].iter().filter_map(short).collect();
+    for whom in ["A", "B", "newcomer", "target"] {
+        let wire = if whom == "B" { Side::B } else { Side::A };
+        let sent = pair.outward[wire as usize].iter();
+        let sent: Vec<String> =
+            sent.filter(|bytes| reader(&pair, wire, bytes) == whom).filter_map(short).collect();
         if !sent.is_empty() {
-            told.push(format!("{side:?}: {}", sent.join(", ")));
+            told.push(format!("{whom}: {}", sent.join(", ")));
         }
     }
     if pair.connects.len() > before.2 {
@@ -287,10 +325,25 @@ fn outcome(stage: &Stage, cause: &Cause) -> Option<String> {
     Some(format!("{state}; {}", told.join("; ")))
 }
 
+/// Who a message on that wire is for.
+fn reader(pair: &Pair, wire: Side, bytes: &bytes::Bytes) -> &'static str {
+    let Ok(message) = Message::parse(bytes.clone(), &Limits::default()) else { return "" };
+    match wire {
+        Side::B => "B",
+        Side::A if pair.parties[0].is_addressed(&message) => "A",
+        Side::A if message.call_id() == b"third" => "newcomer",
+        Side::A => "target",
+    }
+}
+
 /// A message in a word or two.
 fn short(bytes: &bytes::Bytes) -> Option<String> {
     let message = Message::parse(bytes.clone(), &Limits::default()).ok()?;
-    let sdp = if message.body().is_empty() { "" } else { "+sdp" };
+    let sdp = match message.header(HeaderId::ContentType) {
+        None => "",
+        Some(b"application/sdp") => "+sdp",
+        Some(_) => "+body",
+    };
     let method = message.method();
     Some(match message.status() {
         Some(status) => format!("{} {method}{sdp}", status.code()),
@@ -314,6 +367,21 @@ fn invite(pair: &mut Pair) {
 fn establish(pair: &mut Pair) {
     invite(pair);
     answer(pair, 200, "", "", Body::Sdp);
+}
+
+/// The server's REFER, carried out: the target has its INVITE.
+fn call_target(pair: &mut Pair) {
+    establish(pair);
+    ask(pair, Side::B, "REFER", TO_SUE, Body::None);
+    pair.give_callers_connection();
+    pair.settle();
+}
+
+/// The target has answered, the caller has our re-INVITE.
+fn join_target(pair: &mut Pair) {
+    call_target(pair);
+    target(pair, 200, Body::Sdp);
+    pair.settle();
 }
 
 fn answer(pair: &mut Pair, status: u16, fork: &str, extra: &str, body: Body) {
@@ -352,6 +420,31 @@ fn respond(pair: &mut Pair, side: Side, status: u16, body: Body) -> bool {
     let Some(invite) = party.asked.clone().or_else(|| party.first_invite()) else { return false };
     let bytes = party.respond(&invite, status, "", "", body);
     arrive(pair, side, bytes)
+}
+
+/// Of the newcomer, once it has sent its INVITE.
+fn newcomer(pair: &mut Pair, say: fn(&mut Party) -> bytes::Bytes) -> bool {
+    if pair.third.last_invite() == 0 {
+        return false;
+    }
+    let bytes = say(&mut pair.third);
+    arrive(pair, Side::A, bytes)
+}
+
+/// The target's response to its INVITE.
+fn target(pair: &mut Pair, status: u16, body: Body) -> bool {
+    let Some(invite) = pair.third.asked.clone() else { return false };
+    let bytes = pair.third.respond(&invite, status, "", "", body);
+    arrive(pair, Side::A, bytes)
+}
+
+/// A request of a target that has answered.
+fn of_target(pair: &mut Pair, method: &str, body: Body) -> bool {
+    if pair.third.accepted() == 0 {
+        return false;
+    }
+    let bytes = pair.third.request(method, "", body);
+    arrive(pair, Side::A, bytes)
 }
 
 fn fork(pair: &mut Pair, status: u16) -> bool {

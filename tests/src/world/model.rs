@@ -212,6 +212,17 @@ impl Model {
             return None;
         }
         let expected: &[Option<&str>] = match (self.life, self.a, self.b) {
+            // A leg changes hands only by an offer of ours to the one that stays.
+            (Life::Transferred, Leg::Up, _) if state == Some("transferring") && self.travels.is_none() => &[],
+            (Life::Transferred, Leg::Up, _) => &[
+                Some("established"),
+                Some("answering"),
+                Some("renegotiating"),
+                Some("refreshing"),
+                Some("transferring"),
+                Some("ending"),
+                None,
+            ],
             (Life::Unborn | Life::Transferred, ..) => return None,
             (Life::Recorded, ..) => match (self.byes.is_empty(), self.owes_ack) {
                 (true, None) => &[None],
@@ -225,7 +236,9 @@ impl Model {
                 &[Some("answering"), Some("established"), Some("renegotiating")]
             }
             (_, Leg::Up, Leg::Up) if self.owes_ack.is_some() => &[Some("answering")],
-            (_, Leg::Up, Leg::Up) if self.travels.is_some() => &[Some("renegotiating"), Some("refreshing")],
+            (_, Leg::Up, Leg::Up) if self.travels.is_some() => {
+                &[Some("renegotiating"), Some("refreshing"), Some("transferring")]
+            }
             (_, Leg::Up, Leg::Up) => &[Some("established")],
             // Anything else is no place to rest.
             _ => &[],
