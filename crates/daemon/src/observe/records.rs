@@ -2,6 +2,7 @@
 //! know calls. All file work happens on one thread of its own behind a bounded queue: a slow disk costs records, which
 //! are counted, never signalling.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use super::{Metrics, WarnLimiter};
 
 /// Records that may wait for the disk.
 const QUEUE_MAX: usize = 8_192;
+/// Records that wait already go to disk together, at most so many in one write per file.
+const BATCH_MAX: usize = 64;
 
 /// Where and what is written.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -86,8 +89,12 @@ fn write_all(settings: &RecordSettings, waiting: &Receiver<Box<CallRecord>>, met
     let warnings = WarnLimiter::new();
     let mut files = DayFiles::default();
     while let Ok(record) = waiting.recv() {
-        if let Err(error) = files.write(settings, &record) {
-            metrics.dropped("call_record");
+        // Nothing waits for more to come.
+        let batch: Vec<_> = std::iter::once(record).chain(waiting.try_iter().take(BATCH_MAX - 1)).collect();
+        let added = batch.iter().try_for_each(|record| files.add(settings, record));
+        if let Err(error) = added.and_then(|()| files.flush()) {
+            // How many of them are on disk nobody knows.
+            batch.iter().for_each(|_| metrics.dropped("call_record"));
             warnings.warn("records", || {
                 error!(%error, folder = %settings.folder.display(), "cannot write call record");
             });
@@ -101,28 +108,33 @@ fn write_all(settings: &RecordSettings, waiting: &Receiver<Box<CallRecord>>, met
 #[derive(Default)]
 struct DayFiles {
     day: String,
-    jsonl: Option<File>,
-    csv: Option<File>,
+    jsonl: Option<Lines>,
+    csv: Option<Lines>,
 }
 
 impl DayFiles {
-    fn write(&mut self, settings: &RecordSettings, record: &CallRecord) -> io::Result<()> {
+    fn add(&mut self, settings: &RecordSettings, record: &CallRecord) -> io::Result<()> {
         let start = utc(record.started_at);
         let stamp = start.format(&Rfc3339).map_err(io::Error::other)?;
         self.turn_to(settings, &start.date().to_string())?;
-        if let Some(file) = &mut self.jsonl {
-            file.write_all(&json_line(record, &stamp)?)?;
+        if let Some(lines) = &mut self.jsonl {
+            json_line(&mut lines.pending, record, &stamp)?;
         }
-        if let Some(file) = &mut self.csv {
-            file.write_all(&csv_line(record.csv_row(&stamp).iter().map(String::as_str))?)?;
+        if let Some(lines) = &mut self.csv {
+            csv_line(&mut lines.pending, record.csv_row(&stamp).iter().map(String::as_str))?;
         }
         Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.jsonl.iter_mut().chain(&mut self.csv).try_for_each(Lines::flush)
     }
 
     fn turn_to(&mut self, settings: &RecordSettings, day: &str) -> io::Result<()> {
         if self.day == day {
             return Ok(());
         }
+        self.flush()?;
         let folder = &settings.folder;
         std::fs::create_dir_all(folder)?;
         self.jsonl = match settings.jsonl {
@@ -138,37 +150,58 @@ impl DayFiles {
     }
 }
 
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+/// A file, and what is not in it yet.
+struct Lines {
+    file: File,
+    pending: Vec<u8>,
 }
 
-fn with_header(path: &Path) -> io::Result<File> {
-    let mut file = append(path)?;
-    if file.metadata()?.len() == 0 {
-        file.write_all(&csv_line(CSV_COLUMNS.iter().copied())?)?;
+impl Lines {
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.file.write_all(&self.pending);
+        self.pending.clear();
+        written
     }
-    Ok(file)
 }
 
-fn json_line(record: &CallRecord, stamp: &str) -> io::Result<Vec<u8>> {
+fn append(path: &Path) -> io::Result<Lines> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    Ok(Lines { file, pending: Vec::new() })
+}
+
+fn with_header(path: &Path) -> io::Result<Lines> {
+    let mut lines = append(path)?;
+    if lines.file.metadata()?.len() == 0 {
+        csv_line(&mut lines.pending, CSV_COLUMNS.iter().copied())?;
+    }
+    Ok(lines)
+}
+
+fn json_line(out: &mut Vec<u8>, record: &CallRecord, stamp: &str) -> io::Result<()> {
     let mut value = serde_json::to_value(record)?;
     if let Some(object) = value.as_object_mut() {
         object.insert(String::from("call_start_time"), stamp.into());
     }
-    let mut line = serde_json::to_vec(&value)?;
-    line.push(b'\n');
-    Ok(line)
+    serde_json::to_writer(&mut *out, &value)?;
+    out.push(b'\n');
+    Ok(())
 }
 
-fn csv_line<'a>(fields: impl Iterator<Item = &'a str>) -> io::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(fields.map(one_line)).map_err(io::Error::other)?;
-    writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
+fn csv_line<'a>(out: &mut Vec<u8>, fields: impl Iterator<Item = &'a str>) -> io::Result<()> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
+    for field in fields {
+        writer.write_field(&*one_line(field)).map_err(io::Error::other)?;
+    }
+    writer.write_record(None::<&[u8]>).map_err(io::Error::other)?;
+    writer.flush()
 }
 
 /// No control character reaches a line: a record is one line for every tool, and a terminal shows what is there.
-fn one_line(field: &str) -> String {
-    field.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn one_line(field: &str) -> Cow<'_, str> {
+    match field.contains(char::is_control) {
+        true => field.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        false => field.into(),
+    }
 }
 
 /// The wall-clock time of an instant, as the clock stands now.

@@ -81,6 +81,23 @@ fn each_call_is_one_line_in_both_files_and_the_header_is_written_once() {
 }
 
 #[test]
+fn records_that_wait_together_are_all_written_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let callers: Vec<String> = (0..3 * BATCH_MAX + 1).map(|n| format!("+1425555{n:04}")).collect();
+    let (queue, waiting) = sync_channel(QUEUE_MAX);
+    callers.iter().for_each(|caller| queue.send(record(caller)).unwrap());
+    drop(queue);
+    let metrics = Metrics::new();
+    std::fs::create_dir(folder.path().join("cdr")).unwrap();
+    write_all(&settings(folder.path()), &waiting, &metrics);
+    let jsonl = file_ending(folder.path(), ".jsonl");
+    let written = jsonl.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let written: Vec<String> = written.map(|line| line["caller"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(written, callers);
+    assert_eq!(file_ending(folder.path(), ".csv").lines().count(), callers.len() + 1);
+}
+
+#[test]
 fn formulas_quotes_and_control_characters_stay_data() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &["=cmd|' /C calc'!A0", "x\r\ny,\"z\"\u{1b}[31m"]);
