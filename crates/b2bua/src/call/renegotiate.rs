@@ -218,13 +218,25 @@ impl Call {
     }
 
     fn take_renegotiation(&mut self, cx: &mut Core, client: ClientKey) -> Option<Box<Renegotiation>> {
-        match self.take_state() {
-            State::Renegotiating(open) if open.client == client => {
+        self.take_open(cx, |state| match state {
+            State::Renegotiating(open) if open.client == client => Ok(open),
+            other => Err(other),
+        })
+    }
+
+    /// Takes an offer on its way out of the state, when it is the one that `pick` wants: nobody waits for it any more.
+    pub(super) fn take_open<T>(
+        &mut self,
+        cx: &mut Core,
+        pick: impl FnOnce(State) -> Result<T, State>,
+    ) -> Option<T> {
+        match pick(self.take_state()) {
+            Ok(open) => {
                 self.state = State::Established;
                 cx.timers.clear(self.key, CallTimer::Reoffer);
                 Some(open)
             }
-            other => {
+            Err(other) => {
                 self.state = other;
                 None
             }

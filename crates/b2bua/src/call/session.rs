@@ -266,17 +266,10 @@ impl Call {
     }
 
     fn take_refreshing(&mut self, cx: &mut Core, client: ClientKey) -> Option<Box<Refreshing>> {
-        match self.take_state() {
-            State::Refreshing(open) if open.client == client => {
-                self.state = State::Established;
-                cx.timers.clear(self.key, CallTimer::Reoffer);
-                Some(open)
-            }
-            other => {
-                self.state = other;
-                None
-            }
-        }
+        self.take_open(cx, |state| match state {
+            State::Refreshing(open) if open.client == client => Ok(open),
+            other => Err(other),
+        })
     }
 }
 

@@ -153,17 +153,12 @@ impl Call {
     }
 
     fn take_exchange(&mut self, cx: &mut Core) -> Option<Box<LegExchange>> {
-        match self.take_state() {
-            State::Transferring(exchange) => {
-                cx.clients.remove(&exchange.client);
-                self.state = State::Established;
-                Some(exchange)
-            }
-            other => {
-                self.state = other;
-                None
-            }
-        }
+        let exchange = self.take_open(cx, |state| match state {
+            State::Transferring(exchange) => Ok(exchange),
+            other => Err(other),
+        })?;
+        cx.clients.remove(&exchange.client);
+        Some(exchange)
     }
 
     fn settled_exchange(&self, exchange: &mut LegExchange, response: &Message) -> Result<Decision, Refusal> {
