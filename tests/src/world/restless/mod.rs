@@ -267,7 +267,12 @@ impl Restless {
         if call.ours.is_some() || call.theirs.is_some() {
             return self.respond(now, server, &request, 491, None);
         }
-        call.theirs = Some((server, request, now + wait));
+        call.theirs = Some((server, request.clone(), now + wait));
+        match self.random.below(8) {
+            0 => self.respond(now, server, &request, 180, None),
+            1 if asks_for_reliable(&request) => self.ring_reliably(now, server, key, &request),
+            _ => {}
+        }
     }
 
     fn on_bye(&mut self, now: Instant, server: ServerKey, key: u64, request: &Message) {
