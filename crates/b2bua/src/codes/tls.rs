@@ -44,4 +44,28 @@ registry! {
         cause "The gateway's own chain does not lead to a root in `trusted_roots`; peers that share those roots would refuse it.", exchange "", lync "", umbra "Append intermediates to `certificate`, and list the root.";
     CLIENT_CERTIFICATE_BAD = "UMB-TLS017", "peer's certificate refused", sip None, ms None,
         cause "The certificate could not be parsed or breaks a rule of RFC 5280.", exchange "", lync "", umbra "";
+    WEAK_SIGNATURE = "UMB-TLS018", "certificate signed with SHA-1 or MD5", sip None, ms None,
+        cause "Certificates signed over MD5 or SHA-1 can be forged; this gateway refuses such a chain.",
+        exchange "Reissue the certificate from a CA that signs with SHA-256, assign it to the UM services, restart them.", lync "Reissue it from a CA that signs with SHA-256 and run Set-CsCertificate.", umbra "Let the CA sign with SHA-256 (sha256RSA).";
+    REFUSED_BY_PEER = "UMB-TLS019", "peer refuses our certificate", sip None, ms None,
+        cause "The peer asked for a certificate, got the gateway's, and broke off. The alert says why: UnknownCA = it does not trust the issuer; BadCertificate or CertificateUnknown = name or content; CertificateExpired = life, or its clock; AccessDenied or a silent close = the name belongs to no peer it knows.",
+        exchange "Import the issuing root into Trusted Root Certification Authorities of the server; New-UMIPGateway -Address <fqdn of the gateway>.", lync "Import the issuing root on every Front End, and check that the topology knows the gateway by this FQDN.", umbra "Check that the subject of `certificate` is `fqdn`, and that `certificate` holds the intermediates.";
+    CERTIFICATE_DEMANDED = "UMB-TLS020", "peer demands a client certificate", sip None, ms None,
+        cause "The peer asks for a client certificate and ends the connection when none comes; nothing was presented in this look.",
+        exchange "", lync "", umbra "Name the configuration with -c, so that the gateway's own certificate is presented.";
+    NOT_ASKED = "UMB-TLS021", "peer does not ask for our certificate", sip None, ms None,
+        cause "The peer finished the handshake without asking who we are. UM servers and pools always ask: this is another service, or a proxy in between ends TLS.",
+        exchange "Set-UMService <server> -UMStartupMode Dual (or TLS), and restart the service.", lync "", umbra "Check host and port.";
+    NOT_TLS = "UMB-TLS022", "no TLS is spoken there", sip None, ms None,
+        cause "Something accepted the connection and answered with bytes that are no TLS: a plain SIP port, or another service.",
+        exchange "The UM Call Router has TLS on 5061, the UM service on 5063, when UMStartupMode is TLS or Dual.", lync "", umbra "Check the port.";
+    NO_CONNECTION = "UMB-TLS023", "no connection to the peer", sip None, ms None,
+        cause "The name has no address, nothing listens on the port, or a firewall drops the connection.",
+        exchange "Check that the UM service runs in startup mode TLS or Dual.", lync "", umbra "Check name, `address` and port, and the firewalls between.";
+    PFX_PASSWORD = "UMB-TLS024", "PFX file does not open", sip None, ms None,
+        cause "The password is wrong, or the file is damaged: its integrity check fails.",
+        exchange "", lync "", umbra "Give the password of the export in a file (--password-file); its first line counts.";
+    PFX_UNSUPPORTED = "UMB-TLS025", "PFX file of an unsupported form", sip None, ms None,
+        cause "The PFX file uses an encryption or a structure that is not read here, or it holds no private key.",
+        exchange "Export-ExchangeCertificate -BinaryEncoded, with the private key.", lync "", umbra "Export again with the private key, with TripleDES-SHA1 or AES256-SHA256; or convert with openssl pkcs12 -in FILE -out FILE.pem -nodes and import that.";
 }

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
@@ -88,13 +89,8 @@ impl TlsContext {
         // A resumed session skips the verifier, and identity is decided anew on every connection.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        let mut client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions.list())
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(OutboundVerifier::new(roots, provider, known.clone())))
-            .with_client_cert_resolver(resolver);
-        client.resumption = Resumption::disabled();
+        let outbound = OutboundVerifier::new(roots, provider, known.clone());
+        let client = client_config(versions, Arc::new(outbound), resolver)?;
         let names = identity.names().to_vec();
         Ok(Self { server: Arc::new(server), client: Arc::new(client), known, names })
     }
@@ -131,6 +127,22 @@ impl TlsContext {
         let peer = VerifiedPeer::of_outbound(stream.get_ref().1.peer_certificates(), name, &self.known)?;
         Ok((stream, peer))
     }
+}
+
+/// The client side of every outgoing handshake, of the gateway and of a probe.
+pub(super) fn client_config(
+    versions: Versions,
+    verifier: Arc<dyn ServerCertVerifier>,
+    resolver: Arc<dyn ResolvesClientCert>,
+) -> Result<ClientConfig, String> {
+    let mut client = ClientConfig::builder_with_provider(super::provider())
+        .with_protocol_versions(versions.list())
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(resolver);
+    client.resumption = Resumption::disabled();
+    Ok(client)
 }
 
 #[cfg(test)]

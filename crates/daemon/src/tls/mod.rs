@@ -2,8 +2,10 @@
 //! decision about certificates; refuses to know sockets, SIP and the policy behind a name.
 
 mod context;
+pub mod facts;
 mod identity;
 mod names;
+pub mod probe;
 mod reject;
 mod verify;
 
@@ -11,7 +13,7 @@ pub use context::{TlsContext, TlsFiles, Versions};
 pub use identity::{Identity, TlsError, load_roots};
 pub use names::{NameSource, PresentedNames};
 pub use reject::{HandshakeFailure, PeerRejection};
-pub use verify::{KnownPeers, VerifiedPeer};
+pub use verify::{Judge, KnownPeers, VerifiedPeer};
 
 use std::sync::Arc;
 

@@ -80,7 +80,16 @@ impl PeerRejection {
         Error::InvalidCertificate(error)
     }
 
-    pub(super) fn from_certificate_error(error: &CertificateError) -> Self {
+    /// The reason inside what a verifier returned.
+    pub(super) fn from_tls(error: &Error) -> Self {
+        match error {
+            Error::NoCertificatesPresented => Self::NoCertificate,
+            Error::InvalidCertificate(reason) => Self::from_certificate_error(reason),
+            other => Self::Unusable(other.to_string()),
+        }
+    }
+
+    fn from_certificate_error(error: &CertificateError) -> Self {
         match error {
             CertificateError::Other(OtherError(inner)) => match inner.downcast_ref::<PeerRejection>() {
                 Some(own) => own.clone(),
@@ -149,9 +158,8 @@ impl HandshakeFailure {
     /// The failure behind what tokio-rustls returned.
     pub fn from_io(error: &std::io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-            Some(Error::NoCertificatesPresented) => Self::Rejected(PeerRejection::NoCertificate),
-            Some(Error::InvalidCertificate(reason)) => {
-                Self::Rejected(PeerRejection::from_certificate_error(reason))
+            Some(error @ (Error::NoCertificatesPresented | Error::InvalidCertificate(_))) => {
+                Self::Rejected(PeerRejection::from_tls(error))
             }
             Some(Error::AlertReceived(alert)) => Self::Alert(format!("{alert:?}")),
             Some(other) => Self::Protocol(other.to_string()),

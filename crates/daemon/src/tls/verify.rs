@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use b2bua::quirks::{Quirk, QuirkSet};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -130,6 +131,40 @@ impl KnownPeers {
             None => {
                 Err(PeerRejection::NameMismatch { expected: wanted.to_owned(), presented: presented.all() })
             }
+        }
+    }
+}
+
+/// The rules for those we connect to, asked about a chain that was only looked at. It gives no [`VerifiedPeer`]: nobody
+/// proved here that they hold the key.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    verifier: Arc<OutboundVerifier>,
+}
+
+impl Judge {
+    /// Judges by these roots and peers, as the gateway would.
+    pub fn new(roots: RootCertStore, known: KnownPeers) -> Self {
+        let verifier = OutboundVerifier::new(Arc::new(roots), super::provider(), Arc::new(known));
+        Self { verifier: Arc::new(verifier) }
+    }
+
+    /// Would this chain be taken for `wanted`, and what had to be tolerated?
+    ///
+    /// # Errors
+    /// The reason the gateway would give.
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        wanted: &str,
+        now: SystemTime,
+    ) -> Result<QuirkSet, PeerRejection> {
+        let (leaf, intermediates) = chain.split_first().ok_or(PeerRejection::NoCertificate)?;
+        let name = ServerName::try_from(wanted).map_err(|_| PeerRejection::MalformedName)?;
+        let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        match self.verifier.verify_server_cert(leaf, intermediates, &name, &[], now) {
+            Ok(_) => Ok(VerifiedPeer::of_outbound(Some(chain), wanted, &self.verifier.known)?.tolerated()),
+            Err(error) => Err(PeerRejection::from_tls(&error)),
         }
     }
 }
