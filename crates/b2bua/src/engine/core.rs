@@ -10,6 +10,8 @@ use relay::Side;
 use sip::endpoint::{ClientKey, Endpoint, EndpointConfig, Flow, OutgoingRequest, ServerKey};
 use sip::{Builder, HeaderId, Message, StatusCode, Transport};
 
+pub(crate) use super::dialogs::DialogId;
+use super::dialogs::Dialogs;
 use super::flows::{FlowEntry, Flows};
 use super::forward::Forward;
 use super::gate::Gate;
@@ -18,6 +20,7 @@ use super::keys::KeySource;
 use super::parked::ParkedFlows;
 use super::reach::Reach;
 use super::timers::Timers;
+use crate::call::transfer::Named;
 use crate::headers::{self, Carried};
 use crate::policy::Policy;
 use crate::quirks::QuirkSet;
@@ -57,15 +60,6 @@ pub(crate) enum ClientUse {
     EarlyOffer(CallKey),
     /// A re-INVITE of ours toward the caller.
     OwnReoffer(CallKey),
-}
-
-/// A dialog by Call-ID and our tag.
-#[derive(Clone, Debug, Eq, PartialEq, Hash)]
-pub(crate) struct DialogId {
-    /// Call-ID.
-    pub call_id: Bytes,
-    /// Our tag.
-    pub tag: Bytes,
 }
 
 /// A drain that goes on.
@@ -108,7 +102,9 @@ pub(crate) struct Core {
     pub keys: KeySource,
     pub clients: Table<ClientKey, ClientUse>,
     pub invites: Table<ServerKey, CallKey>,
-    pub dialogs: Table<DialogId, (CallKey, Side)>,
+    pub dialogs: Dialogs,
+    /// What another shard knows about the dialog that the present REFER names.
+    pub named: Option<Box<Named>>,
     pub connects: BTreeMap<ConnectKey, (CallKey, String)>,
     /// Requests outside calls whose answer is awaited.
     pub forwards: BTreeMap<ServerKey, Forward>,
@@ -144,7 +140,8 @@ impl Core {
             keys: KeySource::new(config.key_seed),
             clients: HashMap::with_hasher(seeded(1)),
             invites: HashMap::with_hasher(seeded(2)),
-            dialogs: HashMap::with_hasher(seeded(3)),
+            dialogs: Dialogs::new(seeded(3), config.shards),
+            named: None,
             connects: BTreeMap::new(),
             forwards: BTreeMap::new(),
             queries: BTreeMap::new(),

@@ -147,12 +147,7 @@ impl Engine {
         request: &Message,
         id: &DialogId,
     ) {
-        let found = self
-            .core
-            .dialogs
-            .get(id)
-            .copied()
-            .filter(|(call, side)| self.is_in_dialog(*call, *side, request));
+        let found = self.core.dialogs.get(id).filter(|(call, side)| self.is_in_dialog(*call, *side, request));
         let Some((call, side)) = found else {
             let refusal = Refusal::new(codes::NO_DIALOG, &entry.name, "the request belongs to no call here");
             self.core.count("requests_without_dialog");
@@ -166,7 +161,8 @@ impl Engine {
         }
         self.core.served.insert(key, call);
         if *request.method() == Method::Refer {
-            let named = self.named_by(request, entry);
+            let elsewhere = self.core.named.take();
+            let named = elsewhere.map_or_else(|| self.named_by(request, entry), |named| *named);
             return self.with_call(Some(call), |call, core| {
                 call.adopt(core, side, entry);
                 call.on_refer(core, now, side, entry, (key, request), &named);
@@ -181,7 +177,7 @@ impl Engine {
     // BENOTIFY: carried over or dropped, answered never.
     fn on_one_way(&mut self, now: Instant, flow: &Flow, request: &Message) {
         let tag = Bytes::copy_from_slice(request.to_tag().unwrap_or_default());
-        let found = self.core.dialogs.get(&DialogId { call_id: request.call_id_bytes(), tag }).copied();
+        let found = self.core.dialogs.get(&DialogId { call_id: request.call_id_bytes(), tag });
         let found = found.filter(|(call, side)| self.is_in_dialog(*call, *side, request));
         let Some((call, side)) = found else {
             return self.drop_message("one_way_requests", flow, request);
@@ -339,7 +335,7 @@ impl Engine {
     fn is_dialog_of_call(&self, dialog: &Dialog) -> bool {
         let id = DialogId { call_id: dialog.call_id.clone(), tag: dialog.local_tag.clone() };
         let found = self.core.dialogs.get(&id);
-        let leg = found.and_then(|(call, side)| Some(self.calls.get(*call)?.leg(*side)));
+        let leg = found.and_then(|(call, side)| Some(self.calls.get(call)?.leg(side)));
         leg.and_then(|leg| leg.dialog.as_ref()).is_some_and(|held| held.remote_tag == dialog.remote_tag)
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use sip::{FlowKey, Transport};
 
 use super::ledger::{Ledger, OneShard};
+use super::replaces::NamedDialog;
 use crate::codes::Code;
 use crate::policy::{Policy, PortSource};
 use crate::record::CallRecord;
@@ -48,6 +49,8 @@ pub struct EngineConfig {
     pub key_seed: [u8; 32],
     /// Which shard this engine is; carried by every B-leg Call-ID.
     pub shard: u16,
+    /// How many shards the gateway has.
+    pub shards: u16,
     /// When the engine starts; every time in a record is counted from here.
     pub started: Instant,
     /// Timers of RFC 3261.
@@ -67,6 +70,7 @@ impl EngineConfig {
             seed,
             key_seed,
             shard: 0,
+            shards: 1,
             started,
             timers: sip::TimerConfig::default(),
             limits: sip::Limits::default(),
@@ -213,6 +217,15 @@ pub enum Input {
         flow: FlowKey,
         /// Its bytes.
         bytes: Bytes,
+    },
+    /// A REFER that names a dialog of another shard, with what that shard knows about it.
+    Referred {
+        /// Where it came from.
+        flow: FlowKey,
+        /// Its bytes.
+        bytes: Bytes,
+        /// See [`Engine::name_dialog`](super::Engine::name_dialog).
+        named: NamedDialog,
     },
     /// Answer to [`Output::Resolve`].
     Resolved {

@@ -4,6 +4,7 @@
 
 mod admit;
 pub(crate) mod core;
+mod dialogs;
 mod dispatch;
 pub(crate) mod flows;
 mod forward;
@@ -30,7 +31,8 @@ pub use io::{
 };
 
 pub use ledger::{Counted, Ledger, OneShard};
-pub use shard::Sharding;
+pub use replaces::NamedDialog;
+pub use shard::{Names, Sharding, call_id_of};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,11 +70,16 @@ impl Engine {
 
     /// Takes one input in; afterwards drain [`Engine::poll_output`].
     pub fn handle(&mut self, now: Instant, input: Input) {
+        self.core.named = None;
         match input {
             Input::FlowUp(up) => self.on_flow_up(now, &up),
             Input::FlowDown { flow, why: _ } => self.on_flow_down(now, flow),
             Input::ConnectFailed { connect, why } => self.on_connect_failed(now, connect, &why),
             Input::Message { flow, bytes } => self.on_message(now, flow, bytes),
+            Input::Referred { flow, bytes, named } => {
+                self.core.named = Some(named.0);
+                self.on_message(now, flow, bytes);
+            }
             Input::Resolved { query, result } => match self.core.queries.remove(&query) {
                 Some(call) => {
                     self.with_call(Some(call), |call, core| call.on_resolved(core, now, query, result))

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use relay::Side;
 use sip::endpoint::ServerKey;
-use sip::{HeaderId, Message, Replaces};
+use sip::{FlowKey, HeaderId, Message, Replaces};
 
 use super::admit::{screen_demands, screen_hop};
 use super::core::DialogId;
@@ -20,7 +20,30 @@ use crate::codes;
 use crate::policy::ReplacesRule;
 use crate::verdict::Refusal;
 
+/// What the dialog that a REFER names is to the shard that holds it.
+pub struct NamedDialog(pub(super) Box<Named>);
+
 impl Engine {
+    /// Whether a dialog of this engine has that Call-ID; only where the gateway has several shards.
+    pub fn knows_call_id(&self, call_id: &[u8]) -> bool {
+        self.core.dialogs.has_call_id(call_id)
+    }
+
+    /// Whether somebody configured is at the far end of that flow.
+    pub fn is_of_peer(&self, flow: FlowKey) -> bool {
+        self.core.flows.get(flow).is_some_and(|entry| entry.peer.is_some())
+    }
+
+    /// What the dialog in a REFER is here, for the shard that holds the dialog the REFER came in.
+    pub fn name_dialog(&self, flow: FlowKey, refer: &Bytes) -> NamedDialog {
+        let named = match (self.core.flows.get(flow), Message::parse(refer.clone(), &self.core.config.limits))
+        {
+            (Some(entry), Ok(refer)) => self.named_by(&refer, entry),
+            _ => Named::Nothing,
+        };
+        NamedDialog(Box::new(named))
+    }
+
     /// INVITE with Replaces: joins a call instead of opening one.
     pub(super) fn on_replacing_invite(
         &mut self,
@@ -83,7 +106,7 @@ impl Engine {
     /// The dialog whose tag of ours and of theirs these are.
     fn end_named(&self, named: &Replaces, ours: &Bytes, theirs: &Bytes) -> Option<(CallKey, Side)> {
         let id = DialogId { call_id: named.call_id.clone(), tag: ours.clone() };
-        let (call, side) = self.core.dialogs.get(&id).copied()?;
+        let (call, side) = self.core.dialogs.get(&id)?;
         let found = self.calls.get(call)?;
         // RFC 3891 §3: a peer without a tag is named by 0.
         let untagged = || found.dialog_with(side, b"").filter(|_| &theirs[..] == b"0");

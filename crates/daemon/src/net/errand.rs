@@ -62,7 +62,7 @@ pub enum Errand {
         /// Why.
         why: FlowLoss,
     },
-    /// Another shard read a message of one of your calls.
+    /// Another shard read a message whose Call-ID leads to you.
     Message {
         /// From where.
         flow: FlowKey,
@@ -70,6 +70,24 @@ pub enum Errand {
         bytes: Bytes,
         /// Since when it waits.
         since: Instant,
+    },
+    /// A message of a call that you hold, though its Call-ID leads to another shard.
+    Held {
+        /// From where.
+        flow: FlowKey,
+        /// Its bytes.
+        bytes: Bytes,
+        /// Since when it waits.
+        since: Instant,
+    },
+    /// A REFER names a dialog of yours: say what it is to the shard that has to answer.
+    Name {
+        /// From where it came.
+        flow: FlowKey,
+        /// Its bytes.
+        bytes: Bytes,
+        /// Who asks.
+        asker: u16,
     },
     /// Write to a flow of yours.
     Send {

@@ -1,6 +1,7 @@
 //! The running gateway: listeners, signalling threads, media threads, records and admin endpoint put together, and taken
 //! apart again in order. Owns every task and thread and joins it; refuses to know configuration files and the command line.
 
+mod adopted;
 mod compiled;
 mod gateway;
 mod held;

@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use b2bua::engine::{
     Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, Event, FlowLoss, FlowUp, Input,
-    MediaCommand, MediaFailure, MediaPorts, Origin, Output, QueryKey, Question, Sharding, Target,
+    MediaCommand, MediaFailure, MediaPorts, Names, Origin, Output, QueryKey, Question, Sharding, Target,
+    call_id_of,
 };
 use b2bua::record::CallRecord;
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
+use super::adopted::Adopted;
 use super::held::Held;
 use crate::media::{self, MediaPool, MediaReport};
 use crate::net::{
@@ -50,6 +52,7 @@ pub(super) struct Pump {
     pub(super) lines: Lines,
     pub(super) drained: watch::Sender<bool>,
     pub(super) sharding: Sharding,
+    pub(super) adopted: Arc<Adopted>,
     pub(super) held: Held,
     pub(super) over: Over,
     pub(super) pending: VecDeque<Input>,
@@ -116,10 +119,73 @@ impl Pump {
     pub(super) fn on_message(&mut self, flow: FlowKey, bytes: Bytes, since: Instant) {
         let shard = self.sharding.shard_of(&bytes);
         if shard == self.number {
-            self.take_message(flow, bytes);
+            self.place(flow, bytes, since);
         } else {
             self.post(shard, Errand::Message { flow, bytes, since });
         }
+    }
+
+    /// A message whose Call-ID leads to this shard, whoever read it.
+    pub(super) fn place(&mut self, flow: FlowKey, bytes: Bytes, since: Instant) {
+        if self.sharding.is_single() {
+            return self.take_message(flow, bytes);
+        }
+        let holder = self.holder(flow, &bytes);
+        if holder == self.number {
+            self.take_held(flow, bytes);
+        } else {
+            self.post(holder, Errand::Held { flow, bytes, since });
+        }
+    }
+
+    /// Who holds the call of such a message. An INVITE with Replaces moves its Call-ID to the shard of the dialog it
+    /// names, unless that would cut off a dialog of ours.
+    fn holder(&self, flow: FlowKey, bytes: &Bytes) -> u16 {
+        let Some(call_id) = call_id_of(bytes) else { return self.number };
+        if let Some(holder) = self.adopted.follow(call_id) {
+            return holder;
+        }
+        let Some(Names::Joins(named)) = Names::of(bytes, &self.context.limits.message) else {
+            return self.number;
+        };
+        let holder = self.holder_of_dialog(&named);
+        let is_fixed = self.sharding.is_own(call_id) || self.engine.knows_call_id(call_id);
+        if holder == self.number || is_fixed || !self.engine.is_of_peer(flow) {
+            return self.number;
+        }
+        if self.adopted.adopt(call_id, holder).is_err() {
+            self.context.metrics.dropped("replaces_not_followed");
+            return self.number;
+        }
+        self.context.metrics.event("replaces_followed");
+        holder
+    }
+
+    fn holder_of_dialog(&self, call_id: &[u8]) -> u16 {
+        self.adopted.holder_of(call_id).unwrap_or_else(|| self.sharding.shard_of_call_id(call_id))
+    }
+
+    /// A message of a call that this shard holds. What a REFER names may be held by another.
+    pub(super) fn take_held(&mut self, flow: FlowKey, bytes: Bytes) {
+        if let Some(Names::Refers(named)) = Names::of(&bytes, &self.context.limits.message) {
+            let holder = self.holder_of_dialog(&named);
+            if holder != self.number && self.engine.is_of_peer(flow) {
+                self.lines.passed(Way::In, flow, &bytes);
+                return self.post(holder, Errand::Name { flow, bytes, asker: self.number });
+            }
+        }
+        self.take_message(flow, bytes);
+    }
+
+    /// Another shard has a REFER that names a dialog which may be ours.
+    pub(super) fn name(&mut self, flow: FlowKey, bytes: Bytes, asker: u16) {
+        let named = self.engine.name_dialog(flow, &bytes);
+        self.post(asker, Errand::Answer(Box::new(Input::Referred { flow, bytes, named })));
+    }
+
+    /// Call-IDs that this shard adopted and knows no longer are forgotten.
+    pub(super) fn sweep_adopted(&self, now: Instant) {
+        self.adopted.sweep(now, self.number, |call_id| self.engine.knows_call_id(call_id));
     }
 
     /// A message of one of our calls.

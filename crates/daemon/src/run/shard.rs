@@ -35,7 +35,7 @@ const ERRANDS_PER_TURN: usize = 256;
 const DATAGRAMS_PER_TURN: usize = 64;
 /// How often gauges are refreshed and the end of a drain is looked for.
 const TICK: Duration = Duration::from_millis(250);
-/// How often UDP flows without traffic are looked for.
+/// How often UDP flows without traffic and adopted Call-IDs without dialogs are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
 /// How soon a full inbox of another shard is tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -231,8 +231,13 @@ impl Shard {
             Errand::Down { flow, why } => self.pump.forget(flow, why),
             Errand::Message { flow, bytes, since } => {
                 self.turn.sample(since);
-                self.pump.take_message(flow, bytes);
+                self.pump.place(flow, bytes, since);
             }
+            Errand::Held { flow, bytes, since } => {
+                self.turn.sample(since);
+                self.pump.take_held(flow, bytes);
+            }
+            Errand::Name { flow, bytes, asker } => self.pump.name(flow, bytes, asker),
             Errand::Send { flow, bytes } => self.pump.send_own(flow, &bytes),
             Errand::Close(flow) => self.pump.close_own(flow),
             Errand::Answer(input) => self.pump.feed(*input),
@@ -440,6 +445,7 @@ impl Shard {
         }
         if now >= self.turn.next_sweep {
             self.turn.next_sweep = now + SWEEP;
+            self.pump.sweep_adopted(now);
             for number in 0..self.pump.ports.len() {
                 let Some(port) = self.pump.ports.get_mut(number) else { continue };
                 for flow in port.forget_idle(now, &mut self.pump.slots) {

@@ -16,6 +16,7 @@ use mio::Poll;
 use tokio::sync::watch;
 use tracing::error;
 
+use super::adopted::Adopted;
 use super::gateway::StartError;
 use super::held::Held;
 use super::pump::{Over, Pump};
@@ -71,13 +72,14 @@ impl Threads {
         let sharding = Sharding::new(count, &now.gateway.fqdn, rand::random());
         let started = Instant::now();
         let ledger: Arc<dyn Ledger> = Arc::new(SharedLedger::default());
+        let adopted = Arc::new(Adopted::default());
         let mut ports = built.ports;
         let mut threads = Self { shards: Vec::new(), media: media.clone(), drained: Vec::new() };
         for (number, (poll, _, errands)) in (0..count).zip(built.shards) {
             let (drained, is_drained) = watch::channel(false);
             let pump = Pump {
                 number,
-                engine: Engine::new(engine_config(number, started, ledger.clone()), now.clone()),
+                engine: Engine::new(engine_config((number, count), started, ledger.clone()), now.clone()),
                 context: context.clone(),
                 slots: Slots::new(number, poll.registry().try_clone()?),
                 ports: std::mem::take(&mut ports),
@@ -86,6 +88,7 @@ impl Threads {
                 lines: Lines::new(settings.tap.clone()),
                 drained,
                 sharding: sharding.clone(),
+                adopted: adopted.clone(),
                 held: Held::default(),
                 over: Over::No,
                 pending: VecDeque::new(),
@@ -144,9 +147,10 @@ impl Ledger for SharedLedger {
     }
 }
 
-fn engine_config(shard: u16, started: Instant, ledger: Arc<dyn Ledger>) -> EngineConfig {
+fn engine_config((shard, shards): (u16, u16), started: Instant, ledger: Arc<dyn Ledger>) -> EngineConfig {
     let mut config = EngineConfig::new(rand::random(), rand::random(), started);
     config.shard = shard;
+    config.shards = shards;
     config.ledger = ledger;
     config.product = concat!("Umbra/", env!("CARGO_PKG_VERSION")).to_owned();
     config

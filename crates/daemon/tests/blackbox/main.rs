@@ -22,6 +22,7 @@ mod reload;
 mod restart;
 mod samples;
 mod shapes;
+mod shards;
 mod sipp;
 mod site;
 mod torture;

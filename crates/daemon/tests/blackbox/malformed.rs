@@ -67,7 +67,7 @@ fn junk_on_both_ports_is_refused_and_the_next_call_is_unharmed() {
 }
 
 /// A connection from a given loopback address, so that the gateway takes it for the IP-PBX.
-fn socket_from(from: std::net::Ipv4Addr, to: std::net::SocketAddr) -> TcpStream {
+pub fn socket_from(from: std::net::Ipv4Addr, to: std::net::SocketAddr) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&std::net::SocketAddr::from((from, 0)).into()).unwrap();
     socket.connect(&to.into()).unwrap();
