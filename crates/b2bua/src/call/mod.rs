@@ -36,6 +36,7 @@ use sip::endpoint::{ClientKey, OutgoingRequest, ServerKey};
 
 use crate::engine::core::{Answer, Core, DialogId};
 use crate::engine::gate::Seat;
+use crate::engine::users::LegFlows;
 use crate::engine::{CallKey, CallTimer, ConnectKey, MediaCommand, MediaPorts, Output, QueryKey};
 use crate::headers::{self, HeaderPolicy};
 use crate::leg::Leg;
@@ -73,6 +74,8 @@ pub(crate) struct Call {
     pub invite_key: ServerKey,
     pub a: Leg,
     pub b: Leg,
+    /// The flows of both, as the engine's index has them.
+    pub spoken: LegFlows,
     pub media: MediaState,
     /// Header set of leg B, the same on every hop and server.
     pub b_set: Bytes,

@@ -17,6 +17,7 @@ use crate::engine::core::{ClientUse, Core};
 use crate::engine::flows::FlowEntry;
 use crate::engine::parked::{Carries, Parked, is_parked};
 use crate::engine::reach::Unreached;
+use crate::engine::users::LegFlows;
 use crate::engine::{CallTimer, Origin};
 use crate::place::{Owner, Place, RouteFault};
 use crate::policy::{Peer, Policy};
@@ -26,9 +27,9 @@ use crate::verdict::Refusal;
 const RECONNECT_WAIT: Duration = Duration::from_secs(32);
 
 impl Call {
-    /// Whether a leg uses that flow.
-    pub fn speaks_on(&self, flow: FlowKey) -> bool {
-        [Side::A, Side::B].into_iter().any(|side| self.leg(side).flow.is_some_and(|own| own.key == flow))
+    /// The flows of both legs.
+    pub fn leg_flows(&self) -> LegFlows {
+        [&self.a, &self.b].map(|leg| leg.flow.map(|flow| flow.key))
     }
 
     /// A flow of this call is gone: its legs wait on a stand-in.

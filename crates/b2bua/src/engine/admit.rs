@@ -160,6 +160,7 @@ impl Engine {
                 invite_key: key,
                 a,
                 b,
+                spoken: [None, None],
                 media: MediaState::Asked(offer),
                 b_set,
                 b_cseq: 0,

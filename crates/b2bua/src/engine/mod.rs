@@ -19,6 +19,7 @@ mod recover;
 mod replaces;
 mod shard;
 mod timers;
+pub(crate) mod users;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,6 +42,7 @@ use std::time::Instant;
 use slotmap::SlotMap;
 
 use self::core::{Announced, Answer, Core, Drain};
+use self::users::{FlowUsers, LegFlows};
 use crate::call::{Call, State};
 use crate::codes;
 use crate::policy::{Policy, UnknownPeer};
@@ -54,6 +56,11 @@ pub struct Engine {
     touched: Vec<CallKey>,
     /// Calls whose input panicked.
     broken: Vec<CallKey>,
+    /// Which calls speak on a flow, as of the end of the last input.
+    users: FlowUsers,
+    /// Calls that lost flows made it look at.
+    #[cfg(test)]
+    visits: usize,
     core: Core,
 }
 
@@ -64,6 +71,9 @@ impl Engine {
             calls: SlotMap::with_key(),
             touched: Vec::new(),
             broken: Vec::new(),
+            users: FlowUsers::default(),
+            #[cfg(test)]
+            visits: 0,
             core: Core::new(config, policy),
         }
     }
@@ -235,9 +245,12 @@ impl Engine {
                 let call = self.core.invites.get(&invite).copied();
                 self.with_call(call, |call, core| call.park_answer(core, invite, &lost.flow));
             }
-            for call in self.calls.values_mut().filter(|call| call.speaks_on(flow)) {
-                self.touched.push(call.key);
-                call.on_flow_down(&mut self.core, now, &lost);
+            for call in self.users.of(flow) {
+                #[cfg(test)]
+                {
+                    self.visits += 1;
+                }
+                self.with_call(Some(call), |call, core| call.on_flow_down(core, now, &lost));
             }
         }
         self.core.endpoint.handle_flow_down(now, flow);
@@ -294,13 +307,18 @@ impl Engine {
     fn settle(&mut self, now: Instant) {
         self.dispatch_endpoint(now);
         for key in self.touched.drain(..) {
-            if self.calls.get(key).is_some_and(|call| is_over(call))
+            let Some(call) = self.calls.get_mut(key) else { continue };
+            let spoken = call.leg_flows();
+            self.users.update(key, call.spoken, if is_over(call) { [None, None] } else { spoken });
+            call.spoken = spoken;
+            if is_over(call)
                 && let Some(mut call) = self.calls.remove(key)
             {
                 call.forget(&mut self.core);
             }
         }
         debug_assert!(!self.calls.values().any(|call| is_over(call)), "a call ended unseen");
+        debug_assert!(self.knows_every_flow(), "a call changed its flows unseen");
         if self.calls.is_empty() {
             self.check_empty();
             if let Some(drain) = &mut self.core.drain
@@ -310,6 +328,16 @@ impl Engine {
                 self.core.event(Event::Drained);
             }
         }
+    }
+
+    fn knows_every_flow(&self) -> bool {
+        let pairs = |flows: LegFlows| match flows {
+            [Some(a), Some(b)] if a != b => 2,
+            [None, None] => 0,
+            _ => 1,
+        };
+        let is_noted = self.calls.values().all(|call| call.spoken == call.leg_flows());
+        is_noted && self.calls.values().map(|call| pairs(call.spoken)).sum::<usize>() == self.users.len()
     }
 
     // No call, so nothing that only a call may have put there.

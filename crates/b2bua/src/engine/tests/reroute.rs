@@ -371,3 +371,26 @@ fn a_connection_the_peer_opened_carries_requests_for_the_names_of_its_certificat
     assert!(flows.to_place(peer, &place("fe02.contoso.com")).is_none());
     assert!(flows.to_place(crate::policy::Peer::IpGateway(1), &place(POOL)).is_none());
 }
+
+#[test]
+fn a_lost_connection_makes_the_engine_look_at_the_calls_on_it_and_at_no_others() {
+    const CALLS: u32 = 5;
+    let mut world = World::new(policy::secured());
+    redirecting(&mut world, "tls");
+    let idle = world.connect_caller("10.0.0.6", Some(POOL));
+    let first = world.connect_caller("10.0.0.5", Some(POOL));
+    for call in 0..CALLS {
+        if call == CALLS - 2 {
+            world.connect_caller("10.0.0.5", Some(POOL));
+        }
+        world.invite_as(call, DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+        assert_eq!(world.caller().last_status(), 200);
+    }
+    let second = world.caller().flow.unwrap().key;
+    assert!(first != second && world.engine.status().calls == CALLS as usize);
+    for (flow, calls) in [(idle, 0), (second, 2), (first, CALLS as usize - 2), (first, 0)] {
+        world.engine.visits = 0;
+        world.feed(Input::FlowDown { flow, why: FlowLoss::ClosedByPeer });
+        assert_eq!(world.engine.visits, calls);
+    }
+}
