@@ -171,7 +171,7 @@ impl std::fmt::Display for PeerAddress {
 }
 
 /// Where the port of a peer comes from (RFC 3263 §4.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PortSource {
     /// The configured port, without SRV.
     Configured,

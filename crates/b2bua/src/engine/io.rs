@@ -266,7 +266,7 @@ pub enum Input {
 }
 
 /// A name to be located (RFC 3263 §4.2).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Question {
     /// The name; never an address in text form unless one was configured so.
     pub name: String,

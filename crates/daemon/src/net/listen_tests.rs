@@ -38,6 +38,7 @@ async fn world(limits: NetLimits, transport: Transport) -> World {
         source_addresses: Vec::new(),
         runtime: tokio::runtime::Handle::current(),
         accepted: AtomicUsize::new(0),
+        lookups: crate::net::Lookups::default(),
         locator: crate::net::Locator::new(&crate::net::Dns::default()),
     });
     let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();

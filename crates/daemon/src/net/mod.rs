@@ -8,6 +8,7 @@ mod connect;
 mod connection;
 mod errand;
 mod listen;
+mod lookups;
 mod outgoing;
 mod resolve;
 mod slots;
@@ -32,6 +33,7 @@ pub use connect::{Endpoint, open};
 pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
 pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox};
 pub use listen::{Bound, accept_loop, bind_tcp};
+pub use lookups::{Asked, Asker, Located, Lookups};
 pub use outgoing::{Outgoing, Waiter, Wish};
 pub use resolve::{Dns, Locator};
 pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
@@ -149,6 +151,8 @@ pub struct NetContext {
     pub accepted: AtomicUsize,
     /// Names to addresses.
     pub locator: Locator,
+    /// Names that are being looked up, for all shards.
+    pub lookups: Lookups,
 }
 
 impl NetContext {

@@ -19,7 +19,9 @@ use tracing::{error, info, warn};
 use super::settings::{ListenAt, Settings, known_peers};
 use super::threads::{Built, Threads};
 use crate::media::MediaError;
-use crate::net::{Bound, Control, Errand, Locator, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp};
+use crate::net::{
+    Bound, Control, Errand, Locator, Lookups, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp,
+};
 use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, WarnLimiter};
 use crate::tls::{TlsContext, TlsError};
 
@@ -135,6 +137,7 @@ impl Gateway {
             runtime: tokio::runtime::Handle::current(),
             accepted: AtomicUsize::new(0),
             locator: Locator::new(&settings.dns),
+            lookups: Lookups::default(),
             limits: settings.limits.clone(),
         });
         let policy = Arc::new(ArcSwap::from(policy));

@@ -470,6 +470,39 @@ async fn several_shards_share_one_connection_to_the_server_and_the_limits_of_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_of_all_shards_that_need_the_same_name_ask_a_silent_name_server_once() {
+    const CALLS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut wanted = settings(5062, folder.path(), 32_000);
+    wanted.media.ports = 32_000..=32_099;
+    wanted.shards = 3;
+    wanted.dns.servers = vec![silent.local_addr().unwrap()];
+    let mut policy = policy(5062);
+    policy.mailbox_servers[0].addresses.clear();
+    wanted.policy = Arc::new(policy);
+    let gateway = Gateway::start(wanted).await.unwrap();
+    let mut calls = Vec::new();
+    for number in 0..CALLS {
+        let mut pbx = Wire::new(TcpStream::connect(gateway.addresses()[0].address).await.unwrap());
+        let invite = request("INVITE", 1, "").replace("shell-1", &format!("shell-{number}"));
+        pbx.say(&with_body(&invite.replace("z9hG4bK", &format!("z9hG4bK{number}")))).await;
+        calls.push(pbx);
+    }
+    for pbx in &mut calls {
+        pbx.hear_starting("SIP/2.0 5").await;
+    }
+    // A question that is repeated keeps its number.
+    let mut asked = std::collections::BTreeSet::new();
+    let mut buffer = [0; 512];
+    while silent.try_recv(&mut buffer).is_ok() {
+        asked.insert([buffer[0], buffer[1]]);
+    }
+    assert_eq!(asked.len(), 2, "A and AAAA, once each");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lost_framing_is_answered_400_and_closed_and_the_next_connection_is_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(settings(5062, folder.path(), 31_900)).await.unwrap();

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use b2bua::engine::{
     Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, Event, FlowLoss, FlowUp, Input,
-    MediaCommand, MediaFailure, MediaPorts, Names, Origin, Output, QueryKey, Question, Sharding, Target,
-    call_id_of,
+    MediaCommand, MediaFailure, MediaPorts, Names, Origin, Output, QueryKey, Question, ResolveFailure,
+    ResolveFailureKind, Sharding, Target, call_id_of,
 };
 use b2bua::record::CallRecord;
 use bytes::Bytes;
@@ -27,8 +27,8 @@ use super::adopted::Adopted;
 use super::held::Held;
 use crate::media::{self, MediaPool, MediaReport};
 use crate::net::{
-    self, Control, Endpoint, Errand, FlowFacts, Found, Leave, MediaKey, NetContext, Opened, SendFault, Slots,
-    UdpPort, Wish, shard_of_flow,
+    self, Asked, Control, Endpoint, Errand, FlowFacts, Found, Leave, MediaKey, NetContext, Opened, SendFault,
+    Slots, UdpPort, Wish, shard_of_flow,
 };
 use crate::observe::Reporter;
 use crate::trace::{Lines, Way};
@@ -402,13 +402,17 @@ impl Pump {
     }
 
     fn resolve(&mut self, query: QueryKey, question: Question) {
-        let Some(inbox) = self.context.shards.get(usize::from(self.number)).cloned() else { return };
-        let context = self.context.clone();
-        self.context.runtime.spawn(async move {
-            let answer = Input::Resolved { query, result: context.locator.locate(&question).await };
-            // A shard that has ended asks nothing.
-            let _ended = inbox.send(Errand::Answer(Box::new(answer))).await;
-        });
+        match self.context.lookups.ask(Instant::now(), (self.number, query), &question) {
+            Asked::Ask => {
+                self.context.runtime.spawn(look_up(self.context.clone(), question));
+            }
+            Asked::Wait => {}
+            Asked::Failed(why) => self.pending.push_back(Input::Resolved { query, result: Err(why) }),
+            Asked::Refuse(why) => {
+                self.context.metrics.dropped("lookups_over_limit");
+                self.pending.push_back(Input::Resolved { query, result: Err(why) });
+            }
+        }
     }
 
     // --- media -------------------------------------------------------------------------------------------------
@@ -510,6 +514,23 @@ impl Pump {
             self.over = Over::Yes;
             self.tell_drained();
         }
+    }
+}
+
+/// Looks a name up for all who ask meanwhile.
+async fn look_up(context: Arc<NetContext>, question: Question) {
+    let (locating, asked) = (context.clone(), question.clone());
+    let located = context.runtime.spawn(async move { locating.locator.locate(&asked).await }).await;
+    // A fault in the resolver must not leave the others waiting for ever.
+    let result = located.unwrap_or_else(|fault| {
+        let detail = format!("looking {} up failed: {fault}", question.name);
+        Err(ResolveFailure { kind: ResolveFailureKind::Failed, detail })
+    });
+    for (shard, query) in context.lookups.answered(Instant::now(), &question, &result) {
+        let Some(inbox) = context.shards.get(usize::from(shard)) else { continue };
+        let answer = Input::Resolved { query, result: result.clone() };
+        // A shard that has ended asks nothing.
+        let _ended = inbox.send(Errand::Answer(Box::new(answer))).await;
     }
 }
 
