@@ -150,7 +150,15 @@ impl Stage {
             Transport::Tls => PeerIdentity::Verified { names: vec![name.to_owned()] },
             _ => PeerIdentity::Address,
         };
-        FlowUp { key, transport, local: SocketAddr::from(([10, 0, 0, 1], 5061)), remote, peer, origin }
+        FlowUp {
+            key,
+            transport,
+            local: SocketAddr::from(([10, 0, 0, 1], 5061)),
+            remote,
+            peer,
+            origin,
+            made_for: None,
+        }
     }
 
     fn set_up(&mut self, number: usize) {

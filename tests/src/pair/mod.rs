@@ -139,6 +139,7 @@ impl Pair {
             remote: SocketAddr::new(address, port),
             peer: PeerIdentity::Address,
             origin,
+            made_for: None,
         };
         self.up[side as usize] = true;
         self.watch.flow_up(up.key, if side == Side::A { "caller" } else { "server" }, side, false);

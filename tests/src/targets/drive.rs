@@ -196,7 +196,15 @@ impl Driver {
 
 fn flow_up(key: FlowKey, remote: SocketAddr, name: &str, origin: Origin) -> FlowUp {
     let peer = PeerIdentity::Verified { names: vec![name.to_owned()] };
-    FlowUp { key, transport: Transport::Tls, local: SocketAddr::new(OURS, 5061), remote, peer, origin }
+    FlowUp {
+        key,
+        transport: Transport::Tls,
+        local: SocketAddr::new(OURS, 5061),
+        remote,
+        peer,
+        origin,
+        made_for: None,
+    }
 }
 
 /// Contacts of one 302 after the other, a line each: wherever they point, the call stays with the servers of its plan, tries five places at

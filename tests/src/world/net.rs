@@ -141,6 +141,7 @@ impl Connection {
             remote: self.remote,
             peer: self.peer.clone(),
             origin,
+            made_for: self.endpoint.as_ref().map(|endpoint| endpoint.name.clone()),
         }
     }
 }

@@ -116,6 +116,8 @@ pub struct FlowUp {
     pub peer: PeerIdentity,
     /// Who opened it.
     pub origin: Origin,
+    /// The name we opened it for; known to all shards, and after the wish for it is gone.
+    pub made_for: Option<String>,
 }
 
 /// Why a flow ended.

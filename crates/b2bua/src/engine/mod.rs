@@ -207,7 +207,8 @@ impl Engine {
             Origin::Outbound(connect) => self.core.reach.name_of(connect),
             Origin::Inbound => None,
         };
-        let name = wanted.as_ref().map(|(_, name)| name.as_str()).or(reached).map(str::to_owned);
+        let wished = wanted.as_ref().map(|(_, name)| name.as_str()).or(reached);
+        let name = wished.or(up.made_for.as_deref()).map(str::to_owned);
         let policy = self.core.policy.clone();
         let entry = self.core.flows.insert(up, &policy, name.as_deref());
         match (up.origin, wanted) {

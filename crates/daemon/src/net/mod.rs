@@ -101,6 +101,8 @@ pub struct FlowFacts {
     pub remote: SocketAddr,
     /// Who that is.
     pub peer: PeerIdentity,
+    /// The name we opened it for.
+    pub made_for: Option<String>,
 }
 
 /// A stream whose handshake is done, on its way to the shard that will own it.

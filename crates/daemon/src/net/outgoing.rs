@@ -106,6 +106,7 @@ mod tests {
             local: "127.0.0.20:40000".parse().unwrap(),
             remote: "127.0.0.30:5061".parse().unwrap(),
             peer: PeerIdentity::Verified { names: vec![String::from("cas01.contoso.test")] },
+            made_for: None,
         }
     }
 

@@ -142,7 +142,14 @@ impl UdpPort {
     }
 
     fn facts(&self, key: FlowKey, remote: SocketAddr) -> FlowFacts {
-        FlowFacts { key, transport: Transport::Udp, local: self.local, remote, peer: PeerIdentity::Address }
+        FlowFacts {
+            key,
+            transport: Transport::Udp,
+            local: self.local,
+            remote,
+            peer: PeerIdentity::Address,
+            made_for: None,
+        }
     }
 
     /// Forgets every flow.

@@ -503,6 +503,40 @@ async fn calls_of_all_shards_that_need_the_same_name_ask_a_silent_name_server_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_known_by_its_name_alone_is_itself_to_every_shard_and_after_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let um = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut wanted = settings(um.local_addr().unwrap().port(), folder.path(), 32_100);
+    wanted.shards = 3;
+    let mut policy = policy(um.local_addr().unwrap().port());
+    // The hosts file has its address; the IP-PBX is elsewhere.
+    policy.mailbox_servers[0].name = String::from("localhost");
+    policy.mailbox_servers[0].addresses.clear();
+    policy.ip_gateways[0].address = PeerAddress::Ip("127.0.0.3".parse().unwrap());
+    wanted.policy = Arc::new(policy);
+    let gateway = Gateway::start(wanted.clone()).await.unwrap();
+    let pbx = tokio::net::TcpSocket::new_v4().unwrap();
+    pbx.bind("127.0.0.3:0".parse().unwrap()).unwrap();
+    let mut pbx = Wire::new(pbx.connect(gateway.addresses()[0].address).await.unwrap());
+    pbx.say(&with_body(&request("INVITE", 1, ""))).await;
+    let mut server = Wire::new(timeout(PATIENCE, um.accept()).await.unwrap().unwrap().0);
+    let invite = server.hear().await;
+    assert!(invite.starts_with("INVITE "), "{invite}");
+    // Call-IDs of its own, so that they lead to all shards.
+    for number in 0..24 {
+        if number == 12 {
+            gateway.reload(wanted.clone()).await.unwrap();
+        }
+        let ask = request("OPTIONS", 1, "").replace("shell-1", &format!("um-{number}"));
+        let ask = ask.replace("z9hG4bK", &format!("z9hG4bK{number}"));
+        server.say(&format!("{ask}Content-Length: 0\r\n\r\n")).await;
+        let answer = server.hear_starting("SIP/2.0 ").await;
+        assert!(answer.starts_with("SIP/2.0 200 "), "{number}: {answer}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lost_framing_is_answered_400_and_closed_and_the_next_connection_is_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(settings(5062, folder.path(), 31_900)).await.unwrap();

@@ -364,7 +364,7 @@ impl Pump {
             }
             Some((Found::Old(key), local)) => {
                 let peer = b2bua::engine::PeerIdentity::Address;
-                let facts = FlowFacts { key, transport: Transport::Udp, local, remote, peer };
+                let facts = FlowFacts { key, transport: Transport::Udp, local, remote, peer, made_for: None };
                 self.pending.push_back(flow_up(facts, Origin::Outbound(connect)));
             }
             None => self.fail_connect(connect, "no UDP listener of that address family"),
@@ -377,7 +377,8 @@ impl Pump {
     }
 
     /// A connection that this shard dialled stands.
-    pub(super) fn dialled(&mut self, endpoint: Endpoint, facts: FlowFacts) {
+    pub(super) fn dialled(&mut self, endpoint: Endpoint, mut facts: FlowFacts) {
+        facts.made_for = Some(endpoint.name.clone());
         let waiting = self.context.outgoing.connected(endpoint, facts.clone());
         self.up(facts.clone(), Opened::ByUs);
         for (shard, connect) in waiting {
@@ -536,8 +537,8 @@ async fn look_up(context: Arc<NetContext>, question: Question) {
 
 /// As the engine wants it.
 pub(super) fn flow_up(facts: FlowFacts, origin: Origin) -> Input {
-    let FlowFacts { key, transport, local, remote, peer } = facts;
-    Input::FlowUp(FlowUp { key, transport, local, remote, peer, origin })
+    let FlowFacts { key, transport, local, remote, peer, made_for } = facts;
+    Input::FlowUp(FlowUp { key, transport, local, remote, peer, origin, made_for })
 }
 
 fn ports(ports: media::MediaPorts) -> MediaPorts {

@@ -251,7 +251,7 @@ impl Shard {
         let Arrived { transport, local, remote, ref peer, .. } = arrived;
         let peer = peer.clone();
         match self.pump.slots.adopt(Instant::now(), arrived, &self.pump.context.limits) {
-            Ok(key) => Some(FlowFacts { key, transport, local, remote, peer }),
+            Ok(key) => Some(FlowFacts { key, transport, local, remote, peer, made_for: None }),
             Err(error) => {
                 debug!(%error, %remote, "the poller did not take a connection");
                 self.pump.context.metrics.dropped("not_adopted");

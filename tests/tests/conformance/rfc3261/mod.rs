@@ -25,6 +25,7 @@ fn answer_to(request: &str) -> Message {
             remote: SocketAddr::new(Caller::Secured.address(), 50_000),
             peer: PeerIdentity::Verified { names: vec!["pool01.contoso.com".to_owned()] },
             origin: Origin::Inbound,
+            made_for: None,
         }),
     );
     engine.handle(now, Input::Message { flow, bytes: Bytes::copy_from_slice(request.as_bytes()) });

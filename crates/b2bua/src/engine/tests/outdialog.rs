@@ -10,7 +10,7 @@ use sip::{HeaderId, Method, Transport};
 use super::policy::{self, PBX, POOL};
 use super::world::{Place, Script, World, caller};
 use super::{DEPOSIT, redirecting};
-use crate::engine::{Origin, PeerIdentity};
+use crate::engine::{ConnectKey, Input, Origin, PeerIdentity};
 use crate::policy::{OutOfDialog, Policy, PoolEncryption, VoipSecurity};
 
 const US: &str = "sip:umbra.contoso.com";
@@ -65,6 +65,28 @@ fn message_waiting() -> OutgoingRequest {
     let lines = "Max-Forwards: 70\r\nContact: <sip:m@10.0.2.1>\r\nEvent: message-summary\r\nSubscription-State: terminated\r\n";
     let notify = request(Method::Notify, "sip:ken@umbra.contoso.com", lines);
     with_body(notify, b"application/simple-message-summary", "Messages-Waiting: yes\r\n")
+}
+
+#[test]
+fn a_connection_that_came_too_late_for_its_call_still_leads_to_whom_it_was_made_for() {
+    let mut policy = config();
+    policy.mailbox_servers[0].addresses.clear();
+    let policy = Arc::new(policy);
+    let mut world = World::new(policy.clone());
+    let server = ("mbx01.contoso.com".to_owned(), 5062);
+    world.script(&server.0, server.1, Script::Silent);
+    // Plain TCP to a server known by its name alone: nothing but that name says who is there.
+    let remote = "10.0.7.7:5062".parse().unwrap();
+    let origin = Origin::Outbound(ConnectKey(u64::MAX));
+    world.flow_up_for(server.clone(), Transport::Tcp, remote, PeerIdentity::Address, origin, Some(&server.0));
+    for reloads in 0..2 {
+        world.send_as(&server, request(Method::Options, US, "Max-Forwards: 0\r\n"));
+        let party = world.party(&server.0, server.1);
+        assert_eq!(party.responses.len(), reloads + 1);
+        assert_eq!(party.last_status(), 200);
+        world.feed(Input::Policy(policy.clone()));
+    }
+    assert_eq!(counter(&world, "requests_of_strangers"), 0);
 }
 
 #[test]

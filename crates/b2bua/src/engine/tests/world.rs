@@ -202,6 +202,19 @@ impl World {
         peer: PeerIdentity,
         origin: Origin,
     ) -> FlowKey {
+        self.flow_up_for(place, transport, remote, peer, origin, None)
+    }
+
+    /// A flow that was opened for that name.
+    pub fn flow_up_for(
+        &mut self,
+        place: Place,
+        transport: Transport,
+        remote: SocketAddr,
+        peer: PeerIdentity,
+        origin: Origin,
+        made_for: Option<&str>,
+    ) -> FlowKey {
         self.next_flow += 1;
         let key = FlowKey(self.next_flow);
         let local = SocketAddr::new(IpAddr::from([10, 0, 0, 1]), 5061);
@@ -209,7 +222,15 @@ impl World {
             party.flow = Some(Flow { key, transport, remote: local, via_port: remote.port() });
         }
         self.flows.insert(key, place);
-        self.feed(Input::FlowUp(FlowUp { key, transport, local, remote, peer, origin }));
+        self.feed(Input::FlowUp(FlowUp {
+            key,
+            transport,
+            local,
+            remote,
+            peer,
+            origin,
+            made_for: made_for.map(str::to_owned),
+        }));
         key
     }
 
@@ -331,6 +352,7 @@ impl World {
             return self.handle(Input::ConnectFailed { connect, why });
         }
         let remote = SocketAddr::new(target.address, target.port);
+        let made_for = Some(target.name.clone());
         let peer = match target.transport {
             Transport::Tls => PeerIdentity::Verified { names: vec![target.name] },
             _ => PeerIdentity::Address,
@@ -354,6 +376,7 @@ impl World {
             remote,
             peer,
             origin: Origin::Outbound(connect),
+            made_for,
         };
         self.handle(Input::FlowUp(up));
     }
