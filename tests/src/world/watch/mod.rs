@@ -176,8 +176,11 @@ impl Watch {
         };
         book.model.observe(side, way, message);
         self.touched.push(id);
-        self.judge(id, verdict);
-        self.check_owner(id, way, flow, message);
+        // Which dialog and which offer a damaged message spoke of is anybody's guess; what protects the call holds on.
+        if !book.is_damaged {
+            self.judge(id, verdict);
+            self.check_owner(id, way, flow, message);
+        }
         if way == Way::Out && !message.body().is_empty() {
             let verdict = self.books.get(&id).map_or(Ok(()), |book| check_sdp(book.security, message));
             self.judge(id, verdict);
