@@ -4,6 +4,8 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod doctor;
+pub mod kernel;
 pub mod media;
 pub mod net;
 pub mod observe;

@@ -45,7 +45,7 @@ registry! {
     CFG_NOT_FQDN = "UMB-CFG019", "not a fully qualified name", sip None, ms None,
         cause "The value must be a DNS name with at least one dot, no wildcard, no address.", exchange "", lync "", umbra "Write the full name as it stands in the certificate.";
     CFG_RTP_EPHEMERAL = "UMB-CFG020", "RTP ports overlap the kernel's ephemeral range", sip None, ms None,
-        cause "The kernel may give a port of the range to an outgoing connection.", exchange "", lync "", umbra "Choose a range below 32768, or narrow net.ipv4.ip_local_port_range.";
+        cause "The kernel may give a port of the range to an outgoing connection.", exchange "", lync "", umbra "Choose a range below 32768, narrow net.ipv4.ip_local_port_range, or name the range in net.ipv4.ip_local_reserved_ports.";
     CFG_FAX = "UMB-CFG021", "fax on a SIP URI dial plan", sip None, ms None,
         cause "Users of a SIP URI dial plan cannot receive fax: a Mediation Server carries no T.38.", exchange "Set-UMDialPlan <plan> -FaxEnabled $false.", lync "", umbra "Remove `fax_enabled`.";
     CFG_NOT_YET = "UMB-CFG022", "setting has no effect yet", sip None, ms None,

@@ -3,6 +3,7 @@
 
 mod calls;
 mod configuration;
+mod doctor;
 mod peers;
 mod security;
 mod tls;
@@ -12,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 pub use calls::*;
 pub use configuration::*;
+pub use doctor::*;
 pub use peers::*;
 pub use security::*;
 pub use tls::*;
@@ -98,10 +100,18 @@ impl Serialize for Code {
 
 /// Every entry, grouped by area.
 pub fn all() -> impl Iterator<Item = &'static CodeEntry> {
-    [security::TABLE, calls::TABLE, peers::TABLE, tls::TABLE, transfers::TABLE, configuration::TABLE]
-        .into_iter()
-        .flatten()
-        .map(|code| code.entry())
+    [
+        security::TABLE,
+        calls::TABLE,
+        peers::TABLE,
+        tls::TABLE,
+        transfers::TABLE,
+        configuration::TABLE,
+        doctor::TABLE,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|code| code.entry())
 }
 
 /// Looks a code up; case and the `UMB-` prefix do not matter.

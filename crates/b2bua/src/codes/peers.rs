@@ -69,4 +69,13 @@ registry! {
     PLAN_WITHOUT_SERVER = "UMB-SRV009", "dial plan without servers", sip None, ms None,
         cause "No Call Router or no Mailbox server names the plan, so its calls cannot be answered.",
         exchange "Set-UMService <server> -DialPlans <plan>.", lync "", umbra "Add the plan to `dial_plans` of a [[call_router]] and a [[mailbox_server]].";
+    WORKER_UNREACHABLE = "UMB-SRV020", "worker port cannot be reached", sip None, ms None,
+        cause "A UM worker port of the configuration takes no connection; calls that the UM service redirects there fail over, or fail. Which ports workers use is Exchange's choice: the redirect decides.",
+        exchange "Check that UM workers run (the UM service starts them) and that no firewall stands before 5065 to 5068.", lync "", umbra "Correct `worker_ports`.";
+    PEER_UNREACHABLE = "UMB-PEER020", "pool or gateway cannot be reached", sip None, ms None,
+        cause "No connection to the UM IP gateway from here: message waiting, and calls whose connection was lost, cannot reach it. Calls that it places may work all the same.",
+        exchange "", lync "Check that the Front End service runs and that the firewall lets this gateway in on its SIP port.", umbra "Check `address` and `port` of the [[ip_gateway]].";
+    OPTIONS_REFUSED = "UMB-PEER021", "OPTIONS answered with a refusal", sip None, ms None,
+        cause "The peer takes the connection and answers, but not with 200: it may not know this gateway.",
+        exchange "New-UMIPGateway -Address <fqdn of this gateway>, and give it a hunt group.", lync "New-CsTrustedApplicationPool (or a PSTN gateway) with the FQDN of this gateway.", umbra "";
 }

@@ -50,7 +50,7 @@ pub(super) fn check(screen: &Screen, path: &Path, deny: Deny) -> Exit {
     };
     match screen.form {
         Format::Json => screen.json(&list),
-        Format::Table => screen.data(&text(path, &list, exit, screen.data)),
+        Format::Table | Format::Junit => screen.data(&text(path, &list, exit, screen.data)),
     }
     exit
 }

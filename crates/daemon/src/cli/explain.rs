@@ -33,7 +33,7 @@ pub(super) fn run(screen: &Screen, args: &ExplainArgs) -> Exit {
     match (&answer, screen.form) {
         (Answer::Unknown { suggestions }, _) => screen.story(&unknown_text(&args.code, suggestions)),
         (answer, Format::Json) => screen.json(answer),
-        (answer, Format::Table) => screen.data(&text(answer, screen.data)),
+        (answer, Format::Table | Format::Junit) => screen.data(&text(answer, screen.data)),
     }
     match answer {
         Answer::Unknown { .. } => Exit::Failed,

@@ -2,6 +2,7 @@
 //! elsewhere. Further commands (`demo`, `lab`, …) come in as [`Extension`]s, so that this module need not know them.
 
 mod check;
+mod doctor;
 mod exit;
 mod explain;
 mod load;
@@ -32,6 +33,7 @@ Examples:
   umbra demo                                        six calls through a whole lab in this process
   umbra check umbra.toml                            every problem of a configuration, with its fix
   umbra run -c umbra.toml                           the daemon
+  umbra doctor -c umbra.toml                        live checks of everything around it, with fixes
   umbra route explain --to sip:ken@contoso.test -c umbra.toml
                                                     where a call would go, and why
   umbra explain UMB-SEC001                          what a code means and how to fix it";
@@ -57,6 +59,8 @@ enum Command {
     /// Check a configuration: all problems at once, with line, cause and fix
     #[command(alias = "validate")]
     Check(check::CheckArgs),
+    /// Check live what is around the gateway: peers, certificates, names, ports, clocks; with fixes
+    Doctor(doctor::DoctorArgs),
     /// Explain a UMB code, a SIP status code or an ms-diagnostics number
     Explain(explain::ExplainArgs),
     /// Dry-run the routing of one request
@@ -94,9 +98,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, extensions: &[&dyn Ex
 }
 
 fn dispatch(screen: &Screen, command: Command) -> Exit {
+    if screen.form == Format::Junit && !matches!(command, Command::Doctor(_)) {
+        screen.story("-o junit: only `umbra doctor` has a report of that shape");
+        return Exit::Usage;
+    }
     match command {
         Command::Run(arguments) => run::run(screen, &arguments),
         Command::Check(arguments) => check::run(screen, &arguments),
+        Command::Doctor(arguments) => doctor::run(screen, &arguments),
         Command::Explain(arguments) => explain::run(screen, &arguments),
         Command::Route(arguments) => route::run(screen, &arguments),
         Command::Quirks(arguments) => quirks::run(screen, &arguments),

@@ -36,7 +36,7 @@ pub(super) fn run(screen: &Screen, args: &QuirksArgs) -> Exit {
     if args.headers {
         match screen.form {
             Format::Json => screen.json(&header_lines()),
-            Format::Table => screen.data(&header_text(screen.data)),
+            Format::Table | Format::Junit => screen.data(&header_text(screen.data)),
         }
         return Exit::Fine;
     }
@@ -48,7 +48,7 @@ pub(super) fn run(screen: &Screen, args: &QuirksArgs) -> Exit {
     let lines: Vec<Line> = quirks::all().iter().map(|entry| Line::of(entry, site.as_ref())).collect();
     match screen.form {
         Format::Json => screen.json(&lines),
-        Format::Table => screen.data(&text(&lines, screen.data)),
+        Format::Table | Format::Junit => screen.data(&text(&lines, screen.data)),
     }
     Exit::Fine
 }

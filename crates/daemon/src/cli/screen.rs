@@ -16,7 +16,7 @@ pub struct Global {
         global = true,
         value_enum,
         default_value_t,
-        value_name = "table|json",
+        value_name = "table|json|junit",
         hide_possible_values = true
     )]
     output: Format,
@@ -46,6 +46,8 @@ pub enum Format {
     Table,
     /// One JSON document.
     Json,
+    /// JUnit XML; `umbra doctor` only.
+    Junit,
 }
 
 /// When to colour.

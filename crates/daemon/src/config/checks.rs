@@ -11,6 +11,7 @@ use b2bua::{codes, security};
 
 use super::reader::Reader;
 use super::{Compiled, StartupMode};
+use crate::kernel;
 
 const PORTS_PER_CALL: usize = 4;
 
@@ -234,20 +235,10 @@ fn rtp_ports(compiled: &Compiled, root: &Reader<'_>) {
             root.error(codes::CFG_RTP_OVERLAP, SETTING, format!("{name} {port} lies inside {first}-{last}"));
         }
     }
-    if let Some((low, high)) = ephemeral_range().filter(|(low, high)| first <= *high && last >= *low) {
-        root.warn(
-            codes::CFG_RTP_EPHEMERAL,
-            SETTING,
-            format!("{first}-{last} meets the kernel's {low}-{high}"),
-        );
+    if let Some(kernels) = kernel::ephemeral_overlap(first..=last) {
+        let what = format!("{first}-{last} meets the kernel's {}-{}", kernels.start(), kernels.end());
+        root.warn(codes::CFG_RTP_EPHEMERAL, SETTING, what);
     }
-}
-
-/// The kernel's range for outgoing connections, where the system tells it.
-fn ephemeral_range() -> Option<(u16, u16)> {
-    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let mut ports = text.split_whitespace().map(str::parse);
-    Some((ports.next()?.ok()?, ports.next()?.ok()?))
 }
 
 fn listener_ports(compiled: &Compiled, root: &Reader<'_>) {

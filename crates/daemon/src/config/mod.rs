@@ -46,6 +46,8 @@ pub struct Compiled {
     pub media: Media,
     /// Name servers.
     pub dns: Dns,
+    /// What the gateway was told of Lync's surroundings, for `umbra doctor`.
+    pub lync: Lync,
     /// Admin socket and page.
     pub admin: Admin,
     /// Log, records, capture.
@@ -127,6 +129,17 @@ pub struct Media {
     pub threads: Option<usize>,
     /// Silence on both sides that ends a call.
     pub inactivity_timeout: Duration,
+}
+
+/// What the gateway was told of Lync's surroundings; calls need none of it.
+#[derive(Clone, Debug, Default)]
+pub struct Lync {
+    /// Autodiscover URIs, `.svc` and `.xml`.
+    pub autodiscover: Vec<String>,
+    /// Names of the location profiles; `None` = not told.
+    pub location_profiles: Option<Vec<String>>,
+    /// OAuth certificates, one file for each Front End.
+    pub oauth_certificates: Vec<PathBuf>,
 }
 
 /// Admin surface.
@@ -227,6 +240,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let shards = sections::shards(&root);
     let media = sections::media(&root);
     let dns = sections::dns(&root);
+    let lync = sections::lync(&root, &base);
     let admin = sections::admin(&root, &base);
     let (observe, correlation_header) = sections::observe(&root, &base);
     let rules = sections::rules(&root);
@@ -258,6 +272,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         tls: tls.map(|tls| Tls { not_after, ..tls }),
         media: media.media,
         dns,
+        lync,
         admin,
         observe,
         quirks_off,

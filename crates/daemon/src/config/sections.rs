@@ -14,7 +14,7 @@ use serde_json::Value;
 use sip::HeaderId;
 
 use super::reader::Reader;
-use super::{Admin, Listen, LogFormat, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
+use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
 use crate::net::{Dns, NetLimits, SHARDS_MAX};
 use crate::tls::TlsFiles;
 
@@ -248,6 +248,23 @@ pub(super) fn dns(root: &Reader<'_>) -> Dns {
     };
     section.finish();
     dns
+}
+
+/// `[lync]`: for `umbra doctor` only.
+pub(super) fn lync(root: &Reader<'_>, base: &Path) -> Lync {
+    let section = root.table("lync");
+    let lync = Lync {
+        autodiscover: section.list("autodiscover").unwrap_or_default(),
+        location_profiles: section.list("location_profiles"),
+        oauth_certificates: section
+            .list("oauth_certificates")
+            .unwrap_or_default()
+            .iter()
+            .map(|path| base.join(path))
+            .collect(),
+    };
+    section.finish();
+    lync
 }
 
 pub(super) fn admin(root: &Reader<'_>, base: &Path) -> Admin {

@@ -11,7 +11,7 @@ use relay::{Channel, PacketBuffer, Plan, PlanError, Session, SessionStats, Side,
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Octets the kernel may hold for one socket: about half a second of speech in packets of 20 ms.
-const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// Packets read from one socket before others get their turn.
 const BATCH_PACKETS: usize = 32;
 /// Packets thrown away from one socket at the first plan; more than its buffer holds.

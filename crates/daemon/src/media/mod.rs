@@ -24,6 +24,7 @@ use relay::{Fact, Plan, PlanError, SessionStats};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+pub use call::RECEIVE_BUFFER_BYTES;
 use worker::Worker;
 
 /// Commands that may wait for one worker.

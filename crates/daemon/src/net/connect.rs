@@ -91,7 +91,7 @@ fn arrived(
 
 async fn dial(context: &NetContext, endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), ConnectFailure> {
     let connect = async {
-        let socket = source_socket(context, endpoint.address.ip())?;
+        let socket = source_socket(&context.source_addresses, endpoint.address.ip())?;
         let stream = socket.connect(endpoint.address).await?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
@@ -105,10 +105,9 @@ async fn dial(context: &NetContext, endpoint: &Endpoint) -> Result<(TcpStream, S
 }
 
 /// Peers on plain TCP know us by address, so we leave from the one we listen on.
-fn source_socket(context: &NetContext, target: IpAddr) -> io::Result<TcpSocket> {
+pub fn source_socket(own: &[IpAddr], target: IpAddr) -> io::Result<TcpSocket> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    let own = context
-        .source_addresses
+    let own = own
         .iter()
         .find(|own| own.is_ipv4() == target.is_ipv4() && !own.is_unspecified())
         // A loopback source cannot reach anything else, and the other way round.

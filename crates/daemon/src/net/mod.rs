@@ -29,13 +29,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::observe::{Metrics, WarnLimiter};
 use crate::tls::{TlsContext, VerifiedPeer};
 
-pub use connect::{Endpoint, open};
+pub use connect::{Endpoint, open, source_socket};
 pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
 pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox};
 pub use listen::{Bound, accept_loop, bind_tcp};
 pub use lookups::{Asked, Asker, Located, Lookups};
 pub use outgoing::{Outgoing, Waiter, Wish};
-pub use resolve::{Dns, Locator};
+pub use resolve::{Dns, Locator, search_domains};
 pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
 pub use udp::{DATAGRAM_BYTES_MAX, Datagram, Found, Sender, UdpPort, bind_udp, is_keep_alive, sender};
 pub use wire::{Heard, Wire};

@@ -21,6 +21,8 @@ use tracing::warn;
 const ADDRESSES_MAX: usize = 16;
 /// SRV targets whose addresses are looked up.
 const TARGETS_MAX: usize = 4;
+/// Search domains looked at.
+const SEARCH_DOMAINS_MAX: usize = 6;
 /// Answers remembered.
 const CACHE_MAX: u64 = 1_024;
 /// Longest that an answer, or the lack of one, is believed.
@@ -79,6 +81,17 @@ impl Locator {
         }
         let found = self.addresses(name).await?;
         Ok(found.into_iter().map(|address| SocketAddr::new(address, question.port)).collect())
+    }
+
+    /// The names that an address leads back to; none when nobody tells.
+    pub async fn names_of(&self, address: IpAddr) -> Vec<String> {
+        let reverse = Name::from(address).to_utf8();
+        let records = self.records(&reverse, RecordType::PTR).await.unwrap_or_default();
+        let name = |data: &RData| match data {
+            RData::PTR(name) => Some(name.to_utf8().trim_end_matches('.').to_owned()),
+            _ => None,
+        };
+        records.iter().filter_map(name).take(ADDRESSES_MAX).collect()
     }
 
     // No SRV records, or none that can be had: the name's own addresses remain (RFC 3263 §4.2).
@@ -148,6 +161,13 @@ impl Locator {
             Ok(Err(error)) => Err(failed(ResolveFailureKind::Failed, format!("{name}: {error}"))),
         }
     }
+}
+
+/// The search domains of this host: what other tools append to a name, and the gateway never does.
+pub fn search_domains() -> Vec<String> {
+    let Ok((config, _)) = hickory_resolver::system_conf::read_system_conf() else { return Vec::new() };
+    let domains = config.search().iter().map(|name| name.to_utf8().trim_end_matches('.').to_owned());
+    domains.filter(|name| !name.is_empty()).take(SEARCH_DOMAINS_MAX).collect()
 }
 
 fn no_address(name: &str) -> ResolveFailure {

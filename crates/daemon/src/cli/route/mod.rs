@@ -105,7 +105,7 @@ pub(super) fn run(screen: &Screen, arguments: &RouteArgs) -> Exit {
     };
     let answer = Answer::of(&policy, &asked);
     match screen.form {
-        Format::Table => screen.data(&table::text(&policy, &answer, screen.data)),
+        Format::Table | Format::Junit => screen.data(&table::text(&policy, &answer, screen.data)),
         Format::Json => screen.json(&answer),
     }
     match answer.refusal {

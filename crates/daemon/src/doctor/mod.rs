@@ -1,0 +1,298 @@
+//! `umbra doctor`: live checks of everything around the gateway, each with its code and its fix. Owns the order of
+//! asking (names, then ports, then what is behind them), side by side and within bounds; each file below judges one
+//! group from facts. Refuses to know how findings are printed.
+
+mod ask;
+mod bounded;
+mod clock;
+mod configured;
+mod finding;
+mod host;
+mod lync;
+mod names;
+mod peers;
+mod security;
+mod servers;
+#[cfg(test)]
+mod testing;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use b2bua::engine::{Question, ResolveFailure, ResolveFailureKind};
+use b2bua::policy::PortSource;
+use sip::Transport;
+use tokio::time::Instant;
+
+use crate::config::Compiled;
+use crate::net::{Locator, search_domains};
+use crate::run::{Settings, known_peers};
+use crate::tls::TlsContext;
+use ask::{Asker, Trouble};
+use bounded::{CHECK_MAX, RUN_MAX};
+pub use configured::refused;
+pub use finding::{Finding, Fix, Group, Mark, Report};
+use names::{Located, Whose};
+use peers::{KnownBy, Peer, State};
+use servers::{Asked, Knocked};
+
+/// Addresses of a peer that are visited.
+const ADDRESSES_MAX: usize = 4;
+/// Members of pools that are looked up.
+const MEMBERS_MAX: usize = 64;
+
+/// What is to be looked at.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Topic {
+    /// UM servers, UM IP gateways, dial plans, security.
+    Exchange,
+    /// Pools, Autodiscover, location profiles, security.
+    Lync,
+    /// Certificates and handshakes.
+    Tls,
+    /// RTP ports, limits, listeners.
+    Media,
+    /// Names.
+    Dns,
+    /// Clocks.
+    Time,
+    /// Everything.
+    #[default]
+    All,
+}
+
+impl Topic {
+    fn wants(self, group: Group) -> bool {
+        use Group as G;
+        match self {
+            Self::All => true,
+            Self::Exchange => matches!(group, G::Servers | G::Security | G::Gateways | G::Plans),
+            Self::Lync => matches!(group, G::Lync | G::Security),
+            Self::Tls => matches!(group, G::Certificates | G::Tls),
+            Self::Media => matches!(group, G::Media | G::Listeners),
+            Self::Dns => matches!(group, G::Names),
+            Self::Time => matches!(group, G::Clock),
+        }
+    }
+
+    fn wants_any(self, groups: &[Group]) -> bool {
+        groups.iter().any(|group| self.wants(*group))
+    }
+}
+
+/// Looks at everything that the topic asks for; ends within a minute.
+pub async fn examine(compiled: &Compiled, topic: Topic) -> Report {
+    use Group as G;
+    let until = Instant::now() + RUN_MAX;
+    let peers = peers::of(&compiled.policy);
+    let mut found = configured::findings(compiled);
+    found.extend(security::findings(&compiled.policy));
+    if topic.wants_any(&[G::Media, G::Listeners]) {
+        found.extend(host_findings(compiled).await);
+    }
+    if topic.wants_any(&[G::Servers, G::Gateways, G::Lync, G::Names, G::Clock, G::Certificates, G::Tls]) {
+        let locator = Arc::new(Locator::new(&compiled.dns));
+        let located = locate(compiled, &peers, &locator, until).await;
+        if topic.wants(G::Lync) {
+            found.extend(lync_findings(compiled, &locator, until).await);
+        }
+        let doors = doors(&peers, &located);
+        if topic.wants_any(&[G::Servers, G::Gateways, G::Lync, G::Clock]) {
+            found.extend(visit(compiled, &peers, &doors, until).await);
+        }
+        found.extend(names::findings(&peers, &located));
+    }
+    found.retain(|finding| topic.wants(finding.group));
+    Report::of(found)
+}
+
+async fn host_findings(compiled: &Compiled) -> Vec<Finding> {
+    let compiled = compiled.clone();
+    tokio::task::spawn_blocking(move || host::findings(&compiled)).await.unwrap_or_default()
+}
+
+/// Looks up every peer that has no configured address, and every member of a pool.
+async fn locate(compiled: &Compiled, peers: &[Peer], locator: &Arc<Locator>, until: Instant) -> Vec<Located> {
+    let by_name = peers.iter().filter(|peer| peer.known_by == KnownBy::Name && peer.addresses.is_empty());
+    let of_peers = by_name.flat_map(|peer| {
+        let whose = if peer.kind.is_server() { Whose::Server } else { Whose::Gateway };
+        peer.services.iter().map(move |service| {
+            let question = Question {
+                name: peer.name.clone(),
+                transport: service.transport,
+                port: service.port,
+                port_source: service.port_source,
+            };
+            (whose, question)
+        })
+    });
+    let pools = compiled.policy.pools.iter().filter(|pool| pool.address.is_empty());
+    let members = pools.flat_map(|pool| &pool.members).take(MEMBERS_MAX);
+    let of_members = members.map(|member| (Whose::Member, plain_question(member)));
+    let questions: Vec<(Whose, Question)> = of_peers.chain(of_members).collect();
+    let domains = Arc::new(search_domains());
+    let checks = questions.iter().cloned().map(|(_, question)| {
+        let (locator, domains) = (locator.clone(), domains.clone());
+        async move { look_up(&locator, &question, &domains).await }
+    });
+    let results = bounded::all(checks.collect(), CHECK_MAX, until).await;
+    let pairs = questions.into_iter().zip(results);
+    pairs
+        .map(|((whose, question), result)| {
+            let (result, with_search_domain, back) = match result {
+                Some((result, longer, back)) => (Some(result), longer, back),
+                None => (None, None, Vec::new()),
+            };
+            Located { name: question.name, whose, result, with_search_domain, back }
+        })
+        .collect()
+}
+
+fn plain_question(name: &str) -> Question {
+    let port_source = PortSource::Configured;
+    Question { name: name.to_owned(), transport: Transport::Tls, port: 0, port_source }
+}
+
+type LookedUp = (Result<Vec<SocketAddr>, ResolveFailure>, Option<String>, Vec<(IpAddr, Vec<String>)>);
+
+async fn look_up(locator: &Locator, question: &Question, domains: &[String]) -> LookedUp {
+    match locator.locate(question).await {
+        Ok(targets) => {
+            let mut back: Vec<(IpAddr, Vec<String>)> = Vec::new();
+            for target in targets.iter().take(ADDRESSES_MAX) {
+                if !back.iter().any(|(address, _)| *address == target.ip()) {
+                    back.push((target.ip(), locator.names_of(target.ip()).await));
+                }
+            }
+            (Ok(targets), None, back)
+        }
+        Err(failure) if failure.kind == ResolveFailureKind::NoAddress => {
+            for domain in domains {
+                let longer = format!("{}.{domain}", question.name);
+                if locator.locate(&plain_question(&longer)).await.is_ok() {
+                    return (Err(failure), Some(longer), Vec::new());
+                }
+            }
+            (Err(failure), None, Vec::new())
+        }
+        Err(failure) => (Err(failure), None, Vec::new()),
+    }
+}
+
+async fn lync_findings(compiled: &Compiled, locator: &Arc<Locator>, until: Instant) -> Vec<Finding> {
+    let lync = &compiled.lync;
+    let mut found = lync::autodiscover(&lync.autodiscover);
+    let mut hosts: Vec<&str> = lync.autodiscover.iter().filter_map(|uri| lync::host(uri)).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let checks = hosts.iter().map(|host| {
+        let (locator, question) = (locator.clone(), plain_question(host));
+        async move { locator.locate(&question).await.is_ok() }
+    });
+    let results = bounded::all(checks.collect(), CHECK_MAX, until).await;
+    let facts: Vec<lync::HostFact> = hosts.into_iter().map(str::to_owned).zip(results).collect();
+    found.extend(lync::autodiscover_hosts(&facts));
+    found.extend(lync::location_profiles(&compiled.policy, lync.location_profiles.as_deref()));
+    found
+}
+
+/// One way to one address of a peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Door {
+    peer: usize,
+    transport: Transport,
+    target: SocketAddr,
+}
+
+fn doors(peers: &[Peer], located: &[Located]) -> Vec<Door> {
+    let mut doors = Vec::new();
+    for (index, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.state == State::Used) {
+        for service in &peer.services {
+            let configured = peer.addresses.iter().map(|address| SocketAddr::new(*address, service.port));
+            let looked_up = located.iter().filter(|l| l.name == peer.name && l.whose != Whose::Member);
+            let looked_up = looked_up.filter_map(|l| l.result.as_ref()?.as_ref().ok()).flatten().copied();
+            let mut targets: Vec<SocketAddr> = configured.chain(looked_up).collect();
+            // Each service was looked up; its own port, or the one SRV named for it.
+            targets.retain(|t| service.port_source == PortSource::Srv || t.port() == service.port);
+            targets.sort_unstable();
+            targets.dedup();
+            let of = |target| Door { peer: index, transport: service.transport, target };
+            doors.extend(targets.into_iter().take(ADDRESSES_MAX).map(of));
+        }
+    }
+    doors
+}
+
+/// OPTIONS at every door, a knock at every worker port.
+async fn visit(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instant) -> Vec<Finding> {
+    let asker = Arc::new(asker(compiled));
+    let checks = doors.iter().map(|door| {
+        let (asker, door) = (asker.clone(), *door);
+        let name = peers.get(door.peer).map(|peer| peer.name.clone()).unwrap_or_default();
+        async move { asker.ask(door.target, &name, door.transport).await }
+    });
+    let results = bounded::all(checks.collect(), CHECK_MAX, until).await;
+    let asked: Vec<Asked> = doors
+        .iter()
+        .zip(results)
+        .map(|(door, result)| Asked {
+            peer: door.peer,
+            transport: door.transport,
+            target: door.target,
+            result,
+        })
+        .collect();
+    let mut found: Vec<Finding> =
+        asked.iter().filter_map(|asked| Some(servers::options(peers.get(asked.peer)?, asked))).collect();
+    found.extend(knock(&asker, peers, doors, until).await);
+    found.extend(peers.iter().filter_map(|peer| servers::unvisited(peer, doors_of(peers, peer, doors))));
+    found.extend(clock::findings(peers, &asked));
+    found
+}
+
+fn doors_of(peers: &[Peer], peer: &Peer, doors: &[Door]) -> usize {
+    doors.iter().filter(|door| peers.get(door.peer) == Some(peer)).count()
+}
+
+async fn knock(asker: &Arc<Asker>, peers: &[Peer], doors: &[Door], until: Instant) -> Vec<Finding> {
+    let mut targets: Vec<(usize, SocketAddr)> = Vec::new();
+    for door in doors {
+        let ports = peers.get(door.peer).map_or(&[][..], |peer| &peer.worker_ports);
+        let own = ports.iter().map(|port| (door.peer, SocketAddr::new(door.target.ip(), *port)));
+        targets.extend(own);
+    }
+    targets.sort_unstable();
+    targets.dedup();
+    let checks = targets.iter().map(|(_, target)| {
+        let (asker, target) = (asker.clone(), *target);
+        async move { asker.knock(target).await.map(drop) }
+    });
+    let results: Vec<Option<Result<(), Trouble>>> = bounded::all(checks.collect(), CHECK_MAX, until).await;
+    let knocked: Vec<Knocked> = targets
+        .into_iter()
+        .zip(results)
+        .map(|((peer, target), result)| Knocked { peer, target, result })
+        .collect();
+    // Sorted: the knocks at one address of one peer stand together.
+    let at_one_place = |a: &Knocked, b: &Knocked| (a.peer, a.target.ip()) == (b.peer, b.target.ip());
+    let finding = |knocks: &[Knocked]| {
+        let peer = peers.get(knocks.first()?.peer)?;
+        servers::workers(peer, &knocks.iter().collect::<Vec<_>>())
+    };
+    knocked.chunk_by(at_one_place).filter_map(finding).collect()
+}
+
+fn asker(compiled: &Compiled) -> Asker {
+    let settings = Settings::from(compiled);
+    let tls = settings.tls.as_ref();
+    // The configuration was compiled, so its files were good a moment ago.
+    let tls =
+        tls.and_then(|tls| TlsContext::load(&tls.files, tls.versions, known_peers(&settings.policy)).ok());
+    Asker {
+        tls: tls.map(Arc::new),
+        sources: compiled.listen.addresses.clone(),
+        fqdn: compiled.policy.gateway.fqdn.clone(),
+        advertised: compiled.listen.advertised,
+        rules: compiled.policy.routing.clone(),
+    }
+}

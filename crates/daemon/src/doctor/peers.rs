@@ -1,0 +1,192 @@
+//! Whom the gateway has to do with, and over what: every UM server and UM IP gateway of the policy with the transports
+//! that its dial plans ask for. Pure; refuses to know addresses that are not configured.
+
+use std::net::IpAddr;
+
+use b2bua::Policy;
+use b2bua::policy::{self, GatewayStatus, PeerAddress, PortSource, ServerRole, ServerStatus, VoipSecurity};
+use b2bua::security::{Signalling, plan_signalling};
+use sip::Transport;
+
+use super::finding::{Group, Side};
+
+/// A peer as the doctor visits it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Peer {
+    /// Which one.
+    pub id: policy::Peer,
+    /// What it is called in findings: FQDN, or address where it has none.
+    pub name: String,
+    /// Whether it is known by name.
+    pub known_by: KnownBy,
+    /// What it is.
+    pub kind: Kind,
+    /// Where its SIP is expected.
+    pub services: Vec<Service>,
+    /// UM worker ports.
+    pub worker_ports: Vec<u16>,
+    /// Configured addresses; empty = DNS.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is in use.
+    pub state: State,
+}
+
+/// How a peer is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KnownBy {
+    /// By an FQDN.
+    Name,
+    /// By an address only.
+    Address,
+}
+
+/// What a peer is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Client Access server.
+    CallRouter,
+    /// Mailbox server.
+    Mailbox,
+    /// Lync pool.
+    Pool,
+    /// Another UM IP gateway.
+    Gateway,
+}
+
+impl Kind {
+    /// Where findings about its SIP are shown.
+    pub fn group(self) -> Group {
+        match self {
+            Self::CallRouter | Self::Mailbox => Group::Servers,
+            Self::Pool => Group::Lync,
+            Self::Gateway => Group::Gateways,
+        }
+    }
+
+    /// Whether it is a UM server.
+    pub fn is_server(self) -> bool {
+        matches!(self, Self::CallRouter | Self::Mailbox)
+    }
+
+    /// Who looks after it.
+    pub fn side(self) -> Side {
+        match self {
+            Self::CallRouter | Self::Mailbox => Side::Exchange,
+            Self::Pool => Side::Lync,
+            Self::Gateway => Side::Any,
+        }
+    }
+}
+
+/// Whether a peer is in use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// It is.
+    Used,
+    /// Its status is Disabled.
+    Disabled,
+}
+
+/// One way to a peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// TCP or TLS.
+    pub transport: Transport,
+    /// Its port, unless SRV records name another.
+    pub port: u16,
+    /// Whether they may.
+    pub port_source: PortSource,
+}
+
+/// Every peer of a policy: Call Routers, Mailbox servers, UM IP gateways.
+pub fn of(policy: &Policy) -> Vec<Peer> {
+    let servers = |role| (0..policy.servers(role).len()).filter_map(move |index| server(policy, role, index));
+    let gateways = (0..policy.ip_gateways.len()).filter_map(|index| gateway(policy, index));
+    servers(ServerRole::CallRouter).chain(servers(ServerRole::Mailbox)).chain(gateways).collect()
+}
+
+fn server(policy: &Policy, role: ServerRole, index: usize) -> Option<Peer> {
+    let server = policy.servers(role).get(index)?;
+    let plans = policy.dial_plans.iter().filter(|plan| match role {
+        ServerRole::CallRouter => plan.call_routers.contains(&index),
+        ServerRole::Mailbox => plan.mailbox_servers.contains(&index),
+    });
+    let service = |transport| Service {
+        transport,
+        port: if transport == Transport::Tls { server.tls_port } else { server.tcp_port },
+        port_source: server.port_source,
+    };
+    Some(Peer {
+        id: policy::Peer::Server(role, index),
+        name: server.name.clone(),
+        known_by: KnownBy::Name,
+        kind: if role == ServerRole::CallRouter { Kind::CallRouter } else { Kind::Mailbox },
+        services: transports(plans.map(|plan| plan.voip_security)).into_iter().map(service).collect(),
+        worker_ports: server.worker_ports.clone(),
+        addresses: server.addresses.clone(),
+        state: if server.status == ServerStatus::Disabled { State::Disabled } else { State::Used },
+    })
+}
+
+fn gateway(policy: &Policy, index: usize) -> Option<Peer> {
+    let gateway = policy.ip_gateways.get(index)?;
+    let plans = policy.hunt_groups.iter().filter(|group| group.ip_gateway == index);
+    let plans = plans.filter_map(|group| policy.dial_plans.get(group.dial_plan));
+    let known_by = match gateway.address {
+        PeerAddress::Fqdn(_) => KnownBy::Name,
+        PeerAddress::Ip(_) => KnownBy::Address,
+    };
+    let service = |transport| Service { transport, port: gateway.port, port_source: gateway.port_source };
+    let is_possible = |transport: &Transport| *transport != Transport::Tls || known_by == KnownBy::Name;
+    // One port speaks one transport: where plans differ, the secured one counts.
+    let transport = transports(plans.map(|plan| plan.voip_security)).into_iter().find(is_possible);
+    let mut addresses = policy.addresses_of(policy::Peer::IpGateway(index));
+    addresses.dedup();
+    Some(Peer {
+        id: policy::Peer::IpGateway(index),
+        name: gateway.address.to_string(),
+        known_by,
+        kind: if gateway.pool.is_some() { Kind::Pool } else { Kind::Gateway },
+        services: transport.into_iter().map(service).collect(),
+        worker_ports: Vec::new(),
+        addresses,
+        state: if gateway.status == GatewayStatus::Disabled { State::Disabled } else { State::Used },
+    })
+}
+
+/// TLS first.
+fn transports(plans: impl Iterator<Item = VoipSecurity>) -> Vec<Transport> {
+    let wanted: Vec<Signalling> = plans.map(plan_signalling).collect();
+    let pairs = [(Signalling::MutualTls, Transport::Tls), (Signalling::Plain, Transport::Tcp)];
+    pairs.into_iter().filter(|(kind, _)| wanted.contains(kind)).map(|(_, transport)| transport).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn transports_follow_the_dial_plans() {
+        let compiled = testing::compiled("");
+        let peers = of(&compiled.policy);
+        let find = |name: &str| peers.iter().find(|peer| peer.name == name).unwrap();
+        let router = find("cas01.contoso.test");
+        let both: Vec<_> = router.services.iter().map(|s| (s.transport, s.port)).collect();
+        assert_eq!(both, [(Transport::Tls, 5061), (Transport::Tcp, 5060)]);
+        assert_eq!(find("pool01.contoso.test").services[0].transport, Transport::Tls);
+        let pbx = find("127.0.0.40");
+        assert_eq!((pbx.kind, pbx.known_by), (Kind::Gateway, KnownBy::Address));
+        assert_eq!(pbx.services[0].transport, Transport::Tcp);
+        assert_eq!(find("mbx01.contoso.test").worker_ports, [5065, 5066, 5067, 5068]);
+    }
+
+    #[test]
+    fn a_disabled_peer_is_known_as_such() {
+        let compiled =
+            testing::edited(|text| text.replace("outcalls_allowed = true", "status = \"Disabled\""));
+        let peers = of(&compiled.policy);
+        let states: Vec<_> = peers.iter().filter(|p| p.kind == Kind::Pool).map(|p| p.state).collect();
+        assert_eq!(states, [State::Disabled]);
+    }
+}
