@@ -46,7 +46,7 @@ registry! {
         cause "The certificate could not be parsed or breaks a rule of RFC 5280.", exchange "", lync "", umbra "";
     WEAK_SIGNATURE = "UMB-TLS018", "certificate signed with SHA-1 or MD5", sip None, ms None,
         cause "Certificates signed over MD5 or SHA-1 can be forged; this gateway refuses such a chain.",
-        exchange "Reissue the certificate from a CA that signs with SHA-256, assign it to the UM services, restart them.", lync "Reissue it from a CA that signs with SHA-256 and run Set-CsCertificate.", umbra "Let the CA sign with SHA-256 (sha256RSA).";
+        exchange "Reissue the certificate from a CA that signs with SHA-256, assign it to the UM services, restart them.", lync "Reissue it from a CA that signs with SHA-256 and run Set-CsCertificate.", umbra "Let the CA sign with SHA-256 (sha256RSA). For an old lab, `weak_certificates = \"Allowed\"` at that one peer takes SHA-1, never MD5.";
     REFUSED_BY_PEER = "UMB-TLS019", "peer refuses our certificate", sip None, ms None,
         cause "The peer asked for a certificate, got the gateway's, and broke off. The alert says why: UnknownCA = it does not trust the issuer; BadCertificate or CertificateUnknown = name or content; CertificateExpired = life, or its clock; AccessDenied or a silent close = the name belongs to no peer it knows.",
         exchange "Import the issuing root into Trusted Root Certification Authorities of the server; New-UMIPGateway -Address <fqdn of the gateway>.", lync "Import the issuing root on every Front End, and check that the topology knows the gateway by this FQDN.", umbra "Check that the subject of `certificate` is `fqdn`, and that `certificate` holds the intermediates.";
@@ -68,4 +68,56 @@ registry! {
     PFX_UNSUPPORTED = "UMB-TLS025", "PFX file of an unsupported form", sip None, ms None,
         cause "The PFX file uses an encryption or a structure that is not read here, or it holds no private key.",
         exchange "Export-ExchangeCertificate -BinaryEncoded, with the private key.", lync "", umbra "Export again with the private key, with TripleDES-SHA1 or AES256-SHA256; or convert with openssl pkcs12 -in FILE -out FILE.pem -nodes and import that.";
+    NOT_A_CA = "UMB-TLS026", "issuer is no certification authority", sip None, ms None,
+        cause "A certificate of the chain was issued by one that is not a CA (basic constraints, RFC 5280 §4.2.1.9).", exchange "", lync "", umbra "";
+    PATH_TOO_LONG = "UMB-TLS027", "certificate chain is longer than allowed", sip None, ms None,
+        cause "An issuer's path length constraint is exceeded, or the chain has more than six intermediates.", exchange "", lync "", umbra "";
+    CA_AS_PEER = "UMB-TLS028", "authority's certificate used by a peer", sip None, ms None,
+        cause "The peer presents the certificate of a CA as its own.", exchange "Assign a server certificate to the UM services.", lync "", umbra "";
+    NAME_CONSTRAINT = "UMB-TLS029", "name outside the issuer's constraints", sip None, ms None,
+        cause "An issuer may sign certain names only (RFC 5280 §4.2.1.10) and this is none of them; a common name does not count under such an issuer.", exchange "", lync "", umbra "";
+    REVOKED = "UMB-TLS030", "certificate has been revoked", sip None, ms None,
+        cause "The peer's certificate, or one of its issuers, stands in a list of `crls`.",
+        exchange "Request a new certificate and assign it to the UM services.", lync "Request a new certificate: Request-CsCertificate.", umbra "";
+    REVOCATION_UNKNOWN = "UMB-TLS031", "nobody knows whether the certificate is revoked", sip None, ms None,
+        cause "`crls` is set, `crl_policy` is require, and for one issuer of the chain there is no list that is its own and in date.",
+        exchange "", lync "", umbra "Fetch the current list of every issuer in the chain and reload; or `crl_policy = \"prefer\"`.";
+    UNKNOWN_CRITICAL_EXTENSION = "UMB-TLS032", "unknown critical extension", sip None, ms None,
+        cause "The certificate has an extension that must be understood (RFC 5280 §4.2) and is not.", exchange "", lync "", umbra "";
+    OLD_VERSION = "UMB-TLS033", "certificate is not X.509 version 3", sip None, ms None,
+        cause "Older versions have no extensions: neither names nor purpose can be checked.", exchange "Reissue from a current CA.", lync "", umbra "";
+    LONG_SERIAL = "UMB-TLS034", "serial number is too long", sip None, ms None,
+        cause "The serial number has more than 20 octets (RFC 5280 §4.1.2.2).", exchange "", lync "", umbra "";
+    CRL_UNUSABLE = "UMB-TLS035", "revocation list cannot be used", sip None, ms None,
+        cause "A file of `crls` is missing, unreadable or too long, or holds no certificate revocation list.",
+        exchange "", lync "", umbra "Give PEM or DER files; with `crl_policy = \"prefer\"` the gateway goes on without this one.";
+    CRL_STALE = "UMB-TLS036", "revocation list is out of date", sip None, ms None,
+        cause "The next update of a list of `crls` is past; with `crl_policy` require the peers of its issuer are refused.",
+        exchange "", lync "", umbra "Fetch the current list and reload.";
+    WEAK_ALLOWED = "UMB-TLS037", "weak certificates are allowed", sip None, ms None,
+        cause "For this peer SHA-1 signatures and RSA keys of 1024 bits and more are accepted: who can forge them is taken for the peer.",
+        exchange "Reissue its certificate with SHA-256 and RSA 2048.", lync "Reissue its certificate with SHA-256 and RSA 2048.", umbra "Remove `weak_certificates` when the peer has a better one; `umbra_tls_weak_certificates_total` counts the uses.";
+    NAME_NOT_COVERED = "UMB-TLS038", "certificate does not cover the gateway's FQDN", sip None, ms None,
+        cause "The subject fits, but peers look at the alternative names first and `fqdn` is not among them; it is what Via, Contact and Record-Route announce over TLS.",
+        exchange "", lync "", umbra "Reissue with `fqdn` among the alternative names.";
+    ISSUER_FORGED = "UMB-TLS039", "issuer's name with another key", sip None, ms None,
+        cause "The certificate names one of our roots, or an intermediate, as issuer, but its signature is not of that key.",
+        exchange "", lync "", umbra "If the CA was set up anew under its old name, add the new root to `trusted_roots`; otherwise somebody imitates it.";
+    ISSUER_MISSING = "UMB-TLS040", "issuing certificate is missing", sip None, ms None,
+        cause "The peer's certificate was issued by an authority that is neither sent along nor listed in `trusted_roots`.",
+        exchange "Install the intermediate certificate on the server, so that it is sent along.", lync "Install the intermediate certificate on the Front End.", umbra "Add the issuing root to `trusted_roots` in [tls].";
+    SELF_SIGNED = "UMB-TLS041", "self-signed certificate", sip None, ms None,
+        cause "The certificate is its own issuer and no configured root.",
+        exchange "Replace the certificate that setup made by one of the CA shared with Lync.", lync "Request a certificate: Request-CsCertificate.", umbra "";
+    ISSUER_EXPIRED = "UMB-TLS042", "issuing certificate outside its lifetime", sip None, ms None,
+        cause "The peer's own certificate is in date, one of its issuers is not.",
+        exchange "Renew the intermediate CA and send its new certificate along.", lync "Renew the intermediate CA and send its new certificate along.", umbra "";
+    NO_NAME = "UMB-TLS043", "certificate carries no name", sip None, ms None,
+        cause "There is no dNSName, no address and no host name as subject, so nobody is named.",
+        exchange "Request a certificate whose subject is the server's FQDN.", lync "", umbra "";
+    MALFORMED_NAME = "UMB-TLS044", "malformed name in a certificate", sip None, ms None,
+        cause "A name holds NUL, control or other characters that no host name has, an empty label, or a wildcard that is no whole label on the left.",
+        exchange "", lync "", umbra "Names outside ASCII stand in certificates in their A-label form (xn--).";
+    TOO_MANY_NAMES = "UMB-TLS045", "too many names in a certificate", sip None, ms None,
+        cause "The certificate lists more than 256 alternative names.", exchange "Request a certificate for the UM servers only.", lync "", umbra "";
 }

@@ -14,9 +14,11 @@ use x509_parser::public_key::PublicKey;
 
 use super::Tls;
 use super::reader::Reader;
-use crate::tls::{Identity, TlsError, load_roots};
+use crate::tls::{
+    CrlPolicy, Identity, PeerRejection, PresentedNames, RSA_BITS_MIN, TlsError, TlsFiles, check_own_chain,
+    load_crls, load_roots,
+};
 
-const RSA_BITS_MIN: usize = 2048;
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// RSASSA-PSS (RFC 4055 §3.1).
 const OID_RSASSA_PSS: &str = "1.2.840.113549.1.1.10";
@@ -49,17 +51,58 @@ pub(super) fn check(tls: &Tls, fqdn: &str, now: SystemTime, root: &Reader<'_>) -
         root.error(codes::FILE_UNUSABLE, "tls.certificate", "the first certificate cannot be parsed");
         return None;
     };
+    check_chain(files, now, root);
+    check_lists(files, now, root);
     check_names(&certificate, fqdn, root);
+    if PresentedNames::of(&der).is_ok_and(|names| !names.covers(fqdn)) {
+        let what = format!("the alternative names do not cover {fqdn}");
+        root.error(codes::NAME_NOT_COVERED, "tls.certificate", what);
+    }
     check_purpose(&certificate, root);
     check_strength(&certificate, root);
     check_life(&certificate, now, root)
+}
+
+/// What a peer with our roots would say to our chain. A warning: the peers may have other roots.
+fn check_chain(files: &TlsFiles, now: SystemTime, root: &Reader<'_>) {
+    let loaded = (Identity::load(&files.certificate, &files.private_key), load_roots(&files.trusted_roots));
+    let (Ok(identity), Ok(roots)) = loaded else { return };
+    let Err(rejection) = check_own_chain(&identity, roots, now) else { return };
+    use PeerRejection as P;
+    match &rejection {
+        // Said of the certificate itself, below.
+        P::Expired | P::NotYetValid | P::WrongPurpose | P::WeakKey(_) => {}
+        P::UntrustedChain(_) | P::IssuerMissing(_) | P::IssuerForged | P::SelfSigned => {
+            root.warn(
+                codes::ROOT_MISSING,
+                "tls.certificate",
+                format!("a peer with the same roots: {rejection}"),
+            );
+        }
+        _ => root.warn(rejection.code(), "tls.certificate", format!("our own: {rejection}")),
+    }
+}
+
+fn check_lists(files: &TlsFiles, now: SystemTime, root: &Reader<'_>) {
+    for path in &files.crls {
+        match (load_crls(path), files.crl_policy) {
+            (Ok(lists), _) if lists.iter().any(|list| list.next_update.is_some_and(|next| next <= now)) => {
+                root.warn(codes::CRL_STALE, "tls.crls", format!("{}: a newer list is due", path.display()));
+            }
+            (Ok(_), _) => {}
+            (Err(error), CrlPolicy::Require) => {
+                root.error(codes::CRL_UNUSABLE, "tls.crls", error.to_string())
+            }
+            (Err(error), CrlPolicy::Prefer) => root.warn(codes::CRL_UNUSABLE, "tls.crls", error.to_string()),
+        }
+    }
 }
 
 fn blame(error: &TlsError, key: &Path) -> (Code, &'static str) {
     match error {
         TlsError::KeyMismatch { .. } => (codes::KEY_MISMATCH, "tls.private_key"),
         TlsError::Read { path, .. }
-        | TlsError::TooLong(path)
+        | TlsError::TooLong(path, _)
         | TlsError::Pem { path, .. }
         | TlsError::Unusable { path, .. } => {
             (codes::FILE_UNUSABLE, if path == key { "tls.private_key" } else { "tls.certificate" })

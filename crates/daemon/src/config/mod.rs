@@ -107,6 +107,8 @@ pub struct Tls {
     pub min_version: TlsVersion,
     /// When the certificate ends.
     pub not_after: Option<SystemTime>,
+    /// Names and addresses that may come with SHA-1 and short keys.
+    pub weak_peers: Vec<String>,
 }
 
 /// TLS protocol versions spoken.
@@ -269,7 +271,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         policy: Arc::new(policy),
         listen,
         shards,
-        tls: tls.map(|tls| Tls { not_after, ..tls }),
+        tls: tls.map(|tls| Tls { not_after, weak_peers: objects.weak_peers, ..tls }),
         media: media.media,
         dns,
         lync,

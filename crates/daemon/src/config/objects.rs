@@ -26,6 +26,8 @@ pub(super) struct Objects {
     pub(super) mailbox_servers: Vec<Server>,
     pub(super) auto_attendants: Vec<AutoAttendant>,
     pub(super) mailboxes: Vec<Mailbox>,
+    /// Names and addresses that may come with weak certificates.
+    pub(super) weak_peers: Vec<String>,
 }
 
 /// Objects whose index must stay the one of the file are always pushed, also after a finding: nothing compiled leaves
@@ -37,8 +39,12 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
     if dial_plans.is_empty() {
         root.error(codes::CFG_MISSING_KEY, "dial_plan", "there is no [[dial_plan]]");
     }
-    let ip_gateways: Vec<IpGateway> =
-        root.tables("ip_gateway").iter().map(|t| ip_gateway(t, &pools, &dialects, off)).collect();
+    let mut weak_peers = Vec::new();
+    let ip_gateways: Vec<IpGateway> = root
+        .tables("ip_gateway")
+        .iter()
+        .map(|t| ip_gateway(t, &pools, &dialects, off, &mut weak_peers))
+        .collect();
     if ip_gateways.is_empty() {
         root.error(codes::CFG_MISSING_KEY, "ip_gateway", "there is no [[ip_gateway]]: nobody could call");
     }
@@ -47,8 +53,8 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
     let hunt_groups = root.tables("hunt_group").iter().map(|t| hunt_group(t, &gateways, &plans)).collect();
     let auto_attendants = root.tables("auto_attendant").iter().map(|t| auto_attendant(t, &plans)).collect();
     let mailboxes = root.tables("mailbox").iter().map(|t| mailbox(t, &plans)).collect();
-    let call_routers = servers(root, ServerRole::CallRouter, &mut dial_plans, off);
-    let mailbox_servers = servers(root, ServerRole::Mailbox, &mut dial_plans, off);
+    let call_routers = servers(root, ServerRole::CallRouter, &mut dial_plans, off, &mut weak_peers);
+    let mailbox_servers = servers(root, ServerRole::Mailbox, &mut dial_plans, off, &mut weak_peers);
     hosted(root);
     Objects {
         pools,
@@ -59,6 +65,21 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
         mailbox_servers,
         auto_attendants,
         mailboxes,
+        weak_peers,
+    }
+}
+
+/// Whether SHA-1 and RSA below 2048 bits are taken from a peer of these names, an exception that is always warned of.
+fn weak_certificates(table: &Reader<'_>, names: impl IntoIterator<Item = String>, weak: &mut Vec<String>) {
+    let words = [("Refused", Allowed::No), ("Allowed", Allowed::Yes)];
+    if table.word("weak_certificates", &words) == Some(Allowed::Yes) {
+        let known = weak.len();
+        weak.extend(names);
+        let what = format!(
+            "SHA-1 and RSA from 1024 bits are accepted from {}",
+            weak.get(known..).unwrap_or_default().join(", ")
+        );
+        table.warn(codes::WEAK_ALLOWED, "weak_certificates", what);
     }
 }
 
@@ -174,7 +195,13 @@ fn plan_details(table: &Reader<'_>, plan: &DialPlan) {
 }
 
 /// A gateway that stands for a pool is what the pool is, unless it says otherwise.
-fn ip_gateway(table: &Reader<'_>, pools: &[Pool], dialects: &[Dialect], off: QuirkSet) -> IpGateway {
+fn ip_gateway(
+    table: &Reader<'_>,
+    pools: &[Pool],
+    dialects: &[Dialect],
+    off: QuirkSet,
+    weak: &mut Vec<String>,
+) -> IpGateway {
     let states = [
         ("Enabled", GatewayStatus::Enabled),
         ("Disabled", GatewayStatus::Disabled),
@@ -206,6 +233,9 @@ fn ip_gateway(table: &Reader<'_>, pools: &[Pool], dialects: &[Dialect], off: Qui
         message_waiting_indicator_allowed: allowed(table, "message_waiting_indicator_allowed"),
         pool,
     };
+    let members = pool.and_then(|index| pools.get(index)).map(|pool| pool.members.clone());
+    let named = std::iter::once(gateway.address.to_string());
+    weak_certificates(table, named.chain(members.unwrap_or_default()), weak);
     table.finish();
     gateway
 }
@@ -293,7 +323,13 @@ fn mailbox(table: &Reader<'_>, plans: &[String]) -> Mailbox {
 }
 
 /// Servers of a role; each enters the plans it names, or every plan when it names none.
-fn servers(root: &Reader<'_>, role: ServerRole, plans: &mut [DialPlan], off: QuirkSet) -> Vec<Server> {
+fn servers(
+    root: &Reader<'_>,
+    role: ServerRole,
+    plans: &mut [DialPlan],
+    off: QuirkSet,
+    weak: &mut Vec<String>,
+) -> Vec<Server> {
     let key = match role {
         ServerRole::CallRouter => "call_router",
         ServerRole::Mailbox => "mailbox_server",
@@ -315,10 +351,10 @@ fn servers(root: &Reader<'_>, role: ServerRole, plans: &mut [DialPlan], off: Qui
             }
         }
     }
-    tables.iter().map(|table| server(table, role, off)).collect()
+    tables.iter().map(|table| server(table, role, off, weak)).collect()
 }
 
-fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet) -> Server {
+fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet, weak: &mut Vec<String>) -> Server {
     let states = [
         ("Enabled", ServerStatus::Enabled),
         ("NoNewCalls", ServerStatus::NoNewCalls),
@@ -347,6 +383,7 @@ fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet) -> Server {
         role,
         dialect: quirks::dialect(table, profiles, Profile::Exum2016, off),
     };
+    weak_certificates(table, [server.name.clone()], weak);
     table.finish();
     server
 }

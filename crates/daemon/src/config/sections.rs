@@ -16,7 +16,7 @@ use sip::HeaderId;
 use super::reader::Reader;
 use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
 use crate::net::{Dns, NetLimits, SHARDS_MAX};
-use crate::tls::TlsFiles;
+use crate::tls::{CrlPolicy, TlsFiles};
 
 const CALLS_MAX: u64 = 100_000;
 const MEDIA_THREADS_MAX: u64 = 256;
@@ -178,6 +178,9 @@ pub(super) fn tls(root: &Reader<'_>, base: &Path) -> Option<Tls> {
     };
     let (certificate, private_key) = (file("certificate"), file("private_key"));
     let roots = section.need_list("trusted_roots");
+    let crls = section.list("crls").unwrap_or_default();
+    let policies = [("require", CrlPolicy::Require), ("prefer", CrlPolicy::Prefer)];
+    let crl_policy = section.word("crl_policy", &policies).unwrap_or_default();
     let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
     let min_version = section.word("min_version", &versions).unwrap_or(TlsVersion::V1_2);
     section.word("client_certificate", &[("require", ())]);
@@ -185,8 +188,10 @@ pub(super) fn tls(root: &Reader<'_>, base: &Path) -> Option<Tls> {
         section.error(codes::CFG_BACKEND, "backend", "openssl is not part of this build");
     }
     section.finish();
-    let trusted_roots = roots.iter().map(|path| base.join(path)).collect();
-    Some(Tls { files: TlsFiles { certificate, private_key, trusted_roots }, min_version, not_after: None })
+    let joined = |paths: Vec<String>| paths.iter().map(|path| base.join(path)).collect();
+    let files =
+        TlsFiles { certificate, private_key, trusted_roots: joined(roots), crls: joined(crls), crl_policy };
+    Some(Tls { files, min_version, not_after: None, weak_peers: Vec::new() })
 }
 
 pub(super) fn media(root: &Reader<'_>) -> MediaSection {

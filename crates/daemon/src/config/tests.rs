@@ -7,7 +7,7 @@ use b2bua::policy::{
     Allowed, Dialect, MediaMode, PeerAddress, PoolEncryption, Profile, ServerRole, VoipSecurity,
 };
 use b2bua::quirks::Quirk;
-use lab::pki::{CertSpec, Life, Naming, Pki, Purpose};
+use lab::pki::{CertSpec, EXHIBITS, LabCa, Life, Naming, Pki, Purpose};
 use tempfile::TempDir;
 
 use super::*;
@@ -272,6 +272,56 @@ fn missing_files_foreign_keys_and_coming_ends_are_told_apart() {
     let soon = end - Duration::from_secs(3600);
     let compiled = compile(&folder.path().join("umbra.toml"), SECURED, NOBODY, soon).expect("still good");
     assert_has(&compiled.warnings, "UMB-TLS015", "tls.certificate");
+}
+
+#[test]
+fn the_own_chain_must_lead_to_the_roots_and_lists_must_be_readable() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let other = LabCa::create("another root").expect("root");
+    other.write_root(&folder.path().join("lab-root.pem")).expect("written");
+    let compiled = within(&folder, SECURED).expect("peers may have other roots");
+    assert_has(&compiled.warnings, "UMB-TLS016", "tls.certificate");
+    let with = |lines: &str| {
+        SECURED.replacen("certificate ", &format!("crls = [\"root.crl\"]\n{lines}certificate "), 1)
+    };
+    let problems = within(&folder, &with("")).expect_err("no list");
+    assert_has(&problems.list, "UMB-TLS035", "tls.crls");
+    let compiled = within(&folder, &with("crl_policy = \"prefer\"\n")).expect("goes on without");
+    assert_has(&compiled.warnings, "UMB-TLS035", "tls.crls");
+    let write = |days| {
+        let list = other.revocation_list(&[], days).expect("list");
+        std::fs::write(folder.path().join("root.crl"), list).expect("written");
+    };
+    write(-1);
+    let compiled = within(&folder, &with("")).expect("out of date is no broken file");
+    assert_has(&compiled.warnings, "UMB-TLS036", "tls.crls");
+    write(1);
+    let compiled = within(&folder, &with("")).expect("good");
+    assert!(compiled.warnings.iter().all(|warning| warning.setting != "tls.crls"));
+}
+
+#[test]
+fn the_alternative_names_must_cover_the_fqdn_too() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let shadowed = EXHIBITS.iter().find(|exhibit| exhibit.name == "shadowed-subject").expect("exhibit");
+    let ca =
+        LabCa::load(&folder.path().join("lab-root.pem"), &folder.path().join("lab-root.key")).expect("root");
+    shadowed.make(&ca, "umbra.contoso.test").expect("made").write(folder.path(), "umbra").expect("written");
+    let problems = within(&folder, SECURED).expect_err("not covered");
+    assert_has(&problems.list, "UMB-TLS038", "tls.certificate");
+}
+
+#[test]
+fn weak_certificates_are_an_exception_of_one_peer_that_is_warned_of() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let good = within(&folder, SECURED).expect("good");
+    assert!(good.tls.expect("tls").weak_peers.is_empty());
+    let text = SECURED.replacen("[[call_router]]\n", "[[call_router]]\nweak_certificates = \"Allowed\"\n", 1);
+    let compiled = within(&folder, &text).expect("good");
+    assert_has(&compiled.warnings, "UMB-TLS037", "call_router[0].weak_certificates");
+    assert_eq!(compiled.tls.expect("tls").weak_peers.len(), 1);
+    let problems = within(&folder, &text.replace("Allowed", "Sometimes")).expect_err("no word");
+    assert_has(&problems.list, "UMB-CFG005", "call_router[0].weak_certificates");
 }
 
 #[test]

@@ -26,8 +26,7 @@ use tokio::time::Instant;
 
 use crate::config::Compiled;
 use crate::net::{Locator, search_domains};
-use crate::run::{Settings, known_peers};
-use crate::tls::TlsContext;
+use crate::run::Settings;
 use ask::{Asker, Trouble};
 use bounded::{CHECK_MAX, RUN_MAX};
 pub use configured::refused;
@@ -286,8 +285,7 @@ fn asker(compiled: &Compiled) -> Asker {
     let settings = Settings::from(compiled);
     let tls = settings.tls.as_ref();
     // The configuration was compiled, so its files were good a moment ago.
-    let tls =
-        tls.and_then(|tls| TlsContext::load(&tls.files, tls.versions, known_peers(&settings.policy)).ok());
+    let tls = tls.and_then(|tls| tls.load(&settings.policy).ok());
     Asker {
         tls: tls.map(Arc::new),
         sources: compiled.listen.addresses.clone(),

@@ -9,6 +9,7 @@ use b2bua::engine::{ConnectFailure, ConnectFailureKind, PeerIdentity, Target};
 use sip::Transport;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::{Arrived, Errand, Inbox, NetContext, Wire};
 use crate::tls::{HandshakeFailure, PeerRejection};
@@ -72,7 +73,12 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
         }
         Err(problem) => {
             context.metrics.handshake(&endpoint.name, problem.label());
-            Err(failure(kind_of(&problem), &b2bua::verdict::clean(&problem.to_string())))
+            let (code, detail) = (problem.code(), b2bua::verdict::clean(&problem.to_string()));
+            let (peer, reason, umb_code) = (&endpoint.name, problem.label(), code.as_str());
+            context.warnings.warn(reason, || {
+                warn!(event = "tls_failed", %peer, reason, umb_code, %detail, "no TLS with a server");
+            });
+            Err(failure(kind_of(&problem), &format!("{code} {reason}: {detail}")))
         }
     }
 }
@@ -131,9 +137,12 @@ fn kind_of_io(error: &io::Error) -> ConnectFailureKind {
 fn kind_of(problem: &HandshakeFailure) -> ConnectFailureKind {
     match problem {
         HandshakeFailure::Rejected(PeerRejection::NameMismatch { .. }) => ConnectFailureKind::TlsName,
-        HandshakeFailure::Rejected(PeerRejection::WildcardSubject(_) | PeerRejection::NoName) => {
-            ConnectFailureKind::TlsName
-        }
+        HandshakeFailure::Rejected(
+            PeerRejection::WildcardSubject(_)
+            | PeerRejection::NoName
+            | PeerRejection::MalformedName
+            | PeerRejection::TooManyNames(_),
+        ) => ConnectFailureKind::TlsName,
         HandshakeFailure::Rejected(_) => ConnectFailureKind::TlsChain,
         HandshakeFailure::Timeout => ConnectFailureKind::Timeout,
         HandshakeFailure::Alert(_) | HandshakeFailure::Protocol(_) | HandshakeFailure::Io(_) => {

@@ -27,7 +27,7 @@ use sip::{FlowKey, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::observe::{Metrics, WarnLimiter};
-use crate::tls::{TlsContext, VerifiedPeer};
+use crate::tls::{PeerRejection, TlsContext, VerifiedPeer};
 
 pub use connect::{Endpoint, open, source_socket};
 pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
@@ -161,6 +161,14 @@ impl NetContext {
     /// Counts what had to be tolerated of a certificate.
     pub fn count_quirks(&self, peer: &VerifiedPeer) {
         peer.tolerated().iter().for_each(|quirk| self.metrics.event(quirk.counter()));
+        if let (Some(weakness), Some(name)) = (peer.weakness(), peer.names().first()) {
+            self.metrics.weak_certificate(name);
+            self.warnings.warn("weak_certificate", || {
+                let umb_code = b2bua::codes::WEAK_ALLOWED.as_str();
+                let why = PeerRejection::from(weakness.clone());
+                tracing::warn!(event = "weak_certificate", umb_code, peer = %name, %why, "accepted by exception");
+            });
+        }
     }
 
     /// Completes when everything must end.

@@ -53,6 +53,11 @@ struct PeerLabel {
     peer: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NameLabel {
+    name: String,
+}
+
 /// What one shard last said.
 #[derive(Default)]
 struct ShardGauges {
@@ -80,6 +85,9 @@ pub struct Metrics {
     redirects: Labelled<HopLabels>,
     failovers: Labelled<PeerLabel>,
     peer_up: Family<PeerLabel, Gauge>,
+    weak_certificates: Labelled<PeerLabel>,
+    weak_peers: Gauge,
+    certificate_end: Family<NameLabel, Gauge>,
     unknown_peer: Counter,
     setup: Histogram,
     duration: Histogram,
@@ -110,6 +118,9 @@ impl Metrics {
             redirects: Family::default(),
             failovers: Family::default(),
             peer_up: Family::default(),
+            weak_certificates: Family::default(),
+            weak_peers: Gauge::default(),
+            certificate_end: Family::default(),
             unknown_peer: Counter::default(),
             setup: Histogram::new(exponential_buckets(0.002, 2.0, 14)),
             duration: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
@@ -129,6 +140,12 @@ impl Metrics {
         gauge("umbra_sip_transactions", "SIP transactions held", &self.transactions);
         gauge("umbra_draining", "1 while no new calls are taken", &self.draining);
         gauge("umbra_config_last_reload_successful", "0 after a refused reload", &self.reload_ok);
+        gauge("umbra_tls_weak_peers", "Names that may come with SHA-1 and short keys", &self.weak_peers);
+        let help = "Handshakes with a weak certificate that is excepted";
+        registry.register("umbra_tls_weak_certificates", help, self.weak_certificates.clone());
+        let help = "When a certificate of this gateway ends, since 1970";
+        let name = "umbra_certificate_expiry_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, self.certificate_end.clone());
         registry.register("umbra_calls", "Calls that ended", self.calls.clone());
         registry.register("umbra_call_rejections", "Refused calls by code", self.rejections.clone());
         registry.register("umbra_tls_handshakes", "TLS handshakes by result", self.handshakes.clone());
@@ -149,6 +166,22 @@ impl Metrics {
     pub fn handshake(&self, peer: &str, result: &'static str) {
         let peer = if peer.is_empty() { "unknown" } else { peer };
         self.handshakes.get_or_create(&HandshakeLabels { peer: peer.to_owned(), result }).inc();
+    }
+
+    /// A peer was accepted whose certificate is weak.
+    pub fn weak_certificate(&self, peer: &str) {
+        self.weak_certificates.get_or_create(&PeerLabel { peer: peer.to_owned() }).inc();
+    }
+
+    /// So many names may come with weak certificates.
+    pub fn weak_peers(&self, count: usize) {
+        self.weak_peers.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Our certificate of that name ends then, in seconds since 1970.
+    pub fn certificate_ends(&self, name: &str, secs: u64) {
+        let label = NameLabel { name: name.to_owned() };
+        self.certificate_end.get_or_create(&label).set(i64::try_from(secs).unwrap_or(i64::MAX));
     }
 
     /// Input was dropped.

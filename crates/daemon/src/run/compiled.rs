@@ -42,6 +42,7 @@ impl From<&Compiled> for Settings {
                     TlsVersion::V1_2 => Versions::From12,
                     TlsVersion::V1_3 => Versions::Only13,
                 },
+                weak_peers: tls.weak_peers.clone(),
             }),
             shards: compiled.shards,
             media: media(compiled),

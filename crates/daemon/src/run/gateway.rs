@@ -16,7 +16,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::settings::{ListenAt, Settings, known_peers};
+use super::expiry;
+use super::settings::{ListenAt, Settings};
 use super::threads::{Built, Threads};
 use crate::media::MediaError;
 use crate::net::{
@@ -142,7 +143,9 @@ impl Gateway {
         });
         let policy = Arc::new(ArcSwap::from(policy));
         let threads = Threads::start(built, &settings, &context, &policy, record_sender.as_ref())?;
-        let tasks = spawn_all(&context, sockets.tcp);
+        let mut tasks = spawn_all(&context, sockets.tcp);
+        expiry::publish(&context, &policy.load().gateway.fqdn);
+        tasks.spawn(expiry::watch(context.clone()));
         health.set_ready();
         let bound = sockets.bound;
         Ok(Self { started: settings, bound, admin, context, policy, health, threads, stop, tasks, records })
@@ -203,7 +206,7 @@ impl Gateway {
         let settings: Settings = settings.into();
         let policy = Arc::new(with_bound_ports(&settings.policy, &self.bound));
         let tls = match &settings.tls {
-            Some(tls) => TlsContext::load(&tls.files, tls.versions, known_peers(&policy)).map(Some),
+            Some(tls) => tls.load(&policy).map(Some),
             None => Ok(None),
         };
         let tls = tls.inspect_err(|_| self.context.metrics.reloaded(Up::No))?;
@@ -211,6 +214,7 @@ impl Gateway {
             return Err(ReloadError::Stopping);
         }
         self.context.tls.store(tls.map(Arc::new));
+        expiry::publish(&self.context, &policy.gateway.fqdn);
         self.policy.store(policy);
         self.context.metrics.reloaded(Up::Yes);
         for section in self.started.needs_restart(&settings) {
@@ -296,10 +300,7 @@ fn load_tls(
     bound: &[Bound],
 ) -> Result<Option<Arc<TlsContext>>, StartError> {
     match &settings.tls {
-        Some(tls) => {
-            let context = TlsContext::load(&tls.files, tls.versions, known_peers(policy))?;
-            Ok(Some(Arc::new(context)))
-        }
+        Some(tls) => Ok(Some(Arc::new(tls.load(policy)?))),
         None if bound.iter().any(|bound| bound.transport == Transport::Tls) => Err(StartError::TlsMissing),
         None => Ok(None),
     }

@@ -3,6 +3,7 @@
 
 mod adopted;
 mod compiled;
+mod expiry;
 mod gateway;
 mod held;
 mod pump;
@@ -12,5 +13,5 @@ mod signals;
 mod threads;
 
 pub use gateway::{Gateway, ReloadError, StartError};
-pub use settings::{ListenAt, Settings, TlsSetup, known_peers};
+pub use settings::{ListenAt, Settings, TlsSetup};
 pub use signals::{Stop, run_until_stopped};

@@ -11,7 +11,7 @@ use sip::Transport;
 use crate::media::MediaConfig;
 use crate::net::{Dns, NetLimits};
 use crate::observe::RecordSettings;
-use crate::tls::{KnownPeers, TlsFiles, Versions};
+use crate::tls::{KnownPeers, TlsContext, TlsError, TlsFiles, Versions};
 use crate::trace::Tap;
 
 /// One listener.
@@ -30,6 +30,16 @@ pub struct TlsSetup {
     pub files: TlsFiles,
     /// Protocol versions spoken.
     pub versions: Versions,
+    /// Names and addresses that may come with SHA-1 and short keys.
+    pub weak_peers: Vec<String>,
+}
+
+impl TlsSetup {
+    /// Loads the files for the peers of this policy.
+    pub fn load(&self, policy: &Policy) -> Result<TlsContext, TlsError> {
+        let known = known_peers(policy).with_weak(self.weak_peers.iter().cloned());
+        TlsContext::load(&self.files, self.versions, known)
+    }
 }
 
 /// Everything a gateway needs.
@@ -73,7 +83,7 @@ impl Settings {
 }
 
 /// Everybody the policy knows by certificate name or address.
-pub fn known_peers(policy: &Policy) -> KnownPeers {
+fn known_peers(policy: &Policy) -> KnownPeers {
     let mut names: Vec<String> = Vec::new();
     let mut addresses: Vec<IpAddr> = Vec::new();
     for pool in &policy.pools {

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -10,13 +11,14 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+use super::crl::{CrlPolicy, Revocations};
 use super::identity::{Identity, TlsError, load_roots};
-use super::reject::HandshakeFailure;
-use super::verify::{InboundVerifier, KnownPeers, OutboundVerifier, VerifiedPeer};
+use super::reject::{HandshakeFailure, PeerRejection};
+use super::verify::{InboundVerifier, Judge, KnownPeers, OutboundVerifier, Toward, VerifiedPeer};
 
 /// Which protocol versions are spoken.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
@@ -26,22 +28,26 @@ pub enum Versions {
     From12,
     /// TLS 1.3.
     Only13,
+    /// TLS 1.2: short keys sign PKCS #1 v1.5, and TLS 1.3 has none of it.
+    Only12,
 }
 
 static FROM_12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
+static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
 
 impl Versions {
     fn list(self) -> &'static [&'static SupportedProtocolVersion] {
         match self {
             Self::From12 => &FROM_12,
             Self::Only13 => &ONLY_13,
+            Self::Only12 => &ONLY_12,
         }
     }
 }
 
 /// Where certificate, key and roots stand.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsFiles {
     /// Chain, leaf first, PEM.
     pub certificate: PathBuf,
@@ -49,6 +55,10 @@ pub struct TlsFiles {
     pub private_key: PathBuf,
     /// Roots shared with Lync and Exchange, PEM.
     pub trusted_roots: Vec<PathBuf>,
+    /// Lists of revoked certificates, PEM or DER; none: nobody is asked for.
+    pub crls: Vec<PathBuf>,
+    /// What happens without a usable list.
+    pub crl_policy: CrlPolicy,
 }
 
 /// Ready-made configurations for both directions.
@@ -56,8 +66,11 @@ pub struct TlsFiles {
 pub struct TlsContext {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
-    known: Arc<KnownPeers>,
+    /// Toward those that may come with a weak chain.
+    client_weak: Arc<ClientConfig>,
+    judge: Arc<Judge>,
     names: Vec<String>,
+    not_after: Option<SystemTime>,
 }
 
 impl TlsContext {
@@ -65,22 +78,30 @@ impl TlsContext {
     pub fn load(files: &TlsFiles, versions: Versions, known: KnownPeers) -> Result<Self, TlsError> {
         let identity = Identity::load(&files.certificate, &files.private_key)?;
         let roots = load_roots(&files.trusted_roots)?;
-        Self::build(&identity, roots, versions, known)
+        let revocations = Revocations::load(&files.crls, files.crl_policy)?;
+        let judge = Judge::new(roots, known).with_revocations(revocations);
+        Self::judged_by(judge, &identity, versions)
             .map_err(|what| TlsError::Unusable { path: files.certificate.clone(), what })
     }
 
-    /// Builds both sides from what was loaded before.
+    /// Builds both sides from what was loaded before, without lists of revoked certificates.
     pub fn build(
         identity: &Identity,
         roots: RootCertStore,
         versions: Versions,
         known: KnownPeers,
     ) -> Result<Self, String> {
-        let provider = super::provider();
-        let roots = Arc::new(roots);
-        let known = Arc::new(known);
+        Self::judged_by(Judge::new(roots, known), identity, versions)
+    }
+
+    /// Builds both sides; this judge knows the peers.
+    pub fn judged_by(judge: Judge, identity: &Identity, versions: Versions) -> Result<Self, String> {
+        if judge.roots().is_empty() {
+            return Err("there is no trusted root".to_owned());
+        }
+        let (provider, judge) = (super::provider(), Arc::new(judge));
         let resolver = Arc::new(SingleCertAndKey::from(identity.certified.clone()));
-        let inbound = InboundVerifier::new(roots.clone(), provider.clone(), known.clone())?;
+        let inbound = InboundVerifier::new(judge.clone(), provider.clone());
         let mut server = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions.list())
             .map_err(|error| error.to_string())?
@@ -89,15 +110,34 @@ impl TlsContext {
         // A resumed session skips the verifier, and identity is decided anew on every connection.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        let outbound = OutboundVerifier::new(roots, provider, known.clone());
-        let client = client_config(versions, Arc::new(outbound), resolver)?;
-        let names = identity.names().to_vec();
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), known, names })
+        let client = |toward, versions| {
+            let verifier = OutboundVerifier::new(judge.clone(), provider.clone(), toward);
+            client_config(versions, Arc::new(verifier), resolver.clone())
+        };
+        let weak_versions = if versions == Versions::From12 { Versions::Only12 } else { versions };
+        Ok(Self {
+            server: Arc::new(server),
+            client: Arc::new(client(Toward::Strong, versions)?),
+            client_weak: Arc::new(client(Toward::Weak, weak_versions)?),
+            names: identity.names().to_vec(),
+            not_after: identity.not_after(),
+            judge,
+        })
     }
 
     /// The names of our own certificate.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// When our own certificate ends.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.not_after
+    }
+
+    /// Names and addresses that may come with a weak chain.
+    pub fn weak_peers(&self) -> usize {
+        self.judge.known().weak_peers()
     }
 
     /// Server side of a handshake. Deadlines belong to the caller.
@@ -107,7 +147,8 @@ impl TlsContext {
     {
         let accepted = TlsAcceptor::from(self.server.clone()).accept(stream).await;
         let stream = accepted.map_err(|error| HandshakeFailure::from_io(&error))?;
-        let peer = VerifiedPeer::of_inbound(stream.get_ref().1.peer_certificates(), &self.known)?;
+        let (leaf, issuers) = presented(stream.get_ref().1.peer_certificates())?;
+        let peer = self.judge.inbound(leaf, issuers, UnixTime::now())?;
         Ok((stream, peer))
     }
 
@@ -122,9 +163,12 @@ impl TlsContext {
     {
         let server_name = ServerName::try_from(name.to_owned())
             .map_err(|_| HandshakeFailure::Protocol(format!("{name:?} is no host name")))?;
-        let connected = TlsConnector::from(self.client.clone()).connect(server_name, stream).await;
+        let is_weak = self.judge.known().may_be_weak(name);
+        let client = if is_weak { &self.client_weak } else { &self.client };
+        let connected = TlsConnector::from(client.clone()).connect(server_name, stream).await;
         let stream = connected.map_err(|error| HandshakeFailure::from_io(&error))?;
-        let peer = VerifiedPeer::of_outbound(stream.get_ref().1.peer_certificates(), name, &self.known)?;
+        let (leaf, issuers) = presented(stream.get_ref().1.peer_certificates())?;
+        let peer = self.judge.outbound(leaf, issuers, name, UnixTime::now())?;
         Ok((stream, peer))
     }
 }
@@ -143,6 +187,14 @@ pub(super) fn client_config(
         .with_client_cert_resolver(resolver);
     client.resumption = Resumption::disabled();
     Ok(client)
+}
+
+/// What the verifier saw. It ran inside the handshake (certificates are mandatory and sessions are never resumed); it is asked
+/// again because rustls does not hand out what it found.
+fn presented<'a>(
+    chain: Option<&'a [CertificateDer<'static>]>,
+) -> Result<(&'a CertificateDer<'static>, &'a [CertificateDer<'static>]), PeerRejection> {
+    chain.and_then(<[_]>::split_first).ok_or(PeerRejection::NoCertificate)
 }
 
 #[cfg(test)]

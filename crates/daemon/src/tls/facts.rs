@@ -13,6 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Name};
 
+use super::chain::RSA_BITS_MIN;
 use super::names::{NAMES_MAX, address_of, is_host_name};
 
 /// Longest certificate read; a TLS handshake message holds no longer one that we accept.
@@ -129,9 +130,6 @@ pub enum FactsError {
     #[error("not a certificate: {0}")]
     Malformed(String),
 }
-
-/// RSA keys below this are refused by Lync and Exchange.
-pub const RSA_BITS_MIN: usize = 2048;
 
 impl CertificateFacts {
     /// Reads one DER certificate; days are counted from `now`.

@@ -4,13 +4,18 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
+use super::chain::ChainVerifier;
 use super::names::PresentedNames;
+use super::reject::PeerRejection;
 
 /// Certificates in one file, at most.
 pub const CHAIN_LENGTH_MAX: usize = 16;
@@ -31,8 +36,8 @@ pub enum TlsError {
         source: std::io::Error,
     },
     /// A file is longer than any certificate file.
-    #[error("{}: longer than {FILE_BYTES_MAX} bytes", .0.display())]
-    TooLong(PathBuf),
+    #[error("{}: longer than {} bytes", .0.display(), .1)]
+    TooLong(PathBuf, u64),
     /// No PEM section of the wanted sort, or a broken one.
     #[error("{}: {what}", path.display())]
     Pem {
@@ -92,9 +97,32 @@ impl Identity {
         Self { certified: Arc::new(certified), names: Vec::new() }
     }
 
+    /// When the certificate ends.
+    pub fn not_after(&self) -> Option<SystemTime> {
+        let (_, leaf) = X509Certificate::from_der(self.certified.cert.first()?).ok()?;
+        let secs = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
+        Some(UNIX_EPOCH + Duration::from_secs(secs))
+    }
+
     /// The names of the certificate, SAN first.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+}
+
+/// Whether a peer that trusts our roots would accept our own chain; what it would say if not.
+pub fn check_own_chain(
+    identity: &Identity,
+    roots: RootCertStore,
+    now: SystemTime,
+) -> Result<(), PeerRejection> {
+    let chain = &identity.certified.cert;
+    let (leaf, issuers) = chain.split_first().ok_or(PeerRejection::NoCertificate)?;
+    let since = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let verifier = ChainVerifier::new(roots, &super::provider());
+    match verifier.of_server(leaf, issuers, since)?.weakness {
+        Some(weakness) => Err(weakness.into()),
+        None => Ok(()),
     }
 }
 
@@ -126,16 +154,20 @@ fn certificates(path: &Path, count_max: usize) -> Result<Vec<CertificateDer<'sta
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    read_at_most(path, FILE_BYTES_MAX)
+}
+
+pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.into(), source };
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(path).map_err(failed)?;
-    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(TlsError::TooLong(path.into()));
+    opened.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(TlsError::TooLong(path.into(), bytes_max));
     }
     Ok(bytes)
 }
 
-fn pem(path: &Path, what: &str) -> TlsError {
+pub(super) fn pem(path: &Path, what: &str) -> TlsError {
     TlsError::Pem { path: path.into(), what: what.to_owned() }
 }

@@ -1,16 +1,23 @@
 //! TLS as this product needs it: our own identity, the roots both sides trust, and who the far end is. Owns every
 //! decision about certificates; refuses to know sockets, SIP and the policy behind a name.
 
+mod chain;
 mod context;
+mod crl;
 pub mod facts;
 mod identity;
+mod legacy;
 mod names;
 pub mod probe;
 mod reject;
 mod verify;
+#[cfg(test)]
+mod zoo_tests;
 
+pub use chain::{RSA_BITS_MIN, Weakness};
 pub use context::{TlsContext, TlsFiles, Versions};
-pub use identity::{Identity, TlsError, load_roots};
+pub use crl::{CrlPolicy, FoundList, Revocations, load as load_crls};
+pub use identity::{Identity, TlsError, check_own_chain, load_roots};
 pub use names::{NameSource, PresentedNames};
 pub use reject::{HandshakeFailure, PeerRejection};
 pub use verify::{Judge, KnownPeers, VerifiedPeer};

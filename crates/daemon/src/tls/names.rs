@@ -9,10 +9,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::reject::{PeerRejection, address_name};
 
-/// Names read from one certificate, at most; more is not a server certificate but an attack on our time.
+/// Names in one certificate, at most; more is not a server certificate but an attack on our time.
 pub const NAMES_MAX: usize = 256;
 /// Longest host name, RFC 1035 §2.3.4.
 const NAME_BYTES_MAX: usize = 253;
+/// Longest label of one, RFC 1035 §2.3.4.
+const LABEL_BYTES_MAX: usize = 63;
 
 /// Where the names were found.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -148,12 +150,17 @@ fn alternative_names(certificate: &X509Certificate<'_>) -> Result<Names, PeerRej
     let extension =
         certificate.subject_alternative_name().map_err(|error| PeerRejection::Unusable(error.to_string()))?;
     let Some(extension) = extension else { return Ok((dns, addresses)) };
-    for name in extension.value.general_names.iter().take(NAMES_MAX) {
+    let names = &extension.value.general_names;
+    if names.len() > NAMES_MAX {
+        return Err(PeerRejection::TooManyNames(names.len()));
+    }
+    for name in names {
         match name {
             GeneralName::DNSName(text) if is_host_name(text.strip_prefix("*.").unwrap_or(text)) => {
                 dns.push(text.to_ascii_lowercase());
             }
-            GeneralName::DNSName(_) => return Err(PeerRejection::MalformedName),
+            // What is no text at all must not make room for the common name.
+            GeneralName::DNSName(_) | GeneralName::Invalid(..) => return Err(PeerRejection::MalformedName),
             GeneralName::IPAddress(bytes) => addresses.extend(address_of(bytes)),
             _ => {}
         }
@@ -168,7 +175,8 @@ pub(super) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
 
 pub(super) fn is_host_name(text: &str) -> bool {
     let byte_ok = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(byte_ok)
+    let label_ok = |label: &str| !label.is_empty() && label.len() <= LABEL_BYTES_MAX;
+    text.len() <= NAME_BYTES_MAX && text.bytes().all(byte_ok) && text.split('.').all(label_ok)
 }
 
 #[cfg(test)]
@@ -193,7 +201,8 @@ mod tests {
 
     #[test]
     fn bytes_that_no_host_name_has_are_no_host_name() {
-        for bad in ["", "a b", "a\0b.test", "a\r\nb", "é.test", "a,b"] {
+        for bad in ["", "a b", "a\0b.test", "a\r\nb", "é.test", "a,b", "*", "a*.test", "a..test", "a.test."]
+        {
             assert!(!is_host_name(bad), "{bad:?}");
         }
         assert!(is_host_name("pool-01.contoso_x.test"));

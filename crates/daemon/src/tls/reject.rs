@@ -13,13 +13,25 @@ pub enum PeerRejection {
     /// Mutual TLS, but no certificate came.
     #[error("peer presented no certificate")]
     NoCertificate,
-    /// The chain ends in no configured root.
+    /// The chain ends in a root that is not configured.
     #[error("certificate chains to no trusted root: {0}")]
     UntrustedChain(String),
-    /// The certificate, or one of its issuers, is out of date.
+    /// The next link of the chain is neither sent along nor a configured root.
+    #[error("certificate's issuer is neither sent along nor trusted: {0}")]
+    IssuerMissing(String),
+    /// Issued in the name of a root or an intermediate, by another key.
+    #[error("certificate bears its issuer's name but not its signature")]
+    IssuerForged,
+    /// Its own issuer.
+    #[error("certificate is self-signed")]
+    SelfSigned,
+    /// The certificate is out of date.
     #[error("certificate has expired")]
     Expired,
-    /// The certificate is for later.
+    /// The certificate is in date, one of its issuers is not.
+    #[error("certificate's issuer has expired")]
+    IssuerExpired,
+    /// The certificate, or one of its issuers, is for later.
     #[error("certificate is not valid yet")]
     NotYetValid,
     /// The extended key usage fits neither a server nor a client.
@@ -34,6 +46,42 @@ pub enum PeerRejection {
     /// A name with control characters, NUL or other bytes no host name has.
     #[error("certificate carries a malformed name")]
     MalformedName,
+    /// More names than anybody needs.
+    #[error("certificate carries {0} names")]
+    TooManyNames(usize),
+    /// An RSA key of so many bits in the chain.
+    #[error("certificate chain with an RSA key of {0} bits")]
+    WeakKey(usize),
+    /// A signature of that sort in the chain.
+    #[error("certificate chain signed with {0}")]
+    WeakSignature(String),
+    /// Issued by a certificate that may not issue.
+    #[error("certificate was issued by one that is no authority")]
+    NotACa,
+    /// An issuer's certificate presented as one's own.
+    #[error("certificate is an authority's, not a peer's")]
+    CaAsPeer,
+    /// More issuers in a row than one of them allows.
+    #[error("certificate chain is longer than its issuers allow")]
+    PathTooLong,
+    /// A name its issuer may not sign.
+    #[error("certificate's name lies outside its issuer's name constraints")]
+    NameConstraint,
+    /// In a list of revoked certificates, itself or an issuer.
+    #[error("certificate has been revoked")]
+    Revoked,
+    /// Lists are demanded and there is none that says.
+    #[error("nobody knows whether the certificate is revoked: {0}")]
+    RevocationUnknown(&'static str),
+    /// An extension that must be understood.
+    #[error("certificate has an unknown critical extension")]
+    UnknownCriticalExtension,
+    /// Not version 3.
+    #[error("certificate is not X.509 version 3")]
+    OldVersion,
+    /// A serial number of so many octets.
+    #[error("certificate has a serial number of {0} octets")]
+    LongSerial(usize),
     /// A trusted certificate whose names belong to no configured peer.
     #[error("no UM IP gateway, pool or server is called {}", .0.join(", "))]
     UnknownName(Vec<String>),
@@ -45,7 +93,7 @@ pub enum PeerRejection {
         /// Who answered.
         presented: Vec<String>,
     },
-    /// Weak or unknown algorithms, a broken encoding, a false signature.
+    /// A broken encoding, an unknown algorithm.
     #[error("certificate cannot be used: {0}")]
     Unusable(String),
 }
@@ -56,15 +104,63 @@ impl PeerRejection {
         match self {
             Self::NoCertificate => "no_certificate",
             Self::UntrustedChain(_) => "untrusted_chain",
+            Self::IssuerMissing(_) => "issuer_missing",
+            Self::IssuerForged => "issuer_forged",
+            Self::SelfSigned => "self_signed",
             Self::Expired => "expired",
+            Self::IssuerExpired => "issuer_expired",
             Self::NotYetValid => "not_yet_valid",
             Self::WrongPurpose => "wrong_purpose",
             Self::WildcardSubject(_) => "wildcard_subject",
             Self::NoName => "no_name",
             Self::MalformedName => "malformed_name",
+            Self::TooManyNames(_) => "too_many_names",
+            Self::WeakKey(_) => "weak_key",
+            Self::WeakSignature(_) => "weak_signature",
+            Self::NotACa => "not_a_ca",
+            Self::CaAsPeer => "ca_as_peer",
+            Self::PathTooLong => "path_too_long",
+            Self::NameConstraint => "name_constraint",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown(_) => "revocation_unknown",
+            Self::UnknownCriticalExtension => "unknown_critical_extension",
+            Self::OldVersion => "old_version",
+            Self::LongSerial(_) => "long_serial",
             Self::UnknownName(_) => "unknown_peer",
             Self::NameMismatch { .. } => "name_mismatch",
             Self::Unusable(_) => "unusable_certificate",
+        }
+    }
+
+    /// What `umbra explain` knows it by.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoCertificate => codes::NO_CLIENT_CERTIFICATE,
+            Self::UntrustedChain(_) => codes::UNTRUSTED_CHAIN,
+            Self::IssuerMissing(_) => codes::ISSUER_MISSING,
+            Self::IssuerForged => codes::ISSUER_FORGED,
+            Self::SelfSigned => codes::SELF_SIGNED,
+            Self::Expired | Self::NotYetValid => codes::EXPIRED,
+            Self::IssuerExpired => codes::ISSUER_EXPIRED,
+            Self::WrongPurpose => codes::WRONG_PURPOSE,
+            Self::WildcardSubject(_) => codes::WILDCARD_SUBJECT,
+            Self::NoName => codes::NO_NAME,
+            Self::MalformedName => codes::MALFORMED_NAME,
+            Self::TooManyNames(_) => codes::TOO_MANY_NAMES,
+            Self::WeakKey(_) => codes::WEAK_KEY,
+            Self::WeakSignature(_) => codes::WEAK_SIGNATURE,
+            Self::NotACa => codes::NOT_A_CA,
+            Self::CaAsPeer => codes::CA_AS_PEER,
+            Self::PathTooLong => codes::PATH_TOO_LONG,
+            Self::NameConstraint => codes::NAME_CONSTRAINT,
+            Self::Revoked => codes::REVOKED,
+            Self::RevocationUnknown(_) => codes::REVOCATION_UNKNOWN,
+            Self::UnknownCriticalExtension => codes::UNKNOWN_CRITICAL_EXTENSION,
+            Self::OldVersion => codes::OLD_VERSION,
+            Self::LongSerial(_) => codes::LONG_SERIAL,
+            Self::UnknownName(_) => codes::UNKNOWN_NAME,
+            Self::NameMismatch { .. } => codes::NAME_MISMATCH,
+            Self::Unusable(_) => codes::CLIENT_CERTIFICATE_BAD,
         }
     }
 
@@ -75,6 +171,8 @@ impl PeerRejection {
             Self::Expired => CertificateError::Expired,
             Self::NotYetValid => CertificateError::NotValidYet,
             Self::WrongPurpose => CertificateError::InvalidPurpose,
+            Self::Revoked => CertificateError::Revoked,
+            Self::UnknownCriticalExtension => CertificateError::UnhandledCriticalExtension,
             other => CertificateError::Other(OtherError(Arc::new(other))),
         };
         Error::InvalidCertificate(error)
@@ -100,8 +198,8 @@ impl PeerRejection {
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 Self::WrongPurpose
             }
-            CertificateError::UnknownIssuer => Self::UntrustedChain(String::from("unknown issuer")),
-            CertificateError::Revoked => Self::UntrustedChain(String::from("revoked")),
+            CertificateError::Revoked => Self::Revoked,
+            CertificateError::UnhandledCriticalExtension => Self::UnknownCriticalExtension,
             other => Self::Unusable(other.to_string()),
         }
     }
@@ -141,16 +239,8 @@ impl HandshakeFailure {
 
     /// What `umbra explain` knows it by.
     pub fn code(&self) -> Code {
-        use PeerRejection as P;
         match self {
-            Self::Rejected(P::NoCertificate) => codes::NO_CLIENT_CERTIFICATE,
-            Self::Rejected(P::UntrustedChain(_)) => codes::UNTRUSTED_CHAIN,
-            Self::Rejected(P::Expired | P::NotYetValid) => codes::EXPIRED,
-            Self::Rejected(P::WrongPurpose) => codes::WRONG_PURPOSE,
-            Self::Rejected(P::WildcardSubject(_)) => codes::WILDCARD_SUBJECT,
-            Self::Rejected(P::NoName | P::MalformedName | P::Unusable(_)) => codes::CLIENT_CERTIFICATE_BAD,
-            Self::Rejected(P::UnknownName(_)) => codes::UNKNOWN_NAME,
-            Self::Rejected(P::NameMismatch { .. }) => codes::NAME_MISMATCH,
+            Self::Rejected(rejection) => rejection.code(),
             Self::Alert(_) | Self::Protocol(_) | Self::Io(_) | Self::Timeout => codes::HANDSHAKE_FAILED,
         }
     }

@@ -2,24 +2,22 @@
 //! and a name that was wanted. Chain mathematics stay with rustls-webpki; names are matched here, because Lync and
 //! Exchange certificates name hosts in the common name and carry the server purpose only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use b2bua::quirks::{Quirk, QuirkSet};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::ParsedCertificate;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::names::{PresentedNames, Purpose};
+use super::chain::{Chain, ChainVerifier, Weakness};
+use super::crl::Revocations;
+use super::legacy;
+use super::names::{NameSource, PresentedNames, Purpose};
 use super::reject::PeerRejection;
 
 /// A far end whose certificate chains to our roots and carries a wanted name. Only this module makes one.
@@ -27,6 +25,7 @@ use super::reject::PeerRejection;
 pub struct VerifiedPeer {
     names: Vec<String>,
     tolerated: QuirkSet,
+    weakness: Option<Weakness>,
 }
 
 impl VerifiedPeer {
@@ -40,25 +39,9 @@ impl VerifiedPeer {
         self.tolerated
     }
 
-    /// The peer of a finished inbound handshake. The verifier ran inside it (client certificates are mandatory and
-    /// sessions are never resumed), so only the name is looked up again here.
-    pub(super) fn of_inbound(
-        chain: Option<&[CertificateDer<'_>]>,
-        known: &KnownPeers,
-    ) -> Result<Self, PeerRejection> {
-        let leaf = chain.and_then(<[_]>::first).ok_or(PeerRejection::NoCertificate)?;
-        known.identify(&PresentedNames::of(leaf)?)
-    }
-
-    /// The peer of a finished outbound handshake: it is who we asked for and nobody else, whatever other names its
-    /// certificate carries.
-    pub(super) fn of_outbound(
-        chain: Option<&[CertificateDer<'_>]>,
-        wanted: &str,
-        known: &KnownPeers,
-    ) -> Result<Self, PeerRejection> {
-        let leaf = chain.and_then(<[_]>::first).ok_or(PeerRejection::NoCertificate)?;
-        known.require(&PresentedNames::of(leaf)?, wanted)
+    /// What is weak about its chain: it is excepted by name.
+    pub fn weakness(&self) -> Option<&Weakness> {
+        self.weakness.as_ref()
     }
 }
 
@@ -69,6 +52,8 @@ pub struct KnownPeers {
     addresses: Vec<IpAddr>,
     /// Quirks that are off for a peer.
     off: BTreeMap<String, QuirkSet>,
+    /// Who may come with a weak chain.
+    weak: BTreeSet<String>,
 }
 
 impl KnownPeers {
@@ -78,7 +63,7 @@ impl KnownPeers {
         names.sort();
         names.dedup();
         let addresses = addresses.into_iter().map(|address| address.to_canonical()).collect();
-        Self { names, addresses, off: BTreeMap::new() }
+        Self { names, addresses, off: BTreeMap::new(), weak: BTreeSet::new() }
     }
 
     /// The same, with quirks off for one peer: a certificate that needs one of them does not prove it.
@@ -91,13 +76,29 @@ impl KnownPeers {
         self
     }
 
+    /// The same, with SHA-1 and short keys accepted from these names or addresses.
+    #[must_use]
+    pub fn with_weak(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.weak.extend(names.into_iter().map(|name| name.to_ascii_lowercase()));
+        self
+    }
+
+    /// Whether that peer may come with a weak chain.
+    pub(super) fn may_be_weak(&self, name: &str) -> bool {
+        self.weak.contains(&name.to_ascii_lowercase())
+    }
+
+    pub(super) fn weak_peers(&self) -> usize {
+        self.weak.len()
+    }
+
     fn is_off(&self, name: &str, needed: QuirkSet) -> bool {
         let off = self.off.get(name).copied().unwrap_or_default();
         needed.iter().any(|quirk| off.has(quirk))
     }
 
     /// Which of the known names the certificate proves: those it spells out first, those behind a wildcard after.
-    fn identify(&self, presented: &PresentedNames) -> Result<VerifiedPeer, PeerRejection> {
+    fn identify(&self, presented: &PresentedNames, chain: Chain) -> Result<VerifiedPeer, PeerRejection> {
         let purpose = match presented.purpose {
             Purpose::Clients => QuirkSet::NONE,
             Purpose::NotClients => QuirkSet::from_iter([Quirk::ServerAuthClient]),
@@ -107,49 +108,77 @@ impl KnownPeers {
             proven.partition(|(name, needed)| self.is_off(name, *needed));
         proven.sort_by_key(|(_, needed)| needed.has(Quirk::WildcardSan));
         let by_address = self.addresses.iter().filter(|address| presented.addresses.contains(address));
-        let tolerated = proven.first().map_or(purpose, |(_, needed)| *needed);
-        let names: Vec<String> = proven
-            .iter()
-            .map(|(name, _)| (*name).clone())
-            .chain(by_address.copied().map(super::reject::address_name))
-            .collect();
-        if !names.is_empty() {
-            return Ok(VerifiedPeer { names, tolerated });
+        let by_address = by_address.map(|address| (super::reject::address_name(*address), purpose));
+        let mut named: Vec<(String, QuirkSet)> =
+            proven.iter().map(|(name, needed)| ((*name).clone(), *needed)).chain(by_address).collect();
+        if named.is_empty() {
+            // What is off for everybody it could have been is the reason that helps.
+            return match refused.first() {
+                Some((name, _)) if self.is_off(name, purpose) => Err(PeerRejection::WrongPurpose),
+                _ => Err(PeerRejection::UnknownName(presented.all())),
+            };
         }
-        // What is off for everybody it could have been is the reason that helps.
-        match refused.first() {
-            Some((name, _)) if self.is_off(name, purpose) => Err(PeerRejection::WrongPurpose),
-            _ => Err(PeerRejection::UnknownName(presented.all())),
+        unconstrained(presented, &chain)?;
+        if let Some(weakness) = &chain.weakness {
+            named.retain(|(name, _)| self.may_be_weak(name));
+            if named.is_empty() {
+                return Err(weakness.clone().into());
+            }
         }
+        let tolerated = named.first().map_or(purpose, |(_, needed)| *needed);
+        let names = named.into_iter().map(|(name, _)| name).collect();
+        Ok(VerifiedPeer { names, tolerated, weakness: chain.weakness })
     }
 
     /// Whether the certificate proves that very name, with the quirks that are on for it.
-    fn require(&self, presented: &PresentedNames, wanted: &str) -> Result<VerifiedPeer, PeerRejection> {
+    fn require(
+        &self,
+        presented: &PresentedNames,
+        chain: Chain,
+        wanted: &str,
+    ) -> Result<VerifiedPeer, PeerRejection> {
         let name = wanted.to_ascii_lowercase();
-        match presented.proves(wanted).filter(|needed| !self.is_off(&name, *needed)) {
-            Some(tolerated) => Ok(VerifiedPeer { names: vec![name], tolerated }),
-            None => {
-                Err(PeerRejection::NameMismatch { expected: wanted.to_owned(), presented: presented.all() })
-            }
+        let Some(tolerated) = presented.proves(wanted).filter(|needed| !self.is_off(&name, *needed)) else {
+            return Err(PeerRejection::NameMismatch {
+                expected: wanted.to_owned(),
+                presented: presented.all(),
+            });
+        };
+        unconstrained(presented, &chain)?;
+        match chain.weakness {
+            Some(weakness) if !self.may_be_weak(&name) => Err(weakness.into()),
+            weakness => Ok(VerifiedPeer { names: vec![name], tolerated, weakness }),
         }
     }
 }
 
-/// The rules for those we connect to, asked about a chain that was only looked at. It gives no [`VerifiedPeer`]: nobody
-/// proved here that they hold the key.
-#[derive(Clone, Debug)]
+/// Name constraints speak of alternative names; under them a common name would be a way around (RFC 5280 §4.2.1.10).
+fn unconstrained(presented: &PresentedNames, chain: &Chain) -> Result<(), PeerRejection> {
+    let is_way_around = chain.is_constrained && presented.source == NameSource::CommonName;
+    if is_way_around { Err(PeerRejection::NameConstraint) } else { Ok(()) }
+}
+
+/// Who the far end is: chain, then name. The one place where a [`VerifiedPeer`] comes from.
+#[derive(Debug)]
 pub struct Judge {
-    verifier: Arc<OutboundVerifier>,
+    chains: ChainVerifier,
+    known: KnownPeers,
 }
 
 impl Judge {
-    /// Judges by these roots and peers, as the gateway would.
+    /// Judges by these roots and peers, and by no list of revoked certificates.
     pub fn new(roots: RootCertStore, known: KnownPeers) -> Self {
-        let verifier = OutboundVerifier::new(Arc::new(roots), super::provider(), Arc::new(known));
-        Self { verifier: Arc::new(verifier) }
+        Self { chains: ChainVerifier::new(roots, &super::provider()), known }
     }
 
-    /// Would this chain be taken for `wanted`, and what had to be tolerated?
+    /// The same with lists of revoked certificates.
+    #[must_use]
+    pub fn with_revocations(self, revocations: Revocations) -> Self {
+        Self { chains: self.chains.with_revocations(revocations), ..self }
+    }
+
+    /// Would this chain, that was only looked at, be taken for `wanted`, and what had to be tolerated? It gives no
+    /// [`VerifiedPeer`]: nobody proved here that they hold the key.
     ///
     /// # Errors
     /// The reason the gateway would give.
@@ -160,36 +189,97 @@ impl Judge {
         now: SystemTime,
     ) -> Result<QuirkSet, PeerRejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(PeerRejection::NoCertificate)?;
-        let name = ServerName::try_from(wanted).map_err(|_| PeerRejection::MalformedName)?;
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-        match self.verifier.verify_server_cert(leaf, intermediates, &name, &[], now) {
-            Ok(_) => Ok(VerifiedPeer::of_outbound(Some(chain), wanted, &self.verifier.known)?.tolerated()),
-            Err(error) => Err(PeerRejection::from_tls(&error)),
+        Ok(self.outbound(leaf, intermediates, wanted, now)?.tolerated())
+    }
+
+    pub(super) fn roots(&self) -> &RootCertStore {
+        self.chains.roots()
+    }
+
+    pub(super) fn known(&self) -> &KnownPeers {
+        &self.known
+    }
+
+    /// The far end of an inbound handshake: any known peer.
+    pub(super) fn inbound(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<VerifiedPeer, PeerRejection> {
+        let chain = self.chains.of_client(leaf, intermediates, now)?;
+        self.known.identify(&PresentedNames::of(leaf)?, chain)
+    }
+
+    /// The far end of an outbound handshake: it is who we asked for and nobody else, whatever other names its certificate
+    /// carries.
+    pub(super) fn outbound(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        wanted: &str,
+        now: UnixTime,
+    ) -> Result<VerifiedPeer, PeerRejection> {
+        let chain = self.chains.of_server(leaf, intermediates, now)?;
+        self.known.require(&PresentedNames::of(leaf)?, chain, wanted)
+    }
+}
+
+/// How signatures inside handshakes are checked; the same in both directions.
+#[derive(Debug)]
+struct Handshakes {
+    provider: Arc<CryptoProvider>,
+    /// Somebody is excepted: the certificate was accepted before its signature is looked at here.
+    takes_weak: bool,
+}
+
+impl Handshakes {
+    fn tls12(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        match verify_tls12_signature(message, certificate, signature, algorithms) {
+            Err(error) if self.takes_weak => {
+                verify_tls12_signature(message, certificate, signature, &legacy::IN_HANDSHAKES)
+                    .map_err(|_| error)
+            }
+            other => other,
         }
+    }
+
+    fn tls13(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn schemes(&self) -> Vec<SignatureScheme> {
+        let schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        if self.takes_weak { legacy::pkcs1_first(schemes) } else { schemes }
     }
 }
 
 /// Verifies those who connect to us.
 #[derive(Debug)]
 pub(super) struct InboundVerifier {
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
+    judge: Arc<Judge>,
     hints: Vec<DistinguishedName>,
-    stock: Arc<dyn ClientCertVerifier>,
-    known: Arc<KnownPeers>,
+    handshakes: Handshakes,
 }
 
 impl InboundVerifier {
-    pub(super) fn new(
-        roots: Arc<RootCertStore>,
-        provider: Arc<CryptoProvider>,
-        known: Arc<KnownPeers>,
-    ) -> Result<Self, String> {
-        let stock = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-            .build()
-            .map_err(|error| error.to_string())?;
-        let hints = roots.subjects();
-        Ok(Self { roots, provider, hints, stock, known })
+    pub(super) fn new(judge: Arc<Judge>, provider: Arc<CryptoProvider>) -> Self {
+        let takes_weak = !judge.known.weak.is_empty();
+        let hints = judge.roots().subjects();
+        Self { judge, hints, handshakes: Handshakes { provider, takes_weak } }
     }
 }
 
@@ -204,17 +294,7 @@ impl ClientCertVerifier for InboundVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // Windows' web-server template issues the server purpose only, and such certificates are what pools and UM
-        // servers present as clients; a certificate made for clients is as good.
-        match verify_chain(&self.roots, &self.provider, leaf, intermediates, now) {
-            Ok(()) => {}
-            Err(error) if is_wrong_purpose(&error) => {
-                self.stock.verify_client_cert(leaf, intermediates, now)?;
-            }
-            Err(error) => return Err(error),
-        }
-        let presented = PresentedNames::of(leaf).map_err(PeerRejection::into_tls)?;
-        self.known.identify(&presented).map_err(PeerRejection::into_tls)?;
+        self.judge.inbound(leaf, intermediates, now).map_err(PeerRejection::into_tls)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -224,8 +304,7 @@ impl ClientCertVerifier for InboundVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        self.handshakes.tls12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -234,30 +313,33 @@ impl ClientCertVerifier for InboundVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        self.handshakes.tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.handshakes.schemes()
     }
+}
+
+/// Whom a client configuration is for.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(super) enum Toward {
+    /// Peers of today.
+    Strong,
+    /// Peers that may come with a weak chain.
+    Weak,
 }
 
 /// Verifies those we connect to.
 #[derive(Debug)]
 pub(super) struct OutboundVerifier {
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-    known: Arc<KnownPeers>,
+    judge: Arc<Judge>,
+    handshakes: Handshakes,
 }
 
 impl OutboundVerifier {
-    pub(super) fn new(
-        roots: Arc<RootCertStore>,
-        provider: Arc<CryptoProvider>,
-        known: Arc<KnownPeers>,
-    ) -> Self {
-        Self { roots, provider, known }
+    pub(super) fn new(judge: Arc<Judge>, provider: Arc<CryptoProvider>, toward: Toward) -> Self {
+        Self { judge, handshakes: Handshakes { provider, takes_weak: toward == Toward::Weak } }
     }
 }
 
@@ -270,9 +352,8 @@ impl ServerCertVerifier for OutboundVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        verify_chain(&self.roots, &self.provider, leaf, intermediates, now)?;
-        let presented = PresentedNames::of(leaf).map_err(PeerRejection::into_tls)?;
-        self.known.require(&presented, &server_name.to_str()).map_err(PeerRejection::into_tls)?;
+        let judged = self.judge.outbound(leaf, intermediates, &server_name.to_str(), now);
+        judged.map_err(PeerRejection::into_tls)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -282,8 +363,7 @@ impl ServerCertVerifier for OutboundVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        self.handshakes.tls12(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -292,34 +372,10 @@ impl ServerCertVerifier for OutboundVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        self.handshakes.tls13(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.handshakes.schemes()
     }
-}
-
-fn verify_chain(
-    roots: &RootCertStore,
-    provider: &CryptoProvider,
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    now: UnixTime,
-) -> Result<(), Error> {
-    let parsed = ParsedCertificate::try_from(leaf)?;
-    let algorithms = provider.signature_verification_algorithms.all;
-    match verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms) {
-        // Issued under the name of one of our roots, but not by it.
-        Err(Error::InvalidCertificate(CertificateError::BadSignature)) => {
-            Err(PeerRejection::UntrustedChain(String::from("signature of another issuer")).into_tls())
-        }
-        other => other,
-    }
-}
-
-fn is_wrong_purpose(error: &Error) -> bool {
-    let Error::InvalidCertificate(reason) = error else { return false };
-    matches!(reason, CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. })
 }

@@ -4,13 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
-    RsaKeySize, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::identity::{Identity, read, write, write_private};
 use super::spec::{CertSpec, KeyKind, Life, Purpose};
@@ -32,11 +33,7 @@ impl LabCa {
     /// A new root with the given common name, on RSA-2048.
     pub fn create(common_name: &str) -> Result<Self, PkiError> {
         let key = generate(KeyKind::Rsa2048)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = subject(common_name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        (params.not_before, params.not_after) = span(Life::Current);
+        let params = issuer_params(common_name);
         let certificate = params.self_signed(&key)?;
         Ok(LabCa {
             root_pem: certificate.pem(),
@@ -57,17 +54,40 @@ impl LabCa {
     /// Issues a certificate with a fresh key.
     pub fn issue(&self, spec: &CertSpec) -> Result<Identity, PkiError> {
         let key = generate(spec.key)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = subject(&spec.common_name());
-        params.subject_alt_names = sans(spec)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        let mut params = host_params(&spec.common_name(), &spec.dns_names())?;
         params.extended_key_usages = usages(spec.purpose);
-        params.use_authority_key_identifier_extension = true;
-        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![CRL_URI.to_owned()] }];
         (params.not_before, params.not_after) = span(spec.life);
         let certificate = params.signed_by(&key, &self.issuer)?;
         let chain = format!("{}{}", certificate.pem(), self.root_pem);
         Identity::from_pem(&spec.fqdn, chain, key.serialize_pem(), Path::new("memory"))
+    }
+
+    /// A list of revoked certificates, PEM, that promises the next one in so many days.
+    pub fn revocation_list(&self, identities: &[&Identity], days: i64) -> Result<String, PkiError> {
+        let now = OffsetDateTime::now_utc();
+        let serial = |identity: &&Identity| {
+            let (_, leaf) = X509Certificate::from_der(identity.chain().first()?).ok()?;
+            Some(SerialNumber::from_slice(leaf.raw_serial()))
+        };
+        let revoked = |serial_number| RevokedCertParams {
+            serial_number,
+            revocation_time: now - BACKDATED,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::days(LIFE_DAYS),
+            next_update: now + Duration::days(days),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: identities.iter().filter_map(serial).map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.pem()?)
+    }
+
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// The root certificate.
@@ -97,22 +117,42 @@ impl fmt::Debug for LabCa {
     }
 }
 
-fn generate(kind: KeyKind) -> Result<KeyPair, PkiError> {
+/// What an authority's certificate says.
+pub(super) fn issuer_params(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = span(Life::Current);
+    params
+}
+
+/// What a host's certificate says, for both purposes.
+pub(super) fn host_params(common_name: &str, dns_names: &[String]) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(common_name);
+    let name = |name: &String| Ok(SanType::DnsName(name.clone().try_into()?));
+    params.subject_alt_names = dns_names.iter().map(name).collect::<Result<_, PkiError>>()?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages = usages(Purpose::ServerAndClient);
+    params.use_authority_key_identifier_extension = true;
+    params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![CRL_URI.to_owned()] }];
+    (params.not_before, params.not_after) = span(Life::Current);
+    Ok(params)
+}
+
+pub(super) fn generate(kind: KeyKind) -> Result<KeyPair, PkiError> {
     Ok(match kind {
         KeyKind::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
         KeyKind::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
     })
 }
 
-fn subject(common_name: &str) -> DistinguishedName {
+pub(super) fn subject(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "Umbra lab");
     name.push(DnType::CommonName, common_name);
     name
-}
-
-fn sans(spec: &CertSpec) -> Result<Vec<SanType>, PkiError> {
-    spec.dns_names().into_iter().map(|name| Ok(SanType::DnsName(name.try_into()?))).collect()
 }
 
 fn usages(purpose: Purpose) -> Vec<ExtendedKeyUsagePurpose> {
@@ -125,7 +165,7 @@ fn usages(purpose: Purpose) -> Vec<ExtendedKeyUsagePurpose> {
     }
 }
 
-fn span(life: Life) -> (OffsetDateTime, OffsetDateTime) {
+pub(super) fn span(life: Life) -> (OffsetDateTime, OffsetDateTime) {
     let now = OffsetDateTime::now_utc();
     let days = Duration::days(LIFE_DAYS);
     match life {

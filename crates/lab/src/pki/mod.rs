@@ -1,16 +1,18 @@
 //! The lab's certificate authority: a throw-away root, one certificate per host made on demand, and the crooked variants that tests
-//! need (expired, wrong authority, wildcard subject, no SAN). Owns keys and PEM files; refuses to know who uses them, and never opens a
+//! need (a few in `spec`, a whole zoo of them in `zoo`). Owns keys and PEM files; refuses to know who uses them, and never opens a
 //! socket. Everything here is for the lab: roots live 14 days and have no revocation service.
 
 mod ca;
 mod folder;
 mod identity;
 mod spec;
+mod zoo;
 
 pub use ca::LabCa;
 pub use folder::{Pki, ROOT_FILE, ROOT_KEY_FILE};
 pub use identity::{Identity, IdentityFiles};
 pub use spec::{CertSpec, KeyKind, Life, Naming, Purpose};
+pub use zoo::{EXHIBITS, Exhibit, SOUND};
 
 use thiserror::Error;
 

@@ -1,0 +1,152 @@
+//! The lab's zoo of certificates before the real binary: presented by clients, by servers that are called, and by servers
+//! that a 302 names. Each refusal has its own reason in counter, log and call record; sound ones get their answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity, KeyKind, SOUND};
+
+use super::place::{Answer, FQDN, Place, Seat, reasons};
+use crate::harness::metric_sum;
+
+/// What a client presents.
+struct Visitor {
+    exhibit: &'static Exhibit,
+    identity: Identity,
+}
+
+fn name_of(exhibit: &Exhibit) -> String {
+    format!("{}.sip.zoo.test", exhibit.name)
+}
+
+fn visitors(place: &Place) -> Vec<Visitor> {
+    let make = |exhibit: &'static Exhibit| Visitor {
+        exhibit,
+        identity: exhibit.make(place.pki.ca(), &name_of(exhibit)).unwrap(),
+    };
+    EXHIBITS.iter().map(make).collect()
+}
+
+/// Counted handshakes by result, of strangers and peers.
+fn expected(results: impl Iterator<Item = &'static str>) -> BTreeMap<String, u64> {
+    let mut counted = BTreeMap::new();
+    for result in results.filter(|result| *result != SOUND) {
+        *counted.entry(result.to_owned()).or_default() += 1;
+    }
+    counted
+}
+
+#[test]
+fn every_exhibit_is_refused_or_let_in_as_it_must_be_when_it_connects() {
+    let seats: Vec<Seat> = EXHIBITS.iter().map(|exhibit| Seat::new(&name_of(exhibit))).collect();
+    let place = Place::start(&seats, "");
+    for visitor in visitors(&place) {
+        let answer = place.options(&visitor.identity);
+        let is_in = answer.starts_with("SIP/2.0 200 ");
+        assert_eq!(
+            is_in,
+            visitor.exhibit.as_client == SOUND,
+            "{} ({}): {answer:?}\n{}",
+            visitor.exhibit.name,
+            visitor.exhibit.what,
+            place.gateway.process.output()
+        );
+    }
+    let wanted = expected(EXHIBITS.iter().map(|exhibit| exhibit.as_client));
+    // The far end hears of its refusal before it is counted and logged.
+    place.wait_until(|| reasons(&place.metrics(), |peer| peer == "unknown") == wanted);
+    let log = place.gateway.process.output();
+    for reason in wanted.keys() {
+        assert!(log.contains(reason.as_str()), "the log does not say {reason}:\n{log}");
+    }
+    for forbidden in ['\u{1b}', '\u{7}', '\0'] {
+        assert!(!log.contains(forbidden), "{forbidden:?} of a certificate reached the log");
+    }
+    assert!(!log.lines().any(|line| line.starts_with("event=forged")), "a certificate wrote a log line");
+}
+
+#[test]
+fn every_exhibit_is_refused_or_called_as_it_must_be_when_it_is_a_server_or_a_302_names_it() {
+    let seats: Vec<Seat> = EXHIBITS.iter().map(|exhibit| Seat::new(&name_of(exhibit))).collect();
+    let place = Place::start(&seats, "");
+    for (number, visitor) in visitors(&place).iter().enumerate() {
+        place.serve(number, &visitor.identity, Answer::Busy);
+    }
+    let caller = place.pool();
+    // Redirected calls first: a server that failed a call is left out for a while, but not where it is the only one.
+    for pilot in [Place::redirecting as fn(usize) -> String, Place::calling] {
+        for (number, exhibit) in EXHIBITS.iter().enumerate() {
+            let outcome = place.block_on(caller.place_call(place.call(&pilot(number)))).unwrap();
+            let is_reached = outcome.status == 486;
+            assert_eq!(
+                is_reached,
+                exhibit.as_server == SOUND,
+                "{} ({}): {} {}\n{}",
+                exhibit.name,
+                exhibit.what,
+                outcome.status,
+                outcome.reason,
+                place.gateway.process.output()
+            );
+            let records = place.gateway.wait_for_records(1, Duration::from_secs(10));
+            drop(records);
+            let record = place.record(&outcome.call_id);
+            let reason = format!("{}: ", exhibit.as_server);
+            assert!(
+                is_reached || record.contains(&reason) && record.contains("UMB-"),
+                "{}: the record does not say {reason:?}:\n{record}",
+                exhibit.name
+            );
+            assert!(!record.contains("\\u001b") && !record.contains('\u{1b}'), "{record}");
+        }
+    }
+    // Twice each: redirected to, and called.
+    let wanted = EXHIBITS.iter().map(|exhibit| exhibit.as_server);
+    let wanted = expected(wanted.clone().chain(wanted));
+    assert_eq!(reasons(&place.metrics(), |peer| peer.ends_with(".sip.zoo.test")), wanted);
+    let log = place.gateway.process.output();
+    for reason in wanted.keys() {
+        assert!(log.contains(reason.as_str()), "the log does not say {reason}:\n{log}");
+    }
+}
+
+#[test]
+fn a_list_of_revoked_certificates_counts_from_the_reload_on() {
+    let (good, bad) = ("good.sip.zoo.test", "bad.sip.zoo.test");
+    let place = Place::start(&[Seat::new(good), Seat::new(bad)], "crls = [\"revoked.crl\"]\n");
+    let ca = place.pki.ca();
+    let made = |name: &str| ca.issue(&CertSpec::host(name).key(KeyKind::EcdsaP256)).unwrap();
+    let (good, bad) = (made(good), made(bad));
+    let is_in = |identity: &Identity| place.options(identity).starts_with("SIP/2.0 200 ");
+    assert!(is_in(&good) && is_in(&bad), "{}", place.gateway.process.output());
+    place.write("revoked.crl", &ca.revocation_list(&[&bad], 7).unwrap());
+    place.reload(1.0);
+    assert!(is_in(&good) && !is_in(&bad), "{}", place.gateway.process.output());
+    place.wait_until(|| reasons(&place.metrics(), |_| true).get("revoked") == Some(&1));
+    place.wait_until(|| place.gateway.process.output().contains("UMB-TLS030"));
+    // A list that cannot be read is refused with the whole reload, and the one in force stays in force.
+    place.write("revoked.crl", "no list");
+    place.reload(0.0);
+    assert!(is_in(&good) && !is_in(&bad), "{}", place.gateway.process.output());
+    assert!(place.gateway.process.output().contains("UMB-TLS035"), "{}", place.gateway.process.output());
+    // Out of date under the default policy: nobody can say, so nobody is let in.
+    place.write("revoked.crl", &ca.revocation_list(&[], -1).unwrap());
+    place.reload(1.0);
+    assert!(!is_in(&good), "{}", place.gateway.process.output());
+    place.wait_until(|| place.gateway.process.output().contains("UMB-TLS031"));
+}
+
+#[test]
+fn the_end_of_the_own_certificate_is_published() {
+    let place = Place::start(&[Seat::new("any.sip.zoo.test")], "");
+    let name = format!("umbra_certificate_expiry_timestamp_seconds{{name=\"{FQDN}\"}}");
+    // The ports are open a moment before.
+    place.wait_until(|| place.metrics().contains(&name));
+    let metrics = place.metrics();
+    let line = metrics.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{metrics}"));
+    let ends: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let days = 24 * 3600;
+    assert!((now + 13 * days..=now + 14 * days).contains(&ends), "{line}");
+    assert!((metric_sum(&metrics, "umbra_tls_weak_peers")).abs() < f64::EPSILON, "{metrics}");
+}
