@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::expiry;
 use super::settings::{ListenAt, Settings};
 use super::threads::{Built, Threads};
+use super::watch::{InForce, watch_files};
 use crate::media::MediaError;
 use crate::net::{
     Bound, Control, Errand, Locator, Lookups, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp,
@@ -95,6 +96,7 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     records: Option<RecordWriter>,
+    tls_in_force: Arc<ArcSwapOption<InForce>>,
 }
 
 struct Sockets {
@@ -146,9 +148,23 @@ impl Gateway {
         let mut tasks = spawn_all(&context, sockets.tcp);
         expiry::publish(&context, &policy.load().gateway.fqdn);
         tasks.spawn(expiry::watch(context.clone()));
+        let tls_in_force = Arc::new(ArcSwapOption::from(in_force(&settings, &policy.load_full())));
+        tasks.spawn(watch_files(context.clone(), tls_in_force.clone()));
         health.set_ready();
         let bound = sockets.bound;
-        Ok(Self { started: settings, bound, admin, context, policy, health, threads, stop, tasks, records })
+        Ok(Self {
+            started: settings,
+            bound,
+            admin,
+            context,
+            policy,
+            health,
+            threads,
+            stop,
+            tasks,
+            records,
+            tls_in_force,
+        })
     }
 
     /// Where it listens.
@@ -215,6 +231,7 @@ impl Gateway {
         }
         self.context.tls.store(tls.map(Arc::new));
         expiry::publish(&self.context, &policy.gateway.fqdn);
+        self.tls_in_force.store(in_force(&settings, &policy));
         self.policy.store(policy);
         self.context.metrics.reloaded(Up::Yes);
         for section in self.started.needs_restart(&settings) {
@@ -292,6 +309,11 @@ async fn bind_all(listen: &[ListenAt]) -> Result<Sockets, StartError> {
         sockets.bound.push(bound);
     }
     Ok(sockets)
+}
+
+fn in_force(settings: &Settings, policy: &Arc<Policy>) -> Option<Arc<InForce>> {
+    let setup = settings.tls.clone()?;
+    Some(Arc::new(InForce { setup, policy: policy.clone() }))
 }
 
 fn load_tls(

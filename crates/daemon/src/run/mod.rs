@@ -11,6 +11,7 @@ mod settings;
 mod shard;
 mod signals;
 mod threads;
+mod watch;
 
 pub use gateway::{Gateway, ReloadError, StartError};
 pub use settings::{ListenAt, Settings, TlsSetup};

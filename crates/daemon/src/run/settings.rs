@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use b2bua::Policy;
 use b2bua::policy::{Dialect, PeerAddress};
@@ -35,10 +36,14 @@ pub struct TlsSetup {
 }
 
 impl TlsSetup {
-    /// Loads the files for the peers of this policy.
+    /// Loads the files for the peers of this policy, and checks that our own certificate is for us and not over.
     pub fn load(&self, policy: &Policy) -> Result<TlsContext, TlsError> {
         let known = known_peers(policy).with_weak(self.weak_peers.iter().cloned());
-        TlsContext::load(&self.files, self.versions, known)
+        let context = TlsContext::load(&self.files, self.versions, known)?;
+        match context.check_own(&policy.gateway.fqdn, SystemTime::now()) {
+            Ok(()) => Ok(context),
+            Err(what) => Err(TlsError::Unusable { path: self.files.certificate.clone(), what }),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::crl::{CrlPolicy, Revocations};
 use super::identity::{Identity, TlsError, load_roots};
+use super::names::dns_matches;
 use super::reject::{HandshakeFailure, PeerRejection};
 use super::verify::{InboundVerifier, Judge, KnownPeers, OutboundVerifier, Toward, VerifiedPeer};
 
@@ -128,6 +129,17 @@ impl TlsContext {
     /// The names of our own certificate.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Whether our own certificate is for this name and not over yet; what is wrong if not.
+    pub fn check_own(&self, fqdn: &str, now: SystemTime) -> Result<(), String> {
+        if !self.names.iter().any(|name| dns_matches(name, fqdn)) {
+            return Err(format!("the certificate names {}, not {fqdn}", self.names.join(", ")));
+        }
+        match self.not_after {
+            Some(end) if end <= now => Err("the certificate has expired".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     /// When our own certificate ends.

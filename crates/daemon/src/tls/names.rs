@@ -112,7 +112,7 @@ impl PresentedNames {
 }
 
 /// A wildcard stands for exactly one label on the left, and never for a whole top-level domain.
-fn dns_matches(presented: &str, wanted: &str) -> bool {
+pub(super) fn dns_matches(presented: &str, wanted: &str) -> bool {
     let wanted = wanted.strip_suffix('.').unwrap_or(wanted);
     let Some(domain) = presented.strip_prefix("*.") else {
         return presented.eq_ignore_ascii_case(wanted);

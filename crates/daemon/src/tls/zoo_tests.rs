@@ -162,6 +162,20 @@ fn an_unreadable_list_is_an_error_or_left_out_by_the_policy() {
 }
 
 #[test]
+fn lists_are_bounded_in_number_and_length() {
+    let ca = LabCa::create("zoo root").unwrap();
+    let (folder, files) = lists(&ca, &[], 7);
+    let one = std::fs::read_to_string(&files[0]).unwrap();
+    std::fs::write(&files[0], one.repeat(64)).unwrap();
+    assert!(Revocations::load(&files, super::CrlPolicy::Require).is_ok());
+    std::fs::write(&files[0], one.repeat(65)).unwrap();
+    assert!(Revocations::load(&files, super::CrlPolicy::Require).is_err());
+    let long = folder.path().join("long.crl");
+    std::fs::File::create(&long).unwrap().set_len(16 * 1024 * 1024 + 1).unwrap();
+    assert!(matches!(super::load_crls(&long), Err(super::TlsError::TooLong(..))));
+}
+
+#[test]
 fn lists_are_read_as_pem_and_as_der() {
     use rustls_pki_types::pem::PemObject;
     let ca = LabCa::create("zoo root").unwrap();

@@ -163,6 +163,18 @@ impl Place {
         })
     }
 
+    /// The chain the gateway presents to a new connection.
+    pub fn presented(&self) -> Vec<CertificateDer<'static>> {
+        let client = client_config(&self.pki.identity(POOL).unwrap());
+        let address = (self.gateway.address, 5061);
+        self.block_on(async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let name = ServerName::try_from(FQDN).unwrap();
+            let stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
+            stream.get_ref().1.peer_certificates().unwrap().to_vec()
+        })
+    }
+
     pub fn metrics(&self) -> String {
         http_get(self.gateway.address, 9065, "/metrics")
     }

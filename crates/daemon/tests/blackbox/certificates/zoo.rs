@@ -150,3 +150,33 @@ fn the_end_of_the_own_certificate_is_published() {
     assert!((now + 13 * days..=now + 14 * days).contains(&ends), "{line}");
     assert!((metric_sum(&metrics, "umbra_tls_weak_peers")).abs() < f64::EPSILON, "{metrics}");
 }
+
+#[test]
+fn changed_files_are_taken_without_a_signal_and_a_bad_pair_is_not() {
+    let place = Place::start(&[Seat::new("any.sip.zoo.test")], "");
+    let caller = place.pool();
+    let options = || place.block_on(caller.options(&format!("sip:{FQDN}"))).unwrap();
+    assert_eq!(options(), 200);
+    let first = place.presented();
+    let own = || place.pki.ca().issue(&CertSpec::host(FQDN).key(KeyKind::EcdsaP256)).unwrap();
+    let (second, third) = (own(), own());
+    second.write(place.pki.folder(), FQDN).unwrap();
+    place.wait_until(|| place.presented() == *second.chain());
+    assert_ne!(first, second.chain());
+    assert_eq!(options(), 200, "a connection that stands goes on");
+    // The certificate of one pair with the key of another, then one for somebody else.
+    std::fs::write(place.pki.folder().join(format!("{FQDN}.pem")), third.chain_pem()).unwrap();
+    let refused = |count| {
+        let log = place.gateway.process.output();
+        log.matches("certificate_refused").count() == count
+    };
+    place.wait_until(|| refused(1));
+    assert_eq!(place.presented(), second.chain());
+    let other = place.pki.ca().issue(&CertSpec::host("other.gate.test").key(KeyKind::EcdsaP256)).unwrap();
+    other.write(place.pki.folder(), FQDN).unwrap();
+    place.wait_until(|| refused(2));
+    assert_eq!(place.presented(), second.chain());
+    third.write(place.pki.folder(), FQDN).unwrap();
+    place.wait_until(|| place.presented() == *third.chain());
+    assert_eq!(options(), 200);
+}
