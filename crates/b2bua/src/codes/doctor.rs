@@ -1,4 +1,4 @@
-//! `UMB-HOST`, `UMB-DNS`, `UMB-TIME`, `UMB-LYNC`: what `umbra doctor` finds around the gateway.
+//! `UMB-HOST`, `UMB-DNS`, `UMB-TIME`, `UMB-LYNC`, `UMB-TLS050`: what `umbra doctor` finds around the gateway.
 
 use super::registry;
 
@@ -46,6 +46,10 @@ registry! {
     LYNC_OAUTH_DIFFERENT = "UMB-LYNC005", "Front Ends have different OAuth certificates", sip None, ms None,
         cause "The OAuth certificate must be the same on all Front Ends; tokens of one are else refused by the others.",
         exchange "", lync "Set-CsCertificate -Type OAuthTokenIssuer with the same certificate everywhere; look at Invoke-CsManagementStoreReplication.", umbra "Correct `oauth_certificates` in [lync].";
+    PEER_EXPIRES_SOON = "UMB-TLS050", "peer's certificate expires soon", sip None, ms None,
+        cause "The certificate that a peer presents ends within 30 days; from then on every connection with it is refused.",
+        exchange "Renew-ExchangeCertificate (or New-ExchangeCertificate), Enable-ExchangeCertificate -Services UM,UMCallRouter, restart the services.",
+        lync "Request-CsCertificate -New -Type Default, then Set-CsCertificate on each Front End.", umbra "";
     CLOCK_SKEW = "UMB-TIME001", "clock differs from a peer's", sip None, ms None,
         cause "The Date of a peer's answer is far from this host's time: certificates and tokens near the ends of their lives are refused, and logs do not fit together.",
         exchange "Check w32tm /query /status on the server.", lync "Check w32tm /query /status on the Front End.", umbra "Synchronise this host with the same source: timedatectl, chronyc tracking.";

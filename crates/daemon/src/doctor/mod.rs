@@ -4,9 +4,11 @@
 
 mod ask;
 mod bounded;
+mod certificates;
 mod clock;
 mod configured;
 mod finding;
+mod handshakes;
 mod host;
 mod lync;
 mod names;
@@ -18,19 +20,24 @@ mod testing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use b2bua::engine::{Question, ResolveFailure, ResolveFailureKind};
 use b2bua::policy::PortSource;
+use rustls::RootCertStore;
 use sip::Transport;
 use tokio::time::Instant;
 
 use crate::config::Compiled;
 use crate::net::{Locator, search_domains};
 use crate::run::Settings;
+use crate::tls::facts::CertificateFacts;
+use crate::tls::{Identity, read_certificates};
 use ask::{Asker, Trouble};
 use bounded::{CHECK_MAX, RUN_MAX};
 pub use configured::refused;
 pub use finding::{Finding, Fix, Group, Mark, Report};
+use handshakes::{Sight, Visit};
 use names::{Located, Whose};
 use peers::{KnownBy, Peer, State};
 use servers::{Asked, Knocked};
@@ -39,6 +46,9 @@ use servers::{Asked, Knocked};
 const ADDRESSES_MAX: usize = 4;
 /// Members of pools that are looked up.
 const MEMBERS_MAX: usize = 64;
+
+/// Certificates of our own file that are read.
+const CHAIN_LENGTH_MAX: usize = 16;
 
 /// What is to be looked at.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -98,6 +108,9 @@ pub async fn examine(compiled: &Compiled, topic: Topic) -> Report {
         let doors = doors(&peers, &located);
         if topic.wants_any(&[G::Servers, G::Gateways, G::Lync, G::Clock]) {
             found.extend(visit(compiled, &peers, &doors, until).await);
+        }
+        if topic.wants_any(&[G::Certificates, G::Tls, G::Clock]) {
+            found.extend(look(compiled, &peers, &doors, until).await);
         }
         found.extend(names::findings(&peers, &located));
     }
@@ -247,6 +260,55 @@ async fn visit(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Insta
     found.extend(peers.iter().filter_map(|peer| servers::unvisited(peer, doors_of(peers, peer, doors))));
     found.extend(clock::findings(peers, &asked));
     found
+}
+
+/// Looks at every TLS door and at our own certificate.
+async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instant) -> Vec<Finding> {
+    let sight = Arc::new(sight(compiled));
+    let asker = Arc::new(asker(compiled));
+    let doors: Vec<Door> = doors.iter().filter(|door| door.transport == Transport::Tls).copied().collect();
+    let checks = doors.iter().map(|door| {
+        let (asker, sight, target) = (asker.clone(), sight.clone(), door.target);
+        let name = peers.get(door.peer).map(|peer| peer.name.clone()).unwrap_or_default();
+        async move { handshakes::look(&asker, &sight, target, &name).await }
+    });
+    let results = bounded::all(checks.collect(), CHECK_MAX, until).await;
+    let visit =
+        |(door, looked): (&Door, Option<handshakes::Looked>)| Visit::of(door.peer, door.target, looked);
+    let visits: Vec<Visit> = doors.iter().zip(results).map(visit).collect();
+    let gateway = &compiled.policy.gateway;
+    let chain = compiled
+        .tls
+        .as_ref()
+        .and_then(|tls| read_certificates(&tls.files.certificate, CHAIN_LENGTH_MAX).ok());
+    let own = handshakes::own(&chain.unwrap_or_default(), &sight, &gateway.fqdn);
+    let mut named: Vec<(String, &CertificateFacts)> = Vec::new();
+    if let Some(facts) = own.as_ref().and_then(|own| own.facts.as_ref().ok()) {
+        named.push(("our certificate".to_owned(), facts));
+    }
+    for visit in &visits {
+        let facts = visit.presented.as_ref().and_then(|presented| presented.facts.as_ref().ok());
+        if let (Some(facts), Some(peer)) = (facts, peers.get(visit.peer)) {
+            named.push((format!("the certificate of {} {}", peer.name, visit.target), facts));
+        }
+    }
+    let mut found = certificates::own(own.as_ref());
+    found.extend(certificates::of_peers(peers, &visits));
+    found.extend(certificates::oauth(&compiled.lync.oauth_certificates, &gateway.sip_domain, sight.now));
+    found.extend(certificates::edges(&named, sight.now));
+    found.extend(handshakes::findings(peers, &visits));
+    found
+}
+
+/// Our certificate to show and our rules to judge by; the files were good when the configuration was compiled.
+fn sight(compiled: &Compiled) -> Sight {
+    let files = compiled.tls.as_ref().map(|tls| &tls.files);
+    let roots = files.and_then(|files| load_roots(&files.trusted_roots).ok());
+    Sight {
+        identity: files.and_then(|files| Identity::load(&files.certificate, &files.private_key).ok()),
+        judge: Judge::new(roots.unwrap_or_else(RootCertStore::empty), known_peers(&compiled.policy)),
+        now: SystemTime::now(),
+    }
 }
 
 fn doors_of(peers: &[Peer], peer: &Peer, doors: &[Door]) -> usize {

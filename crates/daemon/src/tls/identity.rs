@@ -143,7 +143,11 @@ pub fn load_roots(paths: &[PathBuf]) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(path: &Path, count_max: usize) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The certificates of a PEM file, at most so many.
+///
+/// # Errors
+/// The file cannot be read, holds something else, or more.
+pub fn certificates(path: &Path, count_max: usize) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).take(count_max + 1).collect();
     match found {

@@ -9,6 +9,7 @@ mod baresip;
 mod certificates;
 mod cli;
 mod demo;
+mod doctor;
 mod early;
 mod flood;
 mod harness;
