@@ -1,4 +1,4 @@
-//! `UMB-HOST`, `UMB-DNS`, `UMB-TIME`, `UMB-LYNC`, `UMB-TLS050`: what `umbra doctor` finds around the gateway.
+//! `UMB-HOST`, `UMB-DNS`, `UMB-TIME`, `UMB-LYNC`, `UMB-TLS050` and on: what `umbra doctor` finds around the gateway.
 
 use super::registry;
 
@@ -50,6 +50,9 @@ registry! {
         cause "The certificate that a peer presents ends within 30 days; from then on every connection with it is refused.",
         exchange "Renew-ExchangeCertificate (or New-ExchangeCertificate), Enable-ExchangeCertificate -Services UM,UMCallRouter, restart the services.",
         lync "Request-CsCertificate -New -Type Default, then Set-CsCertificate on each Front End.", umbra "";
+    OTHER_AUTHORITIES = "UMB-TLS051", "peer names other authorities than ours", sip None, ms None,
+        cause "With its wish for a client certificate the peer names the authorities it trusts, and none of them issued the gateway's certificate or its chain; it will probably refuse it.",
+        exchange "Import the gateway's root into Trusted Root Certification Authorities of the server.", lync "Import the gateway's root into Trusted Root Certification Authorities of each Front End.", umbra "Use a certificate of the CA that Lync and Exchange share.";
     CLOCK_SKEW = "UMB-TIME001", "clock differs from a peer's", sip None, ms None,
         cause "The Date of a peer's answer is far from this host's time: certificates and tokens near the ends of their lives are refused, and logs do not fit together.",
         exchange "Check w32tm /query /status on the server.", lync "Check w32tm /query /status on the Front End.", umbra "Synchronise this host with the same source: timedatectl, chronyc tracking.";

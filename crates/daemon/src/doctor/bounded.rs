@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Checks under way at once.
 pub const CHECKS_AT_ONCE_MAX: usize = 16;
 /// Longest that one of them may take.
-pub const CHECK_MAX: Duration = Duration::from_secs(12);
+pub const CHECK_MAX: Duration = Duration::from_secs(15);
 /// Longest that the whole run may take.
 pub const RUN_MAX: Duration = Duration::from_secs(60);
 

@@ -5,7 +5,7 @@ use b2bua::codes::Code;
 use b2bua::verdict::clean;
 use serde::Serialize;
 
-/// Findings of one run; a site that has more is cut, and says so.
+/// Findings kept of one run; those beyond are counted only.
 pub const FINDINGS_MAX: usize = 1_000;
 
 /// What belongs together, in the order it is shown.
@@ -219,16 +219,11 @@ impl Report {
     pub fn of(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.group);
         findings.dedup();
-        findings.truncate(FINDINGS_MAX);
         let count = |mark| findings.iter().filter(|finding| finding.mark == mark).count();
-        Self {
-            checks: findings.len(),
-            ok: count(Mark::Ok),
-            warnings: count(Mark::Warn),
-            failed: count(Mark::Fail),
-            skipped: count(Mark::Skip),
-            findings,
-        }
+        let (ok, warnings) = (count(Mark::Ok), count(Mark::Warn));
+        let (failed, skipped, checks) = (count(Mark::Fail), count(Mark::Skip), findings.len());
+        findings.truncate(FINDINGS_MAX);
+        Self { checks, ok, warnings, failed, skipped, findings }
     }
 
     /// `27 checks: 23 ok, 2 warnings, 2 failed`.

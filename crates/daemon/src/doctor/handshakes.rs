@@ -12,7 +12,7 @@ use super::ask::{Asker, Trouble};
 use super::finding::{Finding, Group, Mark};
 use super::peers::Peer;
 use crate::tls::facts::{CertificateFacts, FactsError};
-use crate::tls::probe::{Objection, Probe, Request, Sighting};
+use crate::tls::probe::{Objection, Probe, ProbeLimits, Request, Sighting};
 use crate::tls::{Identity, Judge, PeerRejection, Versions};
 
 const GROUP: Group = Group::Tls;
@@ -59,7 +59,11 @@ pub async fn look(asker: &Asker, sight: &Sight, target: SocketAddr, name: &str) 
     let mut looked = Looked { looks: Vec::new(), request: Request::Unknown, presented: None };
     for (version, versions) in TRIED {
         let sighting = match asker.knock(target).await {
-            Ok(stream) => Probe::new(sight.identity.as_ref(), versions).look_over(stream, name).await,
+            Ok(stream) => {
+                let limits = ProbeLimits { handshake: asker.rules.tls_timeout, ..ProbeLimits::default() };
+                let probe = Probe::new(sight.identity.as_ref(), versions).limits(limits);
+                probe.look_over(stream, name).await
+            }
             Err(trouble) => {
                 looked.looks.push(unreachable(version, &trouble));
                 break;
@@ -126,13 +130,19 @@ pub fn own(chain: &[CertificateDer<'_>], sight: &Sight, fqdn: &str) -> Option<Pr
     Some(Presented { facts, verdict: sight.judge.judge(chain, fqdn, sight.now) })
 }
 
-/// Versions, suites, client certificates.
-pub fn findings(peers: &[Peer], visits: &[Visit]) -> Vec<Finding> {
+/// Everybody who stands in our own chain, as a server names authorities.
+pub fn authorities(chain: &[CertificateDer<'_>], sight: &Sight) -> Vec<String> {
+    let facts = CertificateFacts::read_chain(chain.iter().map(|der| &der[..]), sight.now);
+    facts.into_iter().flatten().map(|facts| facts.issuer).collect()
+}
+
+/// Versions, suites, client certificates; `ours` are the issuers of our own chain.
+pub fn findings(peers: &[Peer], visits: &[Visit], ours: &[String]) -> Vec<Finding> {
     let of = |visit: &Visit| {
         let peer = peers.get(visit.peer)?;
         let place = format!("{} {}", peer.name, visit.target);
         let mut found = vec![versions(&place, &visit.looks)];
-        found.extend(client_certificate(&place, visit));
+        found.extend(client_certificate(&place, visit, ours));
         Some(found.into_iter().map(|finding| finding.on(peer.kind.side())).collect::<Vec<_>>())
     };
     let mut found: Vec<Finding> = visits.iter().filter_map(of).flatten().collect();
@@ -170,7 +180,7 @@ fn versions(place: &str, looks: &[Look]) -> Finding {
     }
 }
 
-fn client_certificate(place: &str, visit: &Visit) -> Option<Finding> {
+fn client_certificate(place: &str, visit: &Visit, ours: &[String]) -> Option<Finding> {
     let refused = visit.looks.iter().find_map(|look| match &look.objection {
         Some(objection @ (Objection::RefusesUs(_) | Objection::WantsCertificate)) => Some(objection),
         _ => None,
@@ -186,6 +196,13 @@ fn client_certificate(place: &str, visit: &Visit) -> Option<Finding> {
         }
         Request::Asked { authorities } if authorities.is_empty() => {
             Finding::ok(GROUP, code, format!("{place} asks for a client certificate of any authority"))
+        }
+        Request::Asked { authorities } if !authorities.iter().any(|name| ours.contains(name)) => {
+            let what = format!(
+                "{place} names authorities, none of them is in our chain: {}",
+                authorities.join("; ")
+            );
+            Finding::warn(GROUP, codes::OTHER_AUTHORITIES, what)
         }
         Request::Asked { authorities } => {
             let count = authorities.len();
@@ -204,11 +221,15 @@ mod tests {
         Look { version, suite: suite.map(str::to_owned), objection }
     }
 
+    /// Our own certificate is issued by `CN=root`.
     fn marks(looks: Vec<Look>, request: Request) -> Vec<(Mark, &'static str)> {
         let peers = peers::of(&testing::compiled("").policy);
         let target = "127.0.0.30:5061".parse().unwrap();
         let visit = Visit { peer: 0, target, looks, request, presented: None };
-        findings(&peers, &[visit]).iter().map(|f| (f.mark, f.code.as_str())).collect()
+        findings(&peers, &[visit], &["CN=root".to_owned()])
+            .iter()
+            .map(|f| (f.mark, f.code.as_str()))
+            .collect()
     }
 
     fn asked() -> Request {
@@ -230,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_the_backend_cannot_try_is_said() {
-        let found = findings(&[], &[]);
+        let found = findings(&[], &[], &[]);
         assert_eq!(found.iter().map(|f| f.mark).collect::<Vec<_>>(), [Mark::Skip]);
         let last = marks(vec![look("TLS 1.2", Some("X"), None)], asked()).pop().unwrap();
         assert_eq!(last.0, Mark::Skip);
@@ -243,5 +264,10 @@ mod tests {
         assert_eq!(found[1], (Mark::Fail, codes::REFUSED_BY_PEER.as_str()));
         let found = marks(vec![look("TLS 1.2", Some("X"), None)], Request::NotAsked);
         assert_eq!(found[1], (Mark::Warn, codes::NOT_ASKED.as_str()));
+        let others = Request::Asked { authorities: vec!["CN=other root".into()] };
+        let found = marks(vec![look("TLS 1.2", Some("X"), None)], others);
+        assert_eq!(found[1], (Mark::Warn, "UMB-TLS051"));
+        let any = Request::Asked { authorities: Vec::new() };
+        assert_eq!(marks(vec![look("TLS 1.2", Some("X"), None)], any)[1].0, Mark::Ok);
     }
 }

@@ -155,7 +155,14 @@ async fn locate(compiled: &Compiled, peers: &[Peer], locator: &Arc<Locator>, unt
                 Some((result, longer, back)) => (Some(result), longer, back),
                 None => (None, None, Vec::new()),
             };
-            Located { name: question.name, whose, result, with_search_domain, back }
+            Located {
+                name: question.name,
+                whose,
+                transport: question.transport,
+                result,
+                with_search_domain,
+                back,
+            }
         })
         .collect()
 }
@@ -221,11 +228,12 @@ fn doors(peers: &[Peer], located: &[Located]) -> Vec<Door> {
     for (index, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.state == State::Used) {
         for service in &peer.services {
             let configured = peer.addresses.iter().map(|address| SocketAddr::new(*address, service.port));
-            let looked_up = located.iter().filter(|l| l.name == peer.name && l.whose != Whose::Member);
+            let is_meant = |l: &&Located| {
+                l.name == peer.name && l.transport == service.transport && l.whose != Whose::Member
+            };
+            let looked_up = located.iter().filter(is_meant);
             let looked_up = looked_up.filter_map(|l| l.result.as_ref()?.as_ref().ok()).flatten().copied();
             let mut targets: Vec<SocketAddr> = configured.chain(looked_up).collect();
-            // Each service was looked up; its own port, or the one SRV named for it.
-            targets.retain(|t| service.port_source == PortSource::Srv || t.port() == service.port);
             targets.sort_unstable();
             targets.dedup();
             let of = |target| Door { peer: index, transport: service.transport, target };
@@ -281,7 +289,8 @@ async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instan
         .tls
         .as_ref()
         .and_then(|tls| read_certificates(&tls.files.certificate, CHAIN_LENGTH_MAX).ok());
-    let own = handshakes::own(&chain.unwrap_or_default(), &sight, &gateway.fqdn);
+    let chain = chain.unwrap_or_default();
+    let own = handshakes::own(&chain, &sight, &gateway.fqdn);
     let mut named: Vec<(String, &CertificateFacts)> = Vec::new();
     if let Some(facts) = own.as_ref().and_then(|own| own.facts.as_ref().ok()) {
         named.push(("our certificate".to_owned(), facts));
@@ -296,7 +305,7 @@ async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instan
     found.extend(certificates::of_peers(peers, &visits));
     found.extend(certificates::oauth(&compiled.lync.oauth_certificates, &gateway.sip_domain, sight.now));
     found.extend(certificates::edges(&named, sight.now));
-    found.extend(handshakes::findings(peers, &visits));
+    found.extend(handshakes::findings(peers, &visits, &handshakes::authorities(&chain, &sight)));
     found
 }
 

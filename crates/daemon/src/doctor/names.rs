@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use b2bua::codes;
 use b2bua::engine::{ResolveFailure, ResolveFailureKind};
+use sip::Transport;
 
 use super::finding::{Finding, Group, Mark};
 use super::peers::{KnownBy, Peer};
@@ -19,6 +20,8 @@ pub struct Located {
     pub name: String,
     /// Whose it is.
     pub whose: Whose,
+    /// Over what it is to be reached: SRV records are of one transport.
+    pub transport: Transport,
     /// Where it leads; `None` when its time was up.
     pub result: Option<Result<Vec<SocketAddr>, ResolveFailure>>,
     /// The name with a search domain appended that has an address, where the name itself has none.
@@ -152,6 +155,7 @@ mod tests {
         Located {
             name: name.into(),
             whose,
+            transport: Transport::Tls,
             result: Some(result.map_err(|kind| ResolveFailure { kind, detail })),
             with_search_domain: None,
             back: Vec::new(),

@@ -229,8 +229,8 @@ fn what_the_configuration_shows_is_found_with_the_cell_marked() {
     let found = place.assert_found("lync", "fail", "UMB-SEC001");
     assert!(found["picture"].to_string().contains("[x]"), "{found}");
     let (_, table) = place.doctor(&["lync"]);
-    let row = table.lines().find(|line| line.trim_start().starts_with("RequireEncryption")).unwrap();
-    assert!(row.contains("[x]") && row.ends_with("<- you are here"), "{table}");
+    let row = table.lines().find(|line| line.contains("[x]")).unwrap();
+    assert!(row.contains("RequireEncryption") && row.ends_with("<- you are here"), "{table}");
     assert!(
         table.contains("Fix (Exchange): Set-UMDialPlan") && table.contains("Fix (Lync): Set-Cs"),
         "{table}"
@@ -266,6 +266,17 @@ fn rtp_ports_of_the_kernel_and_of_others_are_warnings() {
     let first = first.div_ceil(2) * 2;
     place.edit("20000-20599", &format!("{first}-{}", first + 599));
     place.assert_found("media", "warn", "UMB-CFG020");
+}
+
+#[test]
+fn a_name_that_nobody_answers_for_fails() {
+    let place = Place::new(&Faults::default());
+    let silent = UdpSocket::bind((place.net.host(53), 0)).unwrap();
+    let dns = format!("[dns]\nservers = [\"{}\"]\ntimeout = \"100ms\"\n\n", silent.local_addr().unwrap());
+    place.edit("[media]", &format!("{dns}[media]"));
+    place.edit(&format!("address = [\"{}\"]\n", place.net.host(29)), "");
+    let found = place.assert_found("dns", "fail", "UMB-SRV010");
+    assert!(found["what"].as_str().unwrap().contains("cas02.contoso.test"), "{found}");
 }
 
 #[test]
