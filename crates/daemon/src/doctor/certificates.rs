@@ -8,11 +8,11 @@ use b2bua::codes::{self, Code};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::finding::{Finding, Group, Side};
+use super::finding::{Finding, Group};
 use super::handshakes::{Presented, Visit};
 use super::peers::Peer;
-use crate::tls::facts::{CertificateFacts, Lifetime};
-use crate::tls::{HandshakeFailure, PeerRejection, read_certificates};
+use crate::tls::facts::{CertificateFacts, FactsError, Lifetime};
+use crate::tls::read_certificates;
 
 const GROUP: Group = Group::Certificates;
 /// A peer's certificate that ends sooner is worth a look.
@@ -22,30 +22,23 @@ const FRESH: Duration = Duration::from_secs(3_600);
 /// Certificates of an OAuth file that are read.
 const OAUTH_CHAIN_MAX: usize = 16;
 
-/// Our own certificate; its other rules are those of `umbra check`.
-pub fn own(presented: Option<&Presented>) -> Vec<Finding> {
-    let Some(Presented { facts, verdict }) = presented else {
-        let why = "there is no [tls] section, so there is no certificate";
-        return vec![Finding::skip(GROUP, codes::SUBJECT_NOT_FQDN, why)];
-    };
-    let mut found = Vec::new();
+/// Our own certificate; its other rules, the chain too, are those of `umbra check`.
+pub fn own(facts: Option<&Result<CertificateFacts, FactsError>>) -> Vec<Finding> {
     match facts {
-        Ok(facts) => {
+        None => {
+            let why = "there is no [tls] section, so there is no certificate";
+            vec![Finding::skip(GROUP, codes::SUBJECT_NOT_FQDN, why)]
+        }
+        Some(Err(error)) => vec![Finding::fail(GROUP, codes::FILE_UNUSABLE, format!("ours: {error}"))],
+        Some(Ok(facts)) => {
             let name = facts.common_name().unwrap_or("(none)");
             let what = format!("our subject name {name} is an FQDN, not a wildcard");
-            found.push(Finding::ok(GROUP, codes::SUBJECT_NOT_FQDN, what));
-            found.push(Finding::ok(GROUP, codes::WRONG_PURPOSE, format!("ours: {}", virtues(facts))));
+            vec![
+                Finding::ok(GROUP, codes::SUBJECT_NOT_FQDN, what),
+                Finding::ok(GROUP, codes::WRONG_PURPOSE, format!("ours: {}", virtues(facts))),
+            ]
         }
-        Err(error) => found.push(Finding::fail(GROUP, codes::FILE_UNUSABLE, format!("ours: {error}"))),
     }
-    found.push(match verdict {
-        Ok(_) => Finding::ok(GROUP, codes::ROOT_MISSING, "our chain leads to a root of `trusted_roots`"),
-        Err(why @ PeerRejection::UntrustedChain(_)) => {
-            Finding::fail(GROUP, codes::ROOT_MISSING, format!("ours: {why}"))
-        }
-        Err(why) => Finding::fail(GROUP, code_of(why), format!("ours: {why}")).on(Side::Umbra),
-    });
-    found
 }
 
 /// What each peer presents: would the gateway take it, and for how long?
@@ -82,10 +75,12 @@ fn of_peer(place: &str, Presented { facts, verdict }: &Presented) -> Vec<Finding
             let what = format!("{place} presents CN={name}, trusted (tolerated: {})", names.join(", "));
             Finding::ok(GROUP, codes::NAME_MISMATCH, what)
         }
-        Err(why) => Finding::fail(GROUP, code_of(why), format!("{place} presents CN={name}: {why}")),
+        Err(why) => Finding::fail(GROUP, why.code(), format!("{place} presents CN={name}: {why}")),
     };
     let mut found = vec![first];
-    let flaws = flaws(facts);
+    let told = found[0].code;
+    let mut flaws = flaws(facts, verdict.is_ok());
+    flaws.retain(|(code, _, _)| verdict.is_ok() || *code != told);
     if flaws.is_empty() {
         found.push(Finding::ok(GROUP, codes::WEAK_KEY, format!("{place}: {}", virtues(facts))));
     }
@@ -106,17 +101,18 @@ enum Gravity {
     Fatal,
 }
 
-/// What Lync or Exchange hold against a certificate, beyond what the gateway's own verdict says.
-fn flaws(facts: &CertificateFacts) -> Vec<(Code, Gravity, String)> {
+/// What Lync or Exchange hold against a certificate, beyond what the gateway's own verdict says: it refuses weak ones
+/// itself, unless they were excepted.
+fn flaws(facts: &CertificateFacts, is_taken: bool) -> Vec<(Code, Gravity, String)> {
     let mut flaws = Vec::new();
-    if facts.key.is_weak {
+    if facts.key.is_weak && is_taken {
         let bits = facts.key.bits.map_or_else(String::new, |bits| format!(" with {bits} bits"));
-        flaws.push((codes::WEAK_KEY, Gravity::Fatal, format!("{}{bits}", facts.key.algorithm)));
+        flaws.push((codes::WEAK_KEY, Gravity::Odd, format!("{}{bits}", facts.key.algorithm)));
     }
-    if facts.signature.is_weak {
+    if facts.signature.is_weak && is_taken {
         flaws.push((
             codes::WEAK_SIGNATURE,
-            Gravity::Fatal,
+            Gravity::Odd,
             format!("signed with {}", facts.signature.algorithm),
         ));
     }
@@ -147,10 +143,6 @@ fn virtues(facts: &CertificateFacts) -> String {
         None => "any purpose".to_owned(),
     };
     format!("{purpose}, {key}, ends in {} days", facts.days_left)
-}
-
-fn code_of(rejection: &PeerRejection) -> Code {
-    HandshakeFailure::Rejected(rejection.clone()).code()
 }
 
 /// The rules for server-to-server certificates, for the files that were named.

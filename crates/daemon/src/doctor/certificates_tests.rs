@@ -7,7 +7,6 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 
 use super::super::finding::Mark;
-use super::super::handshakes::{self, Sight};
 use super::super::{peers, testing};
 use super::*;
 use crate::tls::probe::Request;
@@ -15,7 +14,8 @@ use crate::tls::{Judge, KnownPeers};
 
 struct Place {
     ca: LabCa,
-    sight: Sight,
+    judge: Judge,
+    now: SystemTime,
 }
 
 fn place() -> Place {
@@ -23,11 +23,12 @@ fn place() -> Place {
     let mut roots = RootCertStore::empty();
     roots.add(ca.root().clone()).unwrap();
     let judge = Judge::new(roots, KnownPeers::new(["cas01.contoso.test".to_owned()], []));
-    Place { ca, sight: Sight { identity: None, judge, now: SystemTime::now() } }
+    Place { ca, judge, now: SystemTime::now() }
 }
 
 fn presented(place: &Place, chain: &[CertificateDer<'_>]) -> Presented {
-    handshakes::own(chain, &place.sight, "cas01.contoso.test").unwrap()
+    let facts = CertificateFacts::read(&chain[0], place.now);
+    Presented { facts, verdict: place.judge.judge(chain, "cas01.contoso.test", place.now) }
 }
 
 fn marks(found: &[Finding]) -> Vec<(Mark, &'static str)> {
@@ -70,29 +71,28 @@ fn each_bad_certificate_is_found_by_its_code() {
 fn what_a_certificate_says_makes_its_flaws() {
     let place = place();
     let identity = place.ca.issue(&CertSpec::host("cas01.contoso.test")).unwrap();
-    let mut facts = CertificateFacts::read(&identity.chain()[0], place.sight.now).unwrap();
+    let mut facts = CertificateFacts::read(&identity.chain()[0], place.now).unwrap();
     facts.days_left = 400;
-    assert_eq!(flaws(&facts), []);
+    assert_eq!(flaws(&facts, true), []);
     facts.key.is_weak = true;
     facts.signature.is_weak = true;
     facts.signature.is_pss = true;
     facts.has_crl_point = false;
-    let codes: Vec<&str> = flaws(&facts).iter().map(|(code, _, _)| code.as_str()).collect();
-    let signature = codes::WEAK_SIGNATURE.as_str();
-    assert_eq!(codes, ["UMB-TLS006", signature, "UMB-TLS012", "UMB-TLS013"]);
+    let codes = |is_taken| flaws(&facts, is_taken).iter().map(|(code, _, _)| *code).collect::<Vec<_>>();
+    let excepted = [codes::WEAK_KEY, codes::WEAK_SIGNATURE, codes::PSS_SIGNATURE, codes::NO_CRL_POINT];
+    assert_eq!(codes(true), excepted);
+    assert_eq!(codes(false), excepted[2..], "what is refused for it is told by the verdict");
     facts.has_crl_point = true;
     assert!(virtues(&facts).contains("RSA 2048") && virtues(&facts).contains("ends in 400 days"));
 }
 
 #[test]
-fn our_own_chain_must_lead_to_a_trusted_root() {
+fn our_own_certificate_is_told_and_a_broken_or_missing_one_is_never_good() {
     let place = place();
-    let ours = place.ca.issue(&CertSpec::host("cas01.contoso.test")).unwrap();
-    let found = own(Some(&presented(&place, ours.chain())));
-    assert!(found.iter().all(|finding| finding.mark == Mark::Ok), "{found:?}");
-    let foreign = LabCa::create("other").unwrap().issue(&CertSpec::host("cas01.contoso.test")).unwrap();
-    let found = own(Some(&presented(&place, foreign.chain())));
-    assert_eq!(found.last().unwrap().mark, Mark::Fail);
+    let ours = place.ca.issue(&CertSpec::host("umbra.contoso.test")).unwrap();
+    let read = |der: &[u8]| marks(&own(Some(&CertificateFacts::read(der, place.now))));
+    assert_eq!(read(&ours.chain()[0]), [(Mark::Ok, "UMB-TLS011"), (Mark::Ok, "UMB-TLS007")]);
+    assert_eq!(read(b"no certificate"), [(Mark::Fail, "UMB-TLS009")]);
     assert_eq!(marks(&own(None)), [(Mark::Skip, "UMB-TLS011")]);
 }
 
@@ -113,7 +113,7 @@ fn oauth_certificates_carry_the_domain_and_are_the_same_everywhere() {
         place.ca.issue(spec).unwrap().write(folder.path(), stem).unwrap().certificate
     };
     let good = write("fe01", &CertSpec::host("contoso.test"));
-    let found = |files: &[PathBuf]| marks(&oauth(files, "contoso.test", place.sight.now));
+    let found = |files: &[PathBuf]| marks(&oauth(files, "contoso.test", place.now));
     let (rules, same) = ("UMB-LYNC004", "UMB-LYNC005");
     assert_eq!(
         found(&[good.clone(), good.clone()]),
@@ -134,7 +134,7 @@ fn oauth_certificates_carry_the_domain_and_are_the_same_everywhere() {
 fn a_life_that_just_began_hangs_on_the_clock() {
     let place = place();
     let identity = place.ca.issue(&CertSpec::host("cas01.contoso.test")).unwrap();
-    let facts = CertificateFacts::read(&identity.chain()[0], place.sight.now).unwrap();
+    let facts = CertificateFacts::read(&identity.chain()[0], place.now).unwrap();
     let begin = OffsetDateTime::parse(&facts.not_before, &Rfc3339).map(SystemTime::from).unwrap();
     let named = [("cas01".to_owned(), &facts)];
     assert_eq!(marks(&edges(&named, begin + Duration::from_secs(60))), [(Mark::Warn, "UMB-TIME002")]);

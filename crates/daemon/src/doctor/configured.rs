@@ -15,6 +15,11 @@ struct Row {
 
 const ROWS: &[Row] = &[
     Row {
+        group: Group::Certificates,
+        good: "our chain leads to a root of `trusted_roots`",
+        codes: &[codes::ROOT_MISSING],
+    },
+    Row {
         group: Group::Security,
         good: "UM IP gateways of secured dial plans are known by FQDN",
         codes: &[codes::SECURED_NEEDS_FQDN],
@@ -74,7 +79,8 @@ const ELSEWHERE: &[Code] = &[codes::POOL_PLAN_MISMATCH, codes::BRIDGE_IN_USE];
 /// Every warning of the configuration, and the good words.
 pub fn findings(compiled: &Compiled) -> Vec<Finding> {
     let mut found = Vec::new();
-    for row in ROWS {
+    let is_known = |row: &&Row| row.group != Group::Certificates || compiled.tls.is_some();
+    for row in ROWS.iter().filter(is_known) {
         let raised = compiled.warnings.iter().filter(|problem| row.codes.contains(&problem.code));
         let raised: Vec<_> = raised.map(|problem| of_problem(row.group, problem)).collect();
         match (raised.is_empty(), row.codes.first()) {
@@ -183,6 +189,17 @@ mod tests {
         let unknown = found.iter().find(|f| f.code.as_str() == "UMB-CFG002").unwrap();
         assert_eq!((unknown.mark, unknown.group), (Mark::Fail, Group::Configuration));
         assert!(unknown.fix.umbra.contains("umbra.toml:2"), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_chain_to_another_root_is_found_and_no_chain_is_no_good_word() {
+        let folder = testing::folder();
+        lab::pki::LabCa::create("other").unwrap().write_root(&folder.join("other-root.pem")).unwrap();
+        let other = testing::edited(|text| text.replace("lab-root.pem", "other-root.pem"));
+        assert_eq!(marks(&findings(&other), "UMB-TLS016"), [Mark::Warn]);
+        let plain = include_str!("../../../../config/minimal-plain.toml");
+        let plain = testing::edited(|_| plain.to_owned());
+        assert!(marks(&findings(&plain), "UMB-TLS016").is_empty());
     }
 
     #[test]

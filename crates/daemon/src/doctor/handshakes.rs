@@ -2,11 +2,11 @@
 //! and client certificates. The looking is `tls::probe`'s, the judgement `tls::verify`'s.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use b2bua::codes;
 use b2bua::quirks::QuirkSet;
-use rustls_pki_types::CertificateDer;
 
 use super::ask::{Asker, Trouble};
 use super::finding::{Finding, Group, Mark};
@@ -61,7 +61,7 @@ pub async fn look(asker: &Asker, sight: &Sight, target: SocketAddr, name: &str) 
         let sighting = match asker.knock(target).await {
             Ok(stream) => {
                 let limits = ProbeLimits { handshake: asker.rules.tls_timeout, ..ProbeLimits::default() };
-                let probe = Probe::new(sight.identity.as_ref(), versions).limits(limits);
+                let probe = Probe::new(Some(&sight.identity), versions).limits(limits);
                 probe.look_over(stream, name).await
             }
             Err(trouble) => {
@@ -77,9 +77,9 @@ pub async fn look(asker: &Asker, sight: &Sight, target: SocketAddr, name: &str) 
 /// How sightings are made and judged.
 pub struct Sight {
     /// Presented when asked for.
-    pub identity: Option<Identity>,
+    pub identity: Identity,
     /// The gateway's rules.
-    pub judge: Judge,
+    pub judge: Arc<Judge>,
     /// When.
     pub now: SystemTime,
 }
@@ -122,18 +122,6 @@ impl Looked {
 
 fn unreachable(version: &'static str, trouble: &Trouble) -> Look {
     Look { version, suite: None, objection: Some(Objection::Unreachable(trouble.to_string())) }
-}
-
-/// The chain of our own certificate, judged as if a peer had presented it.
-pub fn own(chain: &[CertificateDer<'_>], sight: &Sight, fqdn: &str) -> Option<Presented> {
-    let facts = CertificateFacts::read(chain.first()?, sight.now);
-    Some(Presented { facts, verdict: sight.judge.judge(chain, fqdn, sight.now) })
-}
-
-/// Everybody who stands in our own chain, as a server names authorities.
-pub fn authorities(chain: &[CertificateDer<'_>], sight: &Sight) -> Vec<String> {
-    let facts = CertificateFacts::read_chain(chain.iter().map(|der| &der[..]), sight.now);
-    facts.into_iter().flatten().map(|facts| facts.issuer).collect()
 }
 
 /// Versions, suites, client certificates; `ours` are the issuers of our own chain.

@@ -24,14 +24,13 @@ use std::time::SystemTime;
 
 use b2bua::engine::{Question, ResolveFailure, ResolveFailureKind};
 use b2bua::policy::PortSource;
-use rustls::RootCertStore;
 use sip::Transport;
 use tokio::time::Instant;
 
 use crate::config::Compiled;
 use crate::net::{Locator, search_domains};
 use crate::run::Settings;
-use crate::tls::facts::CertificateFacts;
+use crate::tls::facts::{CertificateFacts, FactsError};
 use crate::tls::{Identity, read_certificates};
 use ask::{Asker, Trouble};
 use bounded::{CHECK_MAX, RUN_MAX};
@@ -272,8 +271,49 @@ async fn visit(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Insta
 
 /// Looks at every TLS door and at our own certificate.
 async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instant) -> Vec<Finding> {
-    let sight = Arc::new(sight(compiled));
+    let now = SystemTime::now();
+    let own = own_chain(compiled, now);
+    let visits = look_at_doors(compiled, peers, doors, until, now).await;
+    let mut named: Vec<(String, &CertificateFacts)> = Vec::new();
+    if let Some(Ok(facts)) = own.first() {
+        named.push(("our certificate".to_owned(), facts));
+    }
+    for visit in &visits {
+        let facts = visit.presented.as_ref().and_then(|presented| presented.facts.as_ref().ok());
+        if let (Some(facts), Some(peer)) = (facts, peers.get(visit.peer)) {
+            named.push((format!("the certificate of {} {}", peer.name, visit.target), facts));
+        }
+    }
+    let authorities: Vec<String> = own.iter().flatten().map(|facts| facts.issuer.clone()).collect();
+    let (oauth, sip_domain) = (&compiled.lync.oauth_certificates, &compiled.policy.gateway.sip_domain);
+    let mut found = certificates::own(own.first());
+    found.extend(certificates::of_peers(peers, &visits));
+    found.extend(certificates::oauth(oauth, sip_domain, now));
+    found.extend(certificates::edges(&named, now));
+    found.extend(handshakes::findings(peers, &visits, &authorities));
+    found
+}
+
+/// Our own chain, leaf first; empty without `[tls]`.
+fn own_chain(compiled: &Compiled, now: SystemTime) -> Vec<Result<CertificateFacts, FactsError>> {
+    let file = compiled.tls.as_ref().map(|tls| &tls.files.certificate);
+    let chain = file.and_then(|file| read_certificates(file, CHAIN_LENGTH_MAX).ok()).unwrap_or_default();
+    CertificateFacts::read_chain(chain.iter().map(|der| &der[..]), now)
+}
+
+async fn look_at_doors(
+    compiled: &Compiled,
+    peers: &[Peer],
+    doors: &[Door],
+    until: Instant,
+    now: SystemTime,
+) -> Vec<Visit> {
     let asker = Arc::new(asker(compiled));
+    let files = compiled.tls.as_ref().map(|tls| &tls.files);
+    // The files were good when the configuration was compiled.
+    let identity = files.and_then(|files| Identity::load(&files.certificate, &files.private_key).ok());
+    let (Some(tls), Some(identity)) = (&asker.tls, identity) else { return Vec::new() };
+    let sight = Arc::new(Sight { identity, judge: tls.judge(), now });
     let doors: Vec<Door> = doors.iter().filter(|door| door.transport == Transport::Tls).copied().collect();
     let checks = doors.iter().map(|door| {
         let (asker, sight, target) = (asker.clone(), sight.clone(), door.target);
@@ -283,41 +323,7 @@ async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instan
     let results = bounded::all(checks.collect(), CHECK_MAX, until).await;
     let visit =
         |(door, looked): (&Door, Option<handshakes::Looked>)| Visit::of(door.peer, door.target, looked);
-    let visits: Vec<Visit> = doors.iter().zip(results).map(visit).collect();
-    let gateway = &compiled.policy.gateway;
-    let chain = compiled
-        .tls
-        .as_ref()
-        .and_then(|tls| read_certificates(&tls.files.certificate, CHAIN_LENGTH_MAX).ok());
-    let chain = chain.unwrap_or_default();
-    let own = handshakes::own(&chain, &sight, &gateway.fqdn);
-    let mut named: Vec<(String, &CertificateFacts)> = Vec::new();
-    if let Some(facts) = own.as_ref().and_then(|own| own.facts.as_ref().ok()) {
-        named.push(("our certificate".to_owned(), facts));
-    }
-    for visit in &visits {
-        let facts = visit.presented.as_ref().and_then(|presented| presented.facts.as_ref().ok());
-        if let (Some(facts), Some(peer)) = (facts, peers.get(visit.peer)) {
-            named.push((format!("the certificate of {} {}", peer.name, visit.target), facts));
-        }
-    }
-    let mut found = certificates::own(own.as_ref());
-    found.extend(certificates::of_peers(peers, &visits));
-    found.extend(certificates::oauth(&compiled.lync.oauth_certificates, &gateway.sip_domain, sight.now));
-    found.extend(certificates::edges(&named, sight.now));
-    found.extend(handshakes::findings(peers, &visits, &handshakes::authorities(&chain, &sight)));
-    found
-}
-
-/// Our certificate to show and our rules to judge by; the files were good when the configuration was compiled.
-fn sight(compiled: &Compiled) -> Sight {
-    let files = compiled.tls.as_ref().map(|tls| &tls.files);
-    let roots = files.and_then(|files| load_roots(&files.trusted_roots).ok());
-    Sight {
-        identity: files.and_then(|files| Identity::load(&files.certificate, &files.private_key).ok()),
-        judge: Judge::new(roots.unwrap_or_else(RootCertStore::empty), known_peers(&compiled.policy)),
-        now: SystemTime::now(),
-    }
+    doors.iter().zip(results).map(visit).collect()
 }
 
 fn doors_of(peers: &[Peer], peer: &Peer, doors: &[Door]) -> usize {

@@ -142,6 +142,11 @@ impl TlsContext {
         }
     }
 
+    /// The rules by which far ends are taken.
+    pub fn judge(&self) -> Arc<Judge> {
+        self.judge.clone()
+    }
+
     /// When our own certificate ends.
     pub fn not_after(&self) -> Option<SystemTime> {
         self.not_after
