@@ -39,7 +39,7 @@ registry! {
         cause "Windows Server 2012 R2 and older offer ECDHE_RSA with CBC only, which rustls does not have; older ones stop at TLS 1.0.",
         exchange "Use an ECDSA certificate, or a newer Windows.", lync "", umbra "rustls is the only backend so far; such a host needs a newer certificate or system.";
     EXPIRES_SOON = "UMB-TLS015", "certificate expires soon", sip None, ms None,
-        cause "The gateway's certificate ends within 30 days.", exchange "", lync "", umbra "Renew it; a reload picks it up without dropping calls.";
+        cause "The certificate ends within 30 days.", exchange "", lync "", umbra "Renew it; a reload picks it up without dropping calls.";
     ROOT_MISSING = "UMB-TLS016", "certificate's issuer is not among the trusted roots", sip None, ms None,
         cause "The gateway's own chain does not lead to a root in `trusted_roots`; peers that share those roots would refuse it.", exchange "", lync "", umbra "Append intermediates to `certificate`, and list the root.";
     CLIENT_CERTIFICATE_BAD = "UMB-TLS017", "peer's certificate refused", sip None, ms None,

@@ -1,6 +1,7 @@
 //! The command line: words, exit codes, output shapes. Owns what is typed and printed; every command computes
 //! elsewhere. Further commands (`demo`, `lab`, …) come in as [`Extension`]s, so that this module need not know them.
 
+mod cert;
 mod check;
 mod doctor;
 mod exit;
@@ -36,6 +37,7 @@ Examples:
   umbra doctor -c umbra.toml                        live checks of everything around it, with fixes
   umbra route explain --to sip:ken@contoso.test -c umbra.toml
                                                     where a call would go, and why
+  umbra cert verify mbx01.contoso.test:5063         what TLS with a server would come to, and why
   umbra explain UMB-SEC001                          what a code means and how to fix it";
 
 const EXIT_CODES: &str = "\
@@ -65,6 +67,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Dry-run the routing of one request
     Route(route::RouteArgs),
+    /// Make, show, try and take over certificates
+    Cert(cert::CertArgs),
     /// List the quirks of peers, their counters and switches; with --headers the header table
     Quirks(quirks::QuirksArgs),
 }
@@ -108,6 +112,7 @@ fn dispatch(screen: &Screen, command: Command) -> Exit {
         Command::Doctor(arguments) => doctor::run(screen, &arguments),
         Command::Explain(arguments) => explain::run(screen, &arguments),
         Command::Route(arguments) => route::run(screen, &arguments),
+        Command::Cert(arguments) => cert::run(screen, &arguments),
         Command::Quirks(arguments) => quirks::run(screen, &arguments),
     }
 }

@@ -2,42 +2,40 @@
 //! Refuses to know how it is used afterwards.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use b2bua::{Code, codes};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::FromDer;
-use x509_parser::public_key::PublicKey;
+use rustls::RootCertStore;
 
-use super::Tls;
+use super::problem::Severity;
 use super::reader::Reader;
+use super::{Remark, Tls};
+use crate::tls::facts::{CertificateFacts, Lifetime};
 use crate::tls::{
     CrlPolicy, Identity, PeerRejection, PresentedNames, RSA_BITS_MIN, TlsError, TlsFiles, check_own_chain,
-    load_crls, load_roots,
+    load_certificates, load_crls, load_roots,
 };
 
-const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// RSASSA-PSS (RFC 4055 §3.1).
-const OID_RSASSA_PSS: &str = "1.2.840.113549.1.1.10";
+/// A certificate that ends sooner is worth a warning.
+const RENEW_DAYS: i64 = 30;
 
 /// Checks the files of `[tls]` and returns when the certificate ends.
 pub(super) fn check(tls: &Tls, fqdn: &str, now: SystemTime, root: &Reader<'_>) -> Option<SystemTime> {
     let files = &tls.files;
-    if let Err(error) = load_roots(&files.trusted_roots) {
+    let roots = load_roots(&files.trusted_roots);
+    if let Err(error) = &roots {
         root.error(codes::FILE_UNUSABLE, "tls.trusted_roots", error.to_string());
     }
     if files.trusted_roots.is_empty() {
         root.error(codes::CFG_VALUE, "tls.trusted_roots", "at least one root is needed to know the peers");
     }
-    if let Err(error) = Identity::load(&files.certificate, &files.private_key) {
-        let (code, key) = blame(&error, &files.private_key);
+    let identity = Identity::load(&files.certificate, &files.private_key);
+    if let Err(error) = &identity {
+        let (code, key) = blame(error, &files.private_key);
         root.error(code, key, error.to_string());
         // Loading stops at the first file; the other one may be missing as well.
         if key == "tls.certificate"
-            && let Err(error) = std::fs::File::open(&files.private_key)
+            && let Err(error) = std::fs::metadata(&files.private_key)
         {
             root.error(
                 codes::FILE_UNUSABLE,
@@ -46,41 +44,48 @@ pub(super) fn check(tls: &Tls, fqdn: &str, now: SystemTime, root: &Reader<'_>) -
             );
         }
     }
-    let der = CertificateDer::pem_file_iter(&files.certificate).ok()?.next()?.ok()?;
-    let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
+    let leaf = load_certificates(&files.certificate).ok()?.into_iter().next()?;
+    let Ok(facts) = CertificateFacts::read(&leaf, now) else {
         root.error(codes::FILE_UNUSABLE, "tls.certificate", "the first certificate cannot be parsed");
         return None;
     };
-    check_chain(files, now, root);
+    let said = match (&identity, roots) {
+        (Ok(identity), Ok(roots)) => check_chain(identity, roots, now, root),
+        _ => None,
+    };
     check_lists(files, now, root);
-    check_names(&certificate, fqdn, root);
-    if PresentedNames::of(&der).is_ok_and(|names| !names.covers(fqdn)) {
+    if PresentedNames::of(&leaf).is_ok_and(|names| !names.covers(fqdn)) {
         let what = format!("the alternative names do not cover {fqdn}");
         root.error(codes::NAME_NOT_COVERED, "tls.certificate", what);
     }
-    check_purpose(&certificate, root);
-    check_strength(&certificate, root);
-    check_life(&certificate, now, root)
+    for remark in fitness(&facts, fqdn).into_iter().filter(|remark| said != Some(remark.code)) {
+        match remark.severity {
+            Severity::Error => root.error(remark.code, "tls.certificate", remark.what),
+            Severity::Warning => root.warn(remark.code, "tls.certificate", remark.what),
+        }
+    }
+    facts.end
 }
 
-/// What a peer with our roots would say to our chain. A warning: the peers may have other roots.
-fn check_chain(files: &TlsFiles, now: SystemTime, root: &Reader<'_>) {
-    let loaded = (Identity::load(&files.certificate, &files.private_key), load_roots(&files.trusted_roots));
-    let (Ok(identity), Ok(roots)) = loaded else { return };
-    let Err(rejection) = check_own_chain(&identity, roots, now) else { return };
+/// What a peer with our roots would say to our chain. A warning: the peers may have other roots. Returns what was said.
+fn check_chain(
+    identity: &Identity,
+    roots: RootCertStore,
+    now: SystemTime,
+    root: &Reader<'_>,
+) -> Option<Code> {
+    let rejection = check_own_chain(identity, roots, now).err()?;
     use PeerRejection as P;
-    match &rejection {
-        // Said of the certificate itself, below.
-        P::Expired | P::NotYetValid | P::WrongPurpose | P::WeakKey(_) => {}
+    let (code, what) = match &rejection {
+        // Said of the certificate itself.
+        P::Expired | P::NotYetValid | P::WrongPurpose | P::WeakKey(_) => return None,
         P::UntrustedChain(_) | P::IssuerMissing(_) | P::IssuerForged | P::SelfSigned => {
-            root.warn(
-                codes::ROOT_MISSING,
-                "tls.certificate",
-                format!("a peer with the same roots: {rejection}"),
-            );
+            (codes::ROOT_MISSING, format!("a peer with the same roots: {rejection}"))
         }
-        _ => root.warn(rejection.code(), "tls.certificate", format!("our own: {rejection}")),
-    }
+        _ => (rejection.code(), format!("our own: {rejection}")),
+    };
+    root.warn(code, "tls.certificate", what);
+    Some(code)
 }
 
 fn check_lists(files: &TlsFiles, now: SystemTime, root: &Reader<'_>) {
@@ -110,67 +115,56 @@ fn blame(error: &TlsError, key: &Path) -> (Code, &'static str) {
     }
 }
 
-fn check_names(certificate: &X509Certificate<'_>, fqdn: &str, root: &Reader<'_>) {
-    let subject = certificate.subject();
-    let common: Vec<&str> = subject.iter_common_name().filter_map(|name| name.as_str().ok()).collect();
-    if common.iter().any(|name| name.contains('*')) {
-        root.error(
-            codes::WILDCARD_SUBJECT,
-            "tls.certificate",
-            format!("the subject is {}", common.join(", ")),
-        );
-        return;
+/// What Lync and Exchange would have against this certificate as the gateway's own.
+fn fitness(facts: &CertificateFacts, fqdn: &str) -> Vec<Remark> {
+    let mut remarks = condition(facts);
+    let names = &facts.common_names;
+    if !facts.has_wildcard_subject() && !names.iter().any(|name| name.eq_ignore_ascii_case(fqdn)) {
+        let found = if names.is_empty() { "empty".to_owned() } else { names.join(", ") };
+        let what = format!("the subject is {found}; `fqdn` is {fqdn}");
+        remarks.push(Remark::error(codes::SUBJECT_NOT_FQDN, what));
     }
-    if !common.iter().any(|name| name.eq_ignore_ascii_case(fqdn)) {
-        let found = if common.is_empty() { "empty".to_owned() } else { common.join(", ") };
-        root.error(
-            codes::SUBJECT_NOT_FQDN,
-            "tls.certificate",
-            format!("the subject is {found}; `fqdn` is {fqdn}"),
-        );
+    if !facts.says_server() {
+        remarks.push(Remark::error(codes::WRONG_PURPOSE, "serverAuth is missing".to_owned()));
     }
+    if !facts.has_crl_point {
+        remarks.push(Remark::warning(codes::NO_CRL_POINT, "the certificate names no CRL".to_owned()));
+    }
+    remarks
 }
 
-fn check_purpose(certificate: &X509Certificate<'_>, root: &Reader<'_>) {
-    match certificate.extended_key_usage() {
-        Ok(Some(usage)) if usage.value.server_auth || usage.value.any => {}
-        Ok(_) => root.error(codes::WRONG_PURPOSE, "tls.certificate", "serverAuth is missing"),
-        Err(_) => {
-            root.error(codes::WRONG_PURPOSE, "tls.certificate", "the extended key usage cannot be parsed")
+/// What is odd about a certificate, whoever's it is: subject, strength, life.
+pub fn condition(facts: &CertificateFacts) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    if facts.has_wildcard_subject() {
+        let what = format!("the subject is {}", facts.common_names.join(", "));
+        remarks.push(Remark::error(codes::WILDCARD_SUBJECT, what));
+    }
+    for name in facts.malformed_names() {
+        let what = format!("an alternative name is malformed: {}", name.text);
+        remarks.push(Remark::warning(codes::MALFORMED_NAME, what));
+    }
+    if facts.key.is_weak {
+        let bits = facts.key.bits.unwrap_or_default();
+        let what = format!("{} with {bits} bits; {RSA_BITS_MIN} are needed", facts.key.algorithm);
+        remarks.push(Remark::error(codes::WEAK_KEY, what));
+    }
+    if facts.signature.is_weak {
+        let what = format!("the signature is {}", facts.signature.algorithm);
+        remarks.push(Remark::warning(codes::WEAK_SIGNATURE, what));
+    }
+    if facts.signature.is_pss {
+        remarks.push(Remark::error(codes::PSS_SIGNATURE, "the signature is RSASSA-PSS".to_owned()));
+    }
+    remarks.extend(match facts.life {
+        Lifetime::NotYetValid => {
+            Some(Remark::error(codes::EXPIRED, format!("not valid before {}", facts.not_before)))
         }
-    }
-    let is_crl_point =
-        |parsed: &ParsedExtension<'_>| matches!(parsed, ParsedExtension::CRLDistributionPoints(_));
-    if !certificate.extensions().iter().any(|extension| is_crl_point(extension.parsed_extension())) {
-        root.warn(codes::NO_CRL_POINT, "tls.certificate", "the certificate names no CRL");
-    }
-}
-
-fn check_strength(certificate: &X509Certificate<'_>, root: &Reader<'_>) {
-    match certificate.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) if key.key_size() < RSA_BITS_MIN => {
-            let what = format!("RSA with {} bits; {RSA_BITS_MIN} are needed", key.key_size());
-            root.error(codes::WEAK_KEY, "tls.certificate", what);
+        Lifetime::Expired => Some(Remark::error(codes::EXPIRED, format!("expired at {}", facts.not_after))),
+        Lifetime::Current if facts.days_left < RENEW_DAYS => {
+            Some(Remark::warning(codes::EXPIRES_SOON, format!("ends at {}", facts.not_after)))
         }
-        _ => {}
-    }
-    if certificate.signature_algorithm.algorithm.to_id_string() == OID_RSASSA_PSS {
-        root.error(codes::PSS_SIGNATURE, "tls.certificate", "the signature is RSASSA-PSS");
-    }
-}
-
-fn check_life(certificate: &X509Certificate<'_>, now: SystemTime, root: &Reader<'_>) -> Option<SystemTime> {
-    let validity = certificate.validity();
-    let moment =
-        |timestamp: i64| u64::try_from(timestamp).ok().map(|secs| UNIX_EPOCH + Duration::from_secs(secs));
-    let not_after = moment(validity.not_after.timestamp());
-    if moment(validity.not_before.timestamp()).is_some_and(|start| start > now) {
-        root.error(codes::EXPIRED, "tls.certificate", format!("not valid before {}", validity.not_before));
-    }
-    if not_after.is_none_or(|end| end <= now) {
-        root.error(codes::EXPIRED, "tls.certificate", format!("expired at {}", validity.not_after));
-    } else if not_after.is_some_and(|end| end <= now + RENEW_BEFORE) {
-        root.warn(codes::EXPIRES_SOON, "tls.certificate", format!("ends at {}", validity.not_after));
-    }
-    not_after
+        Lifetime::Current => None,
+    });
+    remarks
 }

@@ -13,6 +13,7 @@ mod source;
 mod tests;
 mod words;
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use b2bua::quirks::QuirkSet;
 
 use crate::net::Dns;
 use crate::tls::TlsFiles;
-pub use problem::{Place, Problem, Problems, Severity, render};
+pub use certificate::condition;
+pub use problem::{Place, Problem, Problems, Remark, Severity, render};
 use reader::{Findings, Reader};
 use source::Source;
 
@@ -200,11 +202,39 @@ pub fn find_file() -> Option<PathBuf> {
 /// # Errors
 /// Every problem at once, warnings included.
 pub fn load(file: &Path) -> Result<Compiled, Problems> {
-    let text = match source::read(file) {
-        Ok(text) => text,
-        Err(problem) => return Err(Problems::one(*problem)),
-    };
+    let text = text_of(file)?;
     compile(file, &text, std::env::vars_os(), SystemTime::now())
+}
+
+/// The same with another certificate and key in the places of its own.
+///
+/// # Errors
+/// Every problem at once, warnings included.
+pub fn load_with_pair(file: &Path, certificate: &Path, key: &Path) -> Result<Compiled, Problems> {
+    let text = text_of(file)?;
+    let pair = [("UMBRA__TLS__CERTIFICATE", certificate), ("UMBRA__TLS__PRIVATE_KEY", key)];
+    let pair = pair.map(|(name, path)| (OsString::from(name), path.as_os_str().to_owned()));
+    let is_other = |(name, _): &(OsString, OsString)| pair.iter().all(|(own, _)| own != name);
+    let environment: Vec<_> = std::env::vars_os().filter(is_other).chain(pair.clone()).collect();
+    compile(file, &text, environment, SystemTime::now())
+}
+
+/// Where a configuration keeps certificate and key, whether or not they are there; `None` when it does not say.
+///
+/// # Errors
+/// The file cannot be read at all.
+pub fn pair_of(file: &Path) -> Result<Option<TlsFiles>, Problems> {
+    let source = Source::merge(file, &text_of(file)?, std::env::vars_os())?;
+    let findings = Findings::new(&source);
+    let root = Reader::root(source.tree(), &findings);
+    let base = file.parent().unwrap_or(Path::new(""));
+    let files = sections::tls(&root, base).map(|tls| tls.files);
+    let is_named = |path: &Path| path.file_name().is_some() && path != base;
+    Ok(files.filter(|files| is_named(&files.certificate) && is_named(&files.private_key)))
+}
+
+fn text_of(file: &Path) -> Result<String, Problems> {
+    source::read(file).map_err(|problem| Problems::one(*problem))
 }
 
 /// Compiles a text as if it stood in `file`, with these environment variables on top.

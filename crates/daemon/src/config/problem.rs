@@ -19,6 +19,27 @@ pub enum Severity {
     Warning,
 }
 
+/// One thing that is wrong or odd, before it has a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// Error or warning.
+    pub severity: Severity,
+    /// Stable code.
+    pub code: Code,
+    /// What is wrong, one sentence.
+    pub what: String,
+}
+
+impl Remark {
+    pub(crate) fn error(code: Code, what: String) -> Self {
+        Self { severity: Severity::Error, code, what }
+    }
+
+    pub(crate) fn warning(code: Code, what: String) -> Self {
+        Self { severity: Severity::Warning, code, what }
+    }
+}
+
 /// Where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Place {

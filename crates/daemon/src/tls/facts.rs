@@ -1,7 +1,7 @@
 //! What a certificate says about itself, for people to read: subject, names, life, key, signature, purposes. Owns the
 //! reading and its bounds; judges nothing (`verify` does), and every text in it is safe to print.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use b2bua::verdict::clean;
 use serde::Serialize;
@@ -43,6 +43,9 @@ pub struct CertificateFacts {
     pub not_after: String,
     /// Whole days from the moment of reading to the end; negative once it is over.
     pub days_left: i64,
+    /// The same end as a moment; `None` before 1970.
+    #[serde(skip)]
+    pub end: Option<SystemTime>,
     /// Where that moment stands.
     pub life: Lifetime,
     /// Public key.
@@ -155,6 +158,7 @@ impl CertificateFacts {
             not_before: rfc3339(begin),
             not_after: rfc3339(end),
             days_left: end.saturating_sub(now).div_euclid(SECONDS_PER_DAY),
+            end: u64::try_from(end).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
             life: lifetime(begin, end, now),
             key: key_facts(certificate.public_key()),
             signature: signature_facts(&certificate.signature_algorithm),
@@ -189,6 +193,11 @@ impl CertificateFacts {
     pub fn is_for_servers(&self) -> bool {
         let serves = |name: &String| matches!(name.as_str(), SERVER_AUTH | ANY_PURPOSE);
         self.purposes.as_ref().is_none_or(|purposes| purposes.iter().any(serves))
+    }
+
+    /// Made for servers, in so many words: what Lync and Exchange want to read in ours.
+    pub fn says_server(&self) -> bool {
+        self.purposes.is_some() && self.is_for_servers()
     }
 
     /// Alternative names that nothing could make sense of.

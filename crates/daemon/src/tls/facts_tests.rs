@@ -1,7 +1,5 @@
 //! Certificates made on the spot, read back, and damaged at every byte.
 
-use std::time::{Duration, SystemTime};
-
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,

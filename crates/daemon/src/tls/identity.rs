@@ -80,8 +80,7 @@ impl Identity {
             path: certificate.into(),
             what: rejection.to_string(),
         })?;
-        let key = PrivateKeyDer::from_pem_slice(&read(private_key)?)
-            .map_err(|_| pem(private_key, "holds no private key"))?;
+        let key = pem_key(private_key, &read(private_key)?)?;
         let certified =
             CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
@@ -102,6 +101,11 @@ impl Identity {
         let (_, leaf) = X509Certificate::from_der(self.certified.cert.first()?).ok()?;
         let secs = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
         Some(UNIX_EPOCH + Duration::from_secs(secs))
+    }
+
+    /// The certificates, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
     }
 
     /// The names of the certificate, SAN first.
@@ -148,8 +152,49 @@ pub fn load_roots(paths: &[PathBuf]) -> Result<RootCertStore, TlsError> {
 /// # Errors
 /// The file cannot be read, holds something else, or more.
 pub fn certificates(path: &Path, count_max: usize) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pem_certificates(path, &read(path)?, count_max)
+}
+
+/// The certificates of a file that came from anywhere: PEM, or one in DER as Windows exports it. At least one.
+pub fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).take(count_max + 1).collect();
+    let found = match is_pem(&bytes) {
+        true => pem_certificates(path, &bytes, ROOTS_MAX)?,
+        false => vec![CertificateDer::from(bytes)],
+    };
+    match found.iter().all(|der| der.is_empty()) {
+        true => Err(pem(path, "holds no certificate")),
+        false => Ok(found),
+    }
+}
+
+/// Whether the bytes of a file are text that holds PEM sections.
+pub(crate) fn is_pem(bytes: &[u8]) -> bool {
+    bytes.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN)
+}
+
+/// How every PEM section starts (RFC 7468 §2).
+const PEM_BEGIN: &[u8] = b"-----BEGIN ";
+
+/// The first private key among PEM sections.
+pub(crate) fn pem_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| {
+        let encrypted = [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"];
+        let holds = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
+        match encrypted.iter().any(|words| holds(words)) {
+            true => pem(path, "the private key is encrypted; decrypt it with openssl pkey -in FILE -out KEY"),
+            false => pem(path, "holds no private key"),
+        }
+    })
+}
+
+/// Every certificate among PEM sections, at most so many.
+pub(crate) fn pem_certificates(
+    path: &Path,
+    bytes: &[u8],
+    count_max: usize,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).take(count_max + 1).collect();
     match found {
         Ok(found) if found.len() > count_max => Err(pem(path, "holds too many certificates")),
         Ok(found) => Ok(found),
@@ -157,12 +202,17 @@ pub fn certificates(path: &Path, count_max: usize) -> Result<Vec<CertificateDer<
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// A whole file, bounded.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     read_at_most(path, FILE_BYTES_MAX)
 }
 
+/// Opening a pipe would wait for its writer, so only regular files are opened.
 pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.into(), source };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(path).map_err(failed)?;
     opened.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -172,6 +222,6 @@ pub(super) fn read_at_most(path: &Path, bytes_max: u64) -> Result<Vec<u8>, TlsEr
     Ok(bytes)
 }
 
-pub(super) fn pem(path: &Path, what: &str) -> TlsError {
+pub(crate) fn pem(path: &Path, what: &str) -> TlsError {
     TlsError::Pem { path: path.into(), what: what.to_owned() }
 }

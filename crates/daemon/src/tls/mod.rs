@@ -5,7 +5,7 @@ mod chain;
 mod context;
 mod crl;
 pub mod facts;
-mod identity;
+pub(crate) mod identity;
 mod legacy;
 mod names;
 pub mod probe;
@@ -17,7 +17,9 @@ mod zoo_tests;
 pub use chain::{RSA_BITS_MIN, Weakness};
 pub use context::{TlsContext, TlsFiles, Versions};
 pub use crl::{CrlPolicy, FoundList, Revocations, load as load_crls};
-pub use identity::{Identity, TlsError, certificates as read_certificates, check_own_chain, load_roots};
+pub use identity::{
+    Identity, TlsError, certificates as read_certificates, check_own_chain, load_certificates, load_roots,
+};
 pub use names::{NameSource, PresentedNames};
 pub use reject::{HandshakeFailure, PeerRejection};
 pub use verify::{Judge, KnownPeers, VerifiedPeer};

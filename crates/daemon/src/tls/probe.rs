@@ -11,7 +11,6 @@ use b2bua::quirks::QuirkSet;
 use b2bua::verdict::clean;
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -26,7 +25,7 @@ use super::context::{Versions, client_config};
 use super::facts::{CertificateFacts, FactsError};
 use super::identity::{CHAIN_LENGTH_MAX, Identity};
 use super::reject::{HandshakeFailure, PeerRejection};
-use super::verify::Judge;
+use super::verify::{Handshakes, Judge, Toward};
 
 /// Authorities of a certificate request that are kept.
 const AUTHORITIES_MAX: usize = 32;
@@ -57,6 +56,7 @@ impl Default for ProbeLimits {
 pub struct Probe {
     identity: Option<Arc<CertifiedKey>>,
     versions: Versions,
+    toward: Toward,
     limits: ProbeLimits,
 }
 
@@ -142,6 +142,11 @@ impl Sighting {
         self.key_proof.clone().map(|()| tolerated)
     }
 
+    /// What is seen of a server without a connection.
+    pub fn unreachable(why: &str) -> Self {
+        Self::failed(Seen::default(), Objection::Unreachable(clean(why)))
+    }
+
     fn failed(seen: Seen, objection: Objection) -> Self {
         Self {
             chain: seen.chain,
@@ -158,7 +163,7 @@ impl Probe {
     /// A probe that presents this identity when asked, or none.
     pub fn new(identity: Option<&Identity>, versions: Versions) -> Self {
         let identity = identity.map(|identity| identity.certified.clone());
-        Self { identity, versions, limits: ProbeLimits::default() }
+        Self { identity, versions, toward: Toward::Strong, limits: ProbeLimits::default() }
     }
 
     /// The same with other deadlines.
@@ -168,13 +173,24 @@ impl Probe {
         self
     }
 
+    /// The same toward a peer that this judge may except: as the gateway dials it.
+    #[must_use]
+    pub fn toward(self, judge: &Judge, name: &str) -> Self {
+        match (judge.may_be_weak(name), self.versions) {
+            (false, _) => self,
+            (true, Versions::From12) => Self { toward: Toward::Weak, versions: Versions::Only12, ..self },
+            (true, _) => Self { toward: Toward::Weak, ..self },
+        }
+    }
+
     /// Connects, shakes hands with `name`, listens a moment, hangs up.
     pub async fn look(&self, address: SocketAddr, name: &str) -> Sighting {
-        let unreachable = |why: &str| Sighting::failed(Seen::default(), Objection::Unreachable(clean(why)));
         match timeout(self.limits.connect, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => self.look_over(stream, name).await,
-            Ok(Err(error)) => unreachable(&format!("{address}: {error}")),
-            Err(_) => unreachable(&format!("{address}: no answer within {:?}", self.limits.connect)),
+            Ok(Err(error)) => Sighting::unreachable(&format!("{address}: {error}")),
+            Err(_) => {
+                Sighting::unreachable(&format!("{address}: no answer within {:?}", self.limits.connect))
+            }
         }
     }
 
@@ -183,7 +199,11 @@ impl Probe {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let watcher = Arc::new(Watcher { identity: self.identity.clone(), seen: Mutex::default() });
+        let watcher = Arc::new(Watcher {
+            identity: self.identity.clone(),
+            handshakes: Handshakes::new(super::provider(), self.toward),
+            seen: Mutex::default(),
+        });
         let protocol = |what: String| Objection::Failed(HandshakeFailure::Protocol(what));
         let Ok(server_name) = ServerName::try_from(name.to_owned()) else {
             let what = format!("`{}` is no host name", clean(name));
@@ -253,6 +273,7 @@ enum Presents {
 #[derive(Debug)]
 struct Watcher {
     identity: Option<Arc<CertifiedKey>>,
+    handshakes: Handshakes,
     seen: Mutex<Seen>,
 }
 
@@ -351,9 +372,7 @@ impl ServerCertVerifier for Watcher {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let provider = super::provider();
-        let algorithms = &provider.signature_verification_algorithms;
-        self.note("TLS 1.2", verify_tls12_signature(message, certificate, signature, algorithms));
+        self.note("TLS 1.2", self.handshakes.tls12(message, certificate, signature));
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -363,14 +382,12 @@ impl ServerCertVerifier for Watcher {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let provider = super::provider();
-        let algorithms = &provider.signature_verification_algorithms;
-        self.note("TLS 1.3", verify_tls13_signature(message, certificate, signature, algorithms));
+        self.note("TLS 1.3", self.handshakes.tls13(message, certificate, signature));
         Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        super::provider().signature_verification_algorithms.supported_schemes()
+        self.handshakes.schemes()
     }
 }
 

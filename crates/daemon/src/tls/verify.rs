@@ -193,6 +193,11 @@ impl Judge {
         Ok(self.outbound(leaf, intermediates, wanted, now)?.tolerated())
     }
 
+    /// Whether that peer may come with a weak chain.
+    pub fn may_be_weak(&self, name: &str) -> bool {
+        self.known.may_be_weak(name)
+    }
+
     pub(super) fn roots(&self) -> &RootCertStore {
         self.chains.roots()
     }
@@ -228,14 +233,18 @@ impl Judge {
 
 /// How signatures inside handshakes are checked; the same in both directions.
 #[derive(Debug)]
-struct Handshakes {
+pub(super) struct Handshakes {
     provider: Arc<CryptoProvider>,
     /// Somebody is excepted: the certificate was accepted before its signature is looked at here.
     takes_weak: bool,
 }
 
 impl Handshakes {
-    fn tls12(
+    pub(super) fn new(provider: Arc<CryptoProvider>, toward: Toward) -> Self {
+        Self { provider, takes_weak: toward == Toward::Weak }
+    }
+
+    pub(super) fn tls12(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
@@ -251,7 +260,7 @@ impl Handshakes {
         }
     }
 
-    fn tls13(
+    pub(super) fn tls13(
         &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
@@ -261,7 +270,7 @@ impl Handshakes {
         verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
-    fn schemes(&self) -> Vec<SignatureScheme> {
+    pub(super) fn schemes(&self) -> Vec<SignatureScheme> {
         let schemes = self.provider.signature_verification_algorithms.supported_schemes();
         if self.takes_weak { legacy::pkcs1_first(schemes) } else { schemes }
     }
@@ -339,7 +348,7 @@ pub(super) struct OutboundVerifier {
 
 impl OutboundVerifier {
     pub(super) fn new(judge: Arc<Judge>, provider: Arc<CryptoProvider>, toward: Toward) -> Self {
-        Self { judge, handshakes: Handshakes { provider, takes_weak: toward == Toward::Weak } }
+        Self { judge, handshakes: Handshakes::new(provider, toward) }
     }
 }
 

@@ -30,10 +30,15 @@ pub struct LabCa {
 }
 
 impl LabCa {
-    /// A new root with the given common name, on RSA-2048.
+    /// A new root with the given common name, on RSA-2048, for [`LIFE_DAYS`].
     pub fn create(common_name: &str) -> Result<Self, PkiError> {
+        Self::create_for(common_name, Life::Current)
+    }
+
+    /// The same with another life.
+    pub fn create_for(common_name: &str, life: Life) -> Result<Self, PkiError> {
         let key = generate(KeyKind::Rsa2048)?;
-        let params = issuer_params(common_name);
+        let params = issuer_params_for(common_name, life);
         let certificate = params.self_signed(&key)?;
         Ok(LabCa {
             root_pem: certificate.pem(),
@@ -119,11 +124,15 @@ impl fmt::Debug for LabCa {
 
 /// What an authority's certificate says.
 pub(super) fn issuer_params(common_name: &str) -> CertificateParams {
+    issuer_params_for(common_name, Life::Current)
+}
+
+fn issuer_params_for(common_name: &str, life: Life) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject(common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = span(Life::Current);
+    (params.not_before, params.not_after) = span(life);
     params
 }
 
@@ -131,7 +140,10 @@ pub(super) fn issuer_params(common_name: &str) -> CertificateParams {
 pub(super) fn host_params(common_name: &str, dns_names: &[String]) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject(common_name);
-    let name = |name: &String| Ok(SanType::DnsName(name.clone().try_into()?));
+    let name = |name: &String| match name.parse() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => Ok(SanType::DnsName(name.clone().try_into()?)),
+    };
     params.subject_alt_names = dns_names.iter().map(name).collect::<Result<_, PkiError>>()?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     params.extended_key_usages = usages(Purpose::ServerAndClient);
@@ -170,6 +182,7 @@ pub(super) fn span(life: Life) -> (OffsetDateTime, OffsetDateTime) {
     let days = Duration::days(LIFE_DAYS);
     match life {
         Life::Current => (now - BACKDATED, now + days),
+        Life::Days(days) => (now - BACKDATED, now + Duration::days(days.into())),
         Life::Expired => (now - days, now - Duration::DAY),
         Life::NotYet => (now + Duration::DAY, now + days),
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::CertificateDer;
 
 use super::identity::{Identity, IdentityFiles, files_of};
-use super::{CertSpec, LabCa, PkiError};
+use super::{CertSpec, LabCa, Life, PkiError};
 
 /// File name of the root certificate.
 pub const ROOT_FILE: &str = "lab-root.pem";
@@ -39,6 +39,33 @@ impl Pki {
             ca
         };
         Ok(Pki { folder: folder.to_owned(), ca })
+    }
+
+    /// A new authority in `folder`, which is made when missing. Refuses where one stands already.
+    pub fn create(folder: &Path, life: Life) -> Result<Self, PkiError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| PkiError::File { path: folder.to_owned(), source })?;
+        let (root, key) = (folder.join(ROOT_FILE), folder.join(ROOT_KEY_FILE));
+        unused(&root)?;
+        unused(&key)?;
+        let ca = LabCa::create_for(ROOT_NAME, life)?;
+        ca.write_key(&key)?;
+        ca.write_root(&root)?;
+        Ok(Pki { folder: folder.to_owned(), ca })
+    }
+
+    /// The authority that stands in `folder`; nothing is made.
+    pub fn existing(folder: &Path) -> Result<Self, PkiError> {
+        let ca = LabCa::load(&folder.join(ROOT_FILE), &folder.join(ROOT_KEY_FILE))?;
+        Ok(Pki { folder: folder.to_owned(), ca })
+    }
+
+    /// Issues a certificate under its own name; refuses where one stands already.
+    pub fn issue_new(&self, spec: &CertSpec) -> Result<IdentityFiles, PkiError> {
+        let files = self.files(&spec.fqdn)?;
+        unused(&files.certificate)?;
+        unused(&files.key)?;
+        self.issue_files(&spec.fqdn, spec)
     }
 
     /// The host's identity: read from the folder, or issued ([`CertSpec::host`]) and written.
@@ -90,6 +117,11 @@ impl Pki {
     }
 }
 
+fn unused(path: &Path) -> Result<(), PkiError> {
+    // A dangling link is something, too.
+    if path.symlink_metadata().is_ok() { Err(PkiError::Exists(path.to_owned())) } else { Ok(()) }
+}
+
 /// The name becomes a file name, so nothing but host name characters may pass.
 fn check_name(name: &str) -> Result<(), PkiError> {
     let sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
@@ -127,6 +159,21 @@ mod tests {
             let mode = std::fs::metadata(&key).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", key.display());
         }
+    }
+
+    #[test]
+    fn an_authority_and_a_certificate_that_stand_are_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Pki::existing(folder.path()), Err(PkiError::File { .. })));
+        let made = Pki::create(folder.path(), Life::Days(90)).unwrap();
+        assert!(matches!(Pki::create(folder.path(), Life::Days(90)), Err(PkiError::Exists(_))));
+        let spec = CertSpec::host("umbra.contoso.test").also("192.0.2.7").life(Life::Days(30));
+        let files = made.issue_new(&spec).unwrap();
+        assert!(matches!(made.issue_new(&spec), Err(PkiError::Exists(path)) if path == files.certificate));
+        assert_eq!(Pki::existing(folder.path()).unwrap().roots(), made.roots());
+        // A lone key is not overwritten either.
+        std::fs::remove_file(&files.certificate).unwrap();
+        assert!(matches!(made.issue_new(&spec), Err(PkiError::Exists(path)) if path == files.key));
     }
 
     #[test]

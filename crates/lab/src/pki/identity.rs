@@ -121,8 +121,11 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), PkiError> {
     std::fs::write(path, text).map_err(|source| PkiError::File { path: path.to_owned(), source })
 }
 
-/// Creates the file with its final mode, so that the key is at no time readable by others.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
+/// Creates the file with its final mode 0600, so that the key is at no time readable by others. An old file is replaced.
+///
+/// # Errors
+/// The system's words.
+pub fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
     let fail = |source| PkiError::File { path: path.to_owned(), source };
     // An old file would keep its old mode.
     match std::fs::remove_file(path) {

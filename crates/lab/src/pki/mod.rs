@@ -10,7 +10,7 @@ mod zoo;
 
 pub use ca::LabCa;
 pub use folder::{Pki, ROOT_FILE, ROOT_KEY_FILE};
-pub use identity::{Identity, IdentityFiles};
+pub use identity::{Identity, IdentityFiles, write_private};
 pub use spec::{CertSpec, KeyKind, Life, Naming, Purpose};
 pub use zoo::{EXHIBITS, Exhibit, SOUND};
 
@@ -41,6 +41,9 @@ pub enum PkiError {
         /// What is missing.
         what: &'static str,
     },
+    /// Something stands there already, and keys are not overwritten.
+    #[error("{} exists already and is not overwritten", .0.display())]
+    Exists(std::path::PathBuf),
     /// A host name that cannot be a file name or a certificate name.
     #[error("`{0}` is not a host name")]
     HostName(String),

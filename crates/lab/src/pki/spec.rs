@@ -25,6 +25,8 @@ pub enum Purpose {
 pub enum Life {
     /// From an hour ago for [`super::LIFE_DAYS`].
     Current,
+    /// From an hour ago for so many days.
+    Days(u16),
     /// Ended yesterday.
     Expired,
     /// Begins tomorrow.
@@ -49,7 +51,7 @@ pub enum Naming {
 pub struct CertSpec {
     /// Host name.
     pub fqdn: String,
-    /// Further dNSName SANs (ignored by [`Naming::SubjectOnly`]).
+    /// Further SANs, host names or addresses (ignored by [`Naming::SubjectOnly`]).
     pub more_names: Vec<String>,
     /// Key type.
     pub key: KeyKind,
