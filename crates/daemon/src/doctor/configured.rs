@@ -107,11 +107,16 @@ fn of_problem(group: Group, problem: &Problem) -> Finding {
     let setting = if problem.setting.is_empty() { String::new() } else { format!("{}: ", problem.setting) };
     let what = match group {
         Group::Configuration => format!("{setting}{}", problem.what),
+        Group::Certificates => format!("our certificate: {}", problem.what),
         _ => problem.what.clone(),
     };
     let mut finding = Finding::new(group, mark, problem.code, what);
     let line = if problem.place.line == 0 { String::new() } else { format!(":{}", problem.place.line) };
-    let fix = problem.fix.trim_end_matches('.');
+    // `check` names one fix, whosever it is; here each side has its own.
+    let entry = problem.code.entry();
+    let is_elsewhere = [entry.fix_exchange, entry.fix_lync].contains(&problem.fix.as_str());
+    let fix = if is_elsewhere { entry.fix_umbra } else { problem.fix.as_str() };
+    let fix = fix.trim_end_matches('.');
     if !fix.is_empty() {
         finding.fix.umbra = b2bua::verdict::clean(&format!("{fix} ({}{line}).", problem.place.file));
     }
@@ -205,6 +210,8 @@ mod tests {
     #[test]
     fn other_warnings_are_told_where_they_belong() {
         let found = findings(&testing::compiled("\n[health]\ndown_after = 3\n"));
+        let told: Vec<_> = found.iter().flat_map(|f| f.fix.sides()).collect();
+        assert!(told.iter().all(|(side, words)| *side != "Umbra" || !words.starts_with("Set-")), "{told:?}");
         let not_yet = found.iter().find(|f| f.code.as_str() == "UMB-CFG022").unwrap();
         assert_eq!((not_yet.mark, not_yet.group), (Mark::Warn, Group::Configuration));
         assert_eq!(group_of(codes::NO_CRL_POINT), Group::Certificates);

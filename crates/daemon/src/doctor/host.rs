@@ -107,9 +107,15 @@ fn holder_of(wanted: &Wanted, file: &Path) -> Holder {
     }
 }
 
-/// Whether these are the words of `umbra run` with this configuration.
+/// Whether these are the words of `umbra run` with this configuration, or of the demo that wrote it.
 fn is_gateway(words: &[String], folder: Option<&Path>, file: &Path) -> bool {
-    if !words.iter().any(|word| word == "run") {
+    let is_word = |wanted: &str| words.iter().any(|word| word == wanted);
+    let real = |path: &Path| path.canonicalize().ok();
+    if is_word("demo") {
+        let own = folder.map(|folder| folder.join("umbra-demo/umbra.toml"));
+        return own.is_some_and(|own| real(&own).is_some() && real(&own) == real(file));
+    }
+    if !is_word("run") {
         return false;
     }
     let named =
@@ -122,7 +128,6 @@ fn is_gateway(words: &[String], folder: Option<&Path>, file: &Path) -> bool {
         Some(path) => vec![absolute(path)],
         None => DEFAULT_FILES.map(absolute).to_vec(),
     };
-    let real = |path: &Path| path.canonicalize().ok();
     let wanted = real(file);
     wanted.is_some() && candidates.iter().find_map(|path| real(path)) == wanted
 }
@@ -297,7 +302,11 @@ mod tests {
         assert!(is_mine("/usr/bin/umbra run"), "the default file of its folder");
         assert!(is_mine(&format!("umbra run -c {}", mine.display())));
         assert!(!is_mine("umbra run -c other.toml") && !is_mine("umbra check umbra.toml"));
-        assert!(!is_mine("umbra run -c missing.toml"));
+        assert!(!is_mine("umbra run -c missing.toml") && !is_mine("umbra demo"));
+        let demo = folder.path().join("umbra-demo/umbra.toml");
+        std::fs::create_dir(folder.path().join("umbra-demo")).unwrap();
+        std::fs::write(&demo, "").unwrap();
+        assert!(is_gateway(&words("umbra demo --quick"), Some(folder.path()), &demo));
     }
 
     #[test]

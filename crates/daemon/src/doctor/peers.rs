@@ -73,7 +73,7 @@ impl Kind {
         match self {
             Self::CallRouter | Self::Mailbox => Side::Exchange,
             Self::Pool => Side::Lync,
-            Self::Gateway => Side::Any,
+            Self::Gateway => Side::Umbra,
         }
     }
 }

@@ -55,7 +55,8 @@ pub fn options(peer: &Peer, asked: &Asked) -> Finding {
         }
         Some(Err(trouble)) => {
             let (mark, code) = blame(peer.kind, trouble);
-            Finding::new(group, mark, code, format!("{place}: {trouble}"))
+            let finding = Finding::new(group, mark, code, format!("{place}: {trouble}"));
+            if peer.kind == Kind::Gateway { finding.on(side) } else { finding }
         }
     }
 }
