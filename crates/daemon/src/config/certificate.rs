@@ -1,15 +1,17 @@
 //! Whether our own certificate is one that Lync and Exchange accept: files, key, names, purpose, strength, life.
 //! Refuses to know how it is used afterwards.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
 use b2bua::{Code, codes};
 use rustls::RootCertStore;
 
+use super::objects::Presented;
 use super::problem::Severity;
 use super::reader::Reader;
-use super::{Remark, Tls};
+use super::{Listen, Remark, Tls};
 use crate::tls::facts::{CertificateFacts, Lifetime};
 use crate::tls::{
     CrlPolicy, Identity, PeerRejection, PresentedNames, RSA_BITS_MIN, TlsError, TlsFiles, check_own_chain,
@@ -19,7 +21,30 @@ use crate::tls::{
 /// A certificate that ends sooner is worth a warning.
 const RENEW_DAYS: i64 = 30;
 
-/// Checks the files of `[tls]` and returns when the certificate ends.
+/// One of our certificates, and where it is configured.
+struct Own<'a, 'r> {
+    root: &'a Reader<'r>,
+    table: String,
+    certificate: &'a Path,
+    private_key: &'a Path,
+    roots: Option<&'a RootCertStore>,
+}
+
+impl Own<'_, '_> {
+    fn error(&self, code: Code, what: impl Into<String>) {
+        self.root.error(code, &format!("{}.certificate", self.table), what);
+    }
+
+    fn warn(&self, code: Code, what: impl Into<String>) {
+        self.root.warn(code, &format!("{}.certificate", self.table), what);
+    }
+
+    fn key_error(&self, code: Code, what: impl Into<String>) {
+        self.root.error(code, &format!("{}.private_key", self.table), what);
+    }
+}
+
+/// Checks the files of `[tls]` and every `[[certificate]]`, and returns when that of `[tls]` ends.
 pub(super) fn check(tls: &Tls, fqdn: &str, now: SystemTime, root: &Reader<'_>) -> Option<SystemTime> {
     let files = &tls.files;
     let roots = load_roots(&files.trusted_roots);
@@ -29,52 +54,85 @@ pub(super) fn check(tls: &Tls, fqdn: &str, now: SystemTime, root: &Reader<'_>) -
     if files.trusted_roots.is_empty() {
         root.error(codes::CFG_VALUE, "tls.trusted_roots", "at least one root is needed to know the peers");
     }
-    let identity = Identity::load(&files.certificate, &files.private_key);
-    if let Err(error) = &identity {
-        let (code, key) = blame(error, &files.private_key);
-        root.error(code, key, error.to_string());
-        // Loading stops at the first file; the other one may be missing as well.
-        if key == "tls.certificate"
-            && let Err(error) = std::fs::metadata(&files.private_key)
-        {
-            root.error(
-                codes::FILE_UNUSABLE,
-                "tls.private_key",
-                format!("{}: {error}", files.private_key.display()),
-            );
+    check_lists(files, now, root);
+    let roots = roots.as_ref().ok();
+    let own = |table, certificate, private_key| Own { root, table, certificate, private_key, roots };
+    for (index, more) in files.more.iter().enumerate() {
+        check_one(&own(format!("certificate[{index}]"), &more.certificate, &more.private_key), fqdn, now);
+    }
+    check_one(&own("tls".to_owned(), &files.certificate, &files.private_key), fqdn, now)
+}
+
+/// Gives each `[[certificate]]` to the listener and the peers that name it.
+pub(super) fn deal(mut tls: Tls, listen: &Listen, presented: &[Presented], root: &Reader<'_>) -> Tls {
+    let names: Vec<String> = tls.files.more.iter().map(|more| more.name.clone()).collect();
+    let find = |setting: &str, wanted: &str| {
+        let found = names.iter().position(|name| name == wanted);
+        if found.is_none() {
+            root.error(codes::CFG_UNRESOLVED, setting, format!("there is no [[certificate]] `{wanted}`"));
+        }
+        found
+    };
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().position(|other| other == name) != Some(index) {
+            let what = format!("`{name}` is the name of two certificates");
+            root.error(codes::CFG_DUPLICATE, &format!("certificate[{index}].name"), what);
         }
     }
-    let leaf = load_certificates(&files.certificate).ok()?.into_iter().next()?;
+    tls.files.listener = listen.certificate.as_deref().and_then(|name| find("listen.certificate", name));
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+    for Presented { setting, certificate, targets } in presented {
+        let Some(index) = find(setting, certificate) else { continue };
+        for target in targets.iter().map(|target| target.to_ascii_lowercase()) {
+            if taken.insert(target.clone(), certificate).is_some_and(|other| other != certificate) {
+                root.error(codes::CFG_DUPLICATE, setting, format!("{target} is given two certificates"));
+            }
+            tls.files.more.get_mut(index).into_iter().for_each(|more| more.targets.push(target.clone()));
+        }
+    }
+    tls
+}
+
+fn check_one(own: &Own<'_, '_>, fqdn: &str, now: SystemTime) -> Option<SystemTime> {
+    let identity = Identity::load(own.certificate, own.private_key);
+    if let Err(error) = &identity {
+        blame(own, error);
+    }
+    let leaf = load_certificates(own.certificate).ok()?.into_iter().next()?;
     let Ok(facts) = CertificateFacts::read(&leaf, now) else {
-        root.error(codes::FILE_UNUSABLE, "tls.certificate", "the first certificate cannot be parsed");
+        own.error(codes::FILE_UNUSABLE, "the first certificate cannot be parsed");
         return None;
     };
-    let said = match (&identity, roots) {
-        (Ok(identity), Ok(roots)) => check_chain(identity, roots, now, root),
-        _ => None,
-    };
-    check_lists(files, now, root);
+    let said = identity.ok().and_then(|identity| check_chain(own, &identity, now));
     if PresentedNames::of(&leaf).is_ok_and(|names| !names.covers(fqdn)) {
-        let what = format!("the alternative names do not cover {fqdn}");
-        root.error(codes::NAME_NOT_COVERED, "tls.certificate", what);
+        own.error(codes::NAME_NOT_COVERED, format!("the alternative names do not cover {fqdn}"));
     }
     for remark in fitness(&facts, fqdn).into_iter().filter(|remark| said != Some(remark.code)) {
         match remark.severity {
-            Severity::Error => root.error(remark.code, "tls.certificate", remark.what),
-            Severity::Warning => root.warn(remark.code, "tls.certificate", remark.what),
+            Severity::Error => own.error(remark.code, remark.what),
+            Severity::Warning => own.warn(remark.code, remark.what),
         }
     }
     facts.end
 }
 
+fn blame(own: &Own<'_, '_>, error: &TlsError) {
+    match error {
+        TlsError::KeyMismatch { .. } => own.key_error(codes::KEY_MISMATCH, error.to_string()),
+        _ if error.path() == own.private_key => own.key_error(codes::FILE_UNUSABLE, error.to_string()),
+        _ => {
+            own.error(codes::FILE_UNUSABLE, error.to_string());
+            // Loading stops at the first file; the other one may be missing as well.
+            if let Err(error) = std::fs::metadata(own.private_key) {
+                own.key_error(codes::FILE_UNUSABLE, format!("{}: {error}", own.private_key.display()));
+            }
+        }
+    }
+}
+
 /// What a peer with our roots would say to our chain. A warning: the peers may have other roots. Returns what was said.
-fn check_chain(
-    identity: &Identity,
-    roots: RootCertStore,
-    now: SystemTime,
-    root: &Reader<'_>,
-) -> Option<Code> {
-    let rejection = check_own_chain(identity, roots, now).err()?;
+fn check_chain(own: &Own<'_, '_>, identity: &Identity, now: SystemTime) -> Option<Code> {
+    let rejection = check_own_chain(identity, own.roots?.clone(), now).err()?;
     use PeerRejection as P;
     let (code, what) = match &rejection {
         // Said of the certificate itself.
@@ -84,7 +142,7 @@ fn check_chain(
         }
         _ => (rejection.code(), format!("our own: {rejection}")),
     };
-    root.warn(code, "tls.certificate", what);
+    own.warn(code, what);
     Some(code)
 }
 
@@ -99,18 +157,6 @@ fn check_lists(files: &TlsFiles, now: SystemTime, root: &Reader<'_>) {
                 root.error(codes::CRL_UNUSABLE, "tls.crls", error.to_string())
             }
             (Err(error), CrlPolicy::Prefer) => root.warn(codes::CRL_UNUSABLE, "tls.crls", error.to_string()),
-        }
-    }
-}
-
-fn blame(error: &TlsError, key: &Path) -> (Code, &'static str) {
-    match error {
-        TlsError::KeyMismatch { .. } => (codes::KEY_MISMATCH, "tls.private_key"),
-        TlsError::Read { path, .. }
-        | TlsError::TooLong(path, _)
-        | TlsError::Pem { path, .. }
-        | TlsError::Unusable { path, .. } => {
-            (codes::FILE_UNUSABLE, if path == key { "tls.private_key" } else { "tls.certificate" })
         }
     }
 }

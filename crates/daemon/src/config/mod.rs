@@ -90,6 +90,8 @@ pub struct Listen {
     pub udp_port: Option<u16>,
     /// What goes into Via, Contact and SDP.
     pub advertised: IpAddr,
+    /// The `[[certificate]]` presented here, when it is not that of `[tls]`.
+    pub certificate: Option<String>,
     /// What a stranger gets.
     pub unknown_peer: UnknownPeer,
     /// From accept to a finished handshake.
@@ -281,6 +283,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     sections::accepted_elsewhere(&root);
     root.finish();
     let tls = tls.filter(|_| listen.startup_mode != StartupMode::Tcp);
+    let tls = tls.map(|tls| certificate::deal(tls, &listen, &objects.presented, &root));
     let not_after = tls.as_ref().and_then(|tls| certificate::check(tls, &gateway.fqdn, now, &root));
     let policy = Policy {
         gateway: sections::compiled_gateway(&gateway, &listen, &media, correlation_header),

@@ -16,6 +16,20 @@ use super::reader::Reader;
 use super::sections::{count, fqdn};
 use super::{StartupMode, quirks, words};
 
+/// The `[[certificate]]` that is presented to a peer of these names.
+pub(super) struct Presented {
+    pub(super) setting: String,
+    pub(super) certificate: String,
+    pub(super) targets: Vec<String>,
+}
+
+/// What peers want of TLS.
+#[derive(Default)]
+struct Wishes {
+    weak: Vec<String>,
+    presented: Vec<Presented>,
+}
+
 /// Everything read.
 pub(super) struct Objects {
     pub(super) pools: Vec<Pool>,
@@ -28,6 +42,8 @@ pub(super) struct Objects {
     pub(super) mailboxes: Vec<Mailbox>,
     /// Names and addresses that may come with weak certificates.
     pub(super) weak_peers: Vec<String>,
+    /// Which certificates go where.
+    pub(super) presented: Vec<Presented>,
 }
 
 /// Objects whose index must stay the one of the file are always pushed, also after a finding: nothing compiled leaves
@@ -39,11 +55,11 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
     if dial_plans.is_empty() {
         root.error(codes::CFG_MISSING_KEY, "dial_plan", "there is no [[dial_plan]]");
     }
-    let mut weak_peers = Vec::new();
+    let mut wishes = Wishes::default();
     let ip_gateways: Vec<IpGateway> = root
         .tables("ip_gateway")
         .iter()
-        .map(|t| ip_gateway(t, &pools, &dialects, off, &mut weak_peers))
+        .map(|t| ip_gateway(t, &pools, &dialects, off, &mut wishes))
         .collect();
     if ip_gateways.is_empty() {
         root.error(codes::CFG_MISSING_KEY, "ip_gateway", "there is no [[ip_gateway]]: nobody could call");
@@ -53,8 +69,8 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
     let hunt_groups = root.tables("hunt_group").iter().map(|t| hunt_group(t, &gateways, &plans)).collect();
     let auto_attendants = root.tables("auto_attendant").iter().map(|t| auto_attendant(t, &plans)).collect();
     let mailboxes = root.tables("mailbox").iter().map(|t| mailbox(t, &plans)).collect();
-    let call_routers = servers(root, ServerRole::CallRouter, &mut dial_plans, off, &mut weak_peers);
-    let mailbox_servers = servers(root, ServerRole::Mailbox, &mut dial_plans, off, &mut weak_peers);
+    let call_routers = servers(root, ServerRole::CallRouter, &mut dial_plans, off, &mut wishes);
+    let mailbox_servers = servers(root, ServerRole::Mailbox, &mut dial_plans, off, &mut wishes);
     hosted(root);
     Objects {
         pools,
@@ -65,21 +81,23 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
         mailbox_servers,
         auto_attendants,
         mailboxes,
-        weak_peers,
+        weak_peers: wishes.weak,
+        presented: wishes.presented,
     }
 }
 
-/// Whether SHA-1 and RSA below 2048 bits are taken from a peer of these names, an exception that is always warned of.
-fn weak_certificates(table: &Reader<'_>, names: impl IntoIterator<Item = String>, weak: &mut Vec<String>) {
+/// Whether SHA-1 and RSA below 2048 bits are taken from a peer of these names, an exception that is always warned of; and
+/// which of our certificates it gets to see.
+fn tls_wishes(table: &Reader<'_>, names: Vec<String>, wishes: &mut Wishes) {
+    if let Some(certificate) = table.text("certificate") {
+        let setting = table.setting("certificate");
+        wishes.presented.push(Presented { setting, certificate, targets: names.clone() });
+    }
     let words = [("Refused", Allowed::No), ("Allowed", Allowed::Yes)];
     if table.word("weak_certificates", &words) == Some(Allowed::Yes) {
-        let known = weak.len();
-        weak.extend(names);
-        let what = format!(
-            "SHA-1 and RSA from 1024 bits are accepted from {}",
-            weak.get(known..).unwrap_or_default().join(", ")
-        );
+        let what = format!("SHA-1 and RSA from 1024 bits are accepted from {}", names.join(", "));
         table.warn(codes::WEAK_ALLOWED, "weak_certificates", what);
+        wishes.weak.extend(names);
     }
 }
 
@@ -200,7 +218,7 @@ fn ip_gateway(
     pools: &[Pool],
     dialects: &[Dialect],
     off: QuirkSet,
-    weak: &mut Vec<String>,
+    wishes: &mut Wishes,
 ) -> IpGateway {
     let states = [
         ("Enabled", GatewayStatus::Enabled),
@@ -235,7 +253,7 @@ fn ip_gateway(
     };
     let members = pool.and_then(|index| pools.get(index)).map(|pool| pool.members.clone());
     let named = std::iter::once(gateway.address.to_string());
-    weak_certificates(table, named.chain(members.unwrap_or_default()), weak);
+    tls_wishes(table, named.chain(members.unwrap_or_default()).collect(), wishes);
     table.finish();
     gateway
 }
@@ -328,7 +346,7 @@ fn servers(
     role: ServerRole,
     plans: &mut [DialPlan],
     off: QuirkSet,
-    weak: &mut Vec<String>,
+    wishes: &mut Wishes,
 ) -> Vec<Server> {
     let key = match role {
         ServerRole::CallRouter => "call_router",
@@ -351,10 +369,10 @@ fn servers(
             }
         }
     }
-    tables.iter().map(|table| server(table, role, off, weak)).collect()
+    tables.iter().map(|table| server(table, role, off, wishes)).collect()
 }
 
-fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet, weak: &mut Vec<String>) -> Server {
+fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet, wishes: &mut Wishes) -> Server {
     let states = [
         ("Enabled", ServerStatus::Enabled),
         ("NoNewCalls", ServerStatus::NoNewCalls),
@@ -383,7 +401,7 @@ fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet, weak: &mut Vec<St
         role,
         dialect: quirks::dialect(table, profiles, Profile::Exum2016, off),
     };
-    weak_certificates(table, [server.name.clone()], weak);
+    tls_wishes(table, vec![server.name.clone()], wishes);
     table.finish();
     server
 }

@@ -293,7 +293,7 @@ impl<'a> Reader<'a> {
         self.findings.source.variable(&self.setting(key)).is_some()
     }
 
-    fn setting(&self, key: &str) -> String {
+    pub(super) fn setting(&self, key: &str) -> String {
         match (self.path.is_empty(), key.is_empty()) {
             (true, _) => key.to_owned(),
             (_, true) => self.path.clone(),

@@ -16,7 +16,7 @@ use sip::HeaderId;
 use super::reader::Reader;
 use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
 use crate::net::{Dns, NetLimits, SHARDS_MAX};
-use crate::tls::{CrlPolicy, TlsFiles};
+use crate::tls::{CrlPolicy, NamedFiles, TlsFiles};
 
 const CALLS_MAX: u64 = 100_000;
 const MEDIA_THREADS_MAX: u64 = 256;
@@ -111,6 +111,7 @@ pub(super) fn listen(root: &Reader<'_>, has_tls: bool) -> Listen {
         tcp_port: (startup_mode != StartupMode::Tls).then_some(tcp),
         tls_port: (startup_mode != StartupMode::Tcp).then_some(tls),
         udp_port: section.port("udp_port"),
+        certificate: section.text("certificate"),
         unknown_peer: section.word("unknown_peer", &unknown).unwrap_or(UnknownPeer::Drop),
         handshake_timeout: deadline("handshake_timeout", default_limits.handshake_timeout),
         header_timeout: deadline("header_timeout", default_limits.header_timeout),
@@ -189,9 +190,31 @@ pub(super) fn tls(root: &Reader<'_>, base: &Path) -> Option<Tls> {
     }
     section.finish();
     let joined = |paths: Vec<String>| paths.iter().map(|path| base.join(path)).collect();
-    let files =
-        TlsFiles { certificate, private_key, trusted_roots: joined(roots), crls: joined(crls), crl_policy };
+    let files = TlsFiles {
+        certificate,
+        private_key,
+        trusted_roots: joined(roots),
+        crls: joined(crls),
+        crl_policy,
+        more: certificates(root, base),
+        listener: None,
+    };
     Some(Tls { files, min_version, not_after: None, weak_peers: Vec::new() })
+}
+
+/// `[[certificate]]`: further certificates, named where they are presented.
+fn certificates(root: &Reader<'_>, base: &Path) -> Vec<NamedFiles> {
+    let read = |section: &Reader<'_>| {
+        let file = |key| {
+            section.need_text(key);
+            section.file(key, base).unwrap_or_default()
+        };
+        let (certificate, private_key) = (file("certificate"), file("private_key"));
+        let name = section.need_text("name");
+        section.finish();
+        NamedFiles { name, certificate, private_key, targets: Vec::new() }
+    };
+    root.tables("certificate").iter().map(read).collect()
 }
 
 pub(super) fn media(root: &Reader<'_>) -> MediaSection {

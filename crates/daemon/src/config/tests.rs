@@ -325,6 +325,38 @@ fn weak_certificates_are_an_exception_of_one_peer_that_is_warned_of() {
 }
 
 #[test]
+fn further_certificates_are_checked_like_the_first_and_must_exist_where_they_are_named() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let more =
+        "\n[[certificate]]\nname = \"exchange\"\ncertificate = \"umbra.pem\"\nprivate_key = \"umbra.key\"\n";
+    let named = |name: &str| {
+        let with = format!("[[call_router]]\ncertificate = \"{name}\"\n");
+        SECURED.replacen("[[call_router]]\n", &with, 1) + more
+    };
+    let tls = within(&folder, &named("exchange")).expect("good").tls.expect("tls");
+    assert_eq!(tls.files.more[0].targets, ["cas01.contoso.test"]);
+    assert_eq!(tls.files.listener, None);
+    let problems = within(&folder, &named("exchanje")).expect_err("no such certificate");
+    assert_has(&problems.list, "UMB-CFG006", "call_router[0].certificate");
+    let twice = named("exchange") + more;
+    let problems = within(&folder, &twice).expect_err("one name for two");
+    assert_has(&problems.list, "UMB-CFG007", "certificate[1].name");
+    let second = more.replace("exchange", "second");
+    let both = named("exchange")
+        + &second
+        + "\n[[call_router]]\nname = \"CAS01.contoso.test\"\ncertificate = \"second\"\n";
+    let problems = within(&folder, &both).expect_err("two for one name");
+    assert_has(&problems.list, "UMB-CFG007", "call_router[1].certificate");
+    let other = named("exchange")
+        .replace("certificate = \"umbra.pem\"\nprivate", "certificate = \"lab-root.pem\"\nprivate");
+    let problems = within(&folder, &other).expect_err("not for us");
+    assert_has(&problems.list, "UMB-TLS011", "certificate[0].certificate");
+    let other = named("exchange") + &more.replace("exchange", "odd").replace("umbra.key", "lab-root.key");
+    let problems = within(&folder, &other).expect_err("key of another");
+    assert_has(&problems.list, "UMB-TLS008", "certificate[1].private_key");
+}
+
+#[test]
 fn media_that_is_not_anchored_is_said_loudly_and_needs_no_ports() {
     let text = format!("{PLAIN}\n[media]\nmode = \"unanchored\"\nrtp_ports = \"20000-20003\"\n");
     let compiled = plain(&text).expect("compiles");

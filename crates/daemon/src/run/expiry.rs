@@ -49,12 +49,14 @@ impl Said {
     }
 }
 
-/// Puts the end of the certificate in force into the metrics.
-pub(super) fn publish(context: &NetContext, name: &str) {
+/// Puts the ends of the certificates in force into the metrics: that of `[tls]` under our FQDN, the others under their names.
+pub(super) fn publish(context: &NetContext, fqdn: &str, names: &[String]) {
     if let Some(tls) = context.tls.load_full() {
-        let secs =
-            tls.not_after().and_then(|end| end.duration_since(UNIX_EPOCH).ok()).map(|end| end.as_secs());
-        context.metrics.certificate_ends(name, secs.unwrap_or_default());
+        for (number, end) in tls.ends().enumerate() {
+            let secs = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok()).map(|end| end.as_secs());
+            let name = number.checked_sub(1).and_then(|more| names.get(more)).map_or(fqdn, |name| name);
+            context.metrics.certificate_ends(name, secs.unwrap_or_default());
+        }
         context.metrics.weak_peers(tls.weak_peers());
     }
 }
@@ -63,7 +65,7 @@ pub(super) fn publish(context: &NetContext, name: &str) {
 pub(super) async fn watch(context: Arc<NetContext>) {
     let mut said = Said::default();
     loop {
-        if let Some(not_after) = context.tls.load_full().and_then(|tls| tls.not_after())
+        if let Some(not_after) = context.tls.load_full().and_then(|tls| tls.ends().flatten().min())
             && let Some(left) = said.next(not_after, SystemTime::now())
         {
             say(left, not_after);

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::expiry;
-use super::settings::{ListenAt, Settings};
+use super::settings::{ListenAt, Settings, TlsSetup};
 use super::threads::{Built, Threads};
 use super::watch::{InForce, watch_files};
 use crate::media::MediaError;
@@ -146,7 +146,7 @@ impl Gateway {
         let policy = Arc::new(ArcSwap::from(policy));
         let threads = Threads::start(built, &settings, &context, &policy, record_sender.as_ref())?;
         let mut tasks = spawn_all(&context, sockets.tcp);
-        expiry::publish(&context, &policy.load().gateway.fqdn);
+        expiry::publish(&context, &policy.load().gateway.fqdn, &names(&settings));
         tasks.spawn(expiry::watch(context.clone()));
         let tls_in_force = Arc::new(ArcSwapOption::from(in_force(&settings, &policy.load_full())));
         tasks.spawn(watch_files(context.clone(), tls_in_force.clone()));
@@ -230,7 +230,7 @@ impl Gateway {
             return Err(ReloadError::Stopping);
         }
         self.context.tls.store(tls.map(Arc::new));
-        expiry::publish(&self.context, &policy.gateway.fqdn);
+        expiry::publish(&self.context, &policy.gateway.fqdn, &names(&settings));
         self.tls_in_force.store(in_force(&settings, &policy));
         self.policy.store(policy);
         self.context.metrics.reloaded(Up::Yes);
@@ -309,6 +309,10 @@ async fn bind_all(listen: &[ListenAt]) -> Result<Sockets, StartError> {
         sockets.bound.push(bound);
     }
     Ok(sockets)
+}
+
+fn names(settings: &Settings) -> Vec<String> {
+    settings.tls.as_ref().map(TlsSetup::names).unwrap_or_default()
 }
 
 fn in_force(settings: &Settings, policy: &Arc<Policy>) -> Option<Arc<InForce>> {

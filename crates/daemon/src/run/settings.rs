@@ -36,6 +36,11 @@ pub struct TlsSetup {
 }
 
 impl TlsSetup {
+    /// What the further certificates are called.
+    pub fn names(&self) -> Vec<String> {
+        self.files.more.iter().map(|more| more.name.clone()).collect()
+    }
+
     /// Loads the files for the peers of this policy, and checks that our own certificate is for us and not over.
     pub fn load(&self, policy: &Policy) -> Result<TlsContext, TlsError> {
         let known = known_peers(policy).with_weak(self.weak_peers.iter().cloned());

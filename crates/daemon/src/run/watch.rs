@@ -14,7 +14,7 @@ use super::settings::TlsSetup;
 use crate::net::NetContext;
 
 /// Files are looked at this often, and loaded after two looks that saw the same.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The TLS settings that a start or a reload put in force.
 pub(super) struct InForce {
@@ -72,13 +72,13 @@ pub(super) async fn watch_files(context: Arc<NetContext>, in_force: Arc<ArcSwapO
 }
 
 async fn take(context: &Arc<NetContext>, setting: Arc<InForce>) {
-    let fqdn = setting.policy.gateway.fqdn.clone();
+    let (fqdn, names) = (setting.policy.gateway.fqdn.clone(), setting.setup.names());
     // Reading files and keys blocks.
     let loaded = tokio::task::spawn_blocking(move || setting.setup.load(&setting.policy)).await;
     match loaded {
         Ok(Ok(tls)) => {
             context.tls.store(Some(Arc::new(tls)));
-            expiry::publish(context, &fqdn);
+            expiry::publish(context, &fqdn, &names);
             info!(event = "certificate_taken", "changed certificate files are in force for new handshakes");
         }
         Ok(Err(problem)) => {
@@ -91,7 +91,9 @@ async fn take(context: &Arc<NetContext>, setting: Arc<InForce>) {
 fn stamps(in_force: Option<&InForce>) -> Vec<Stamp> {
     let Some(in_force) = in_force else { return Vec::new() };
     let files = &in_force.setup.files;
-    let paths = [&files.certificate, &files.private_key].into_iter().chain(&files.trusted_roots);
+    let more = files.more.iter().flat_map(|more| [&more.certificate, &more.private_key]);
+    let own = [&files.certificate, &files.private_key].into_iter().chain(more);
+    let paths = own.chain(&files.trusted_roots);
     let stamp = |path| {
         let found = std::fs::metadata(path).ok()?;
         Some((found.modified().ok()?, found.len()))

@@ -64,6 +64,19 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// The file it is about; of a pair that does not fit, the key.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::TooLong(path, _)
+            | Self::Pem { path, .. }
+            | Self::Unusable { path, .. }
+            | Self::KeyMismatch { key: path, .. } => path,
+        }
+    }
+}
+
 /// Our certificate chain with its private key, and the names it stands for.
 #[derive(Clone, Debug)]
 pub struct Identity {

@@ -15,7 +15,7 @@ mod verify;
 mod zoo_tests;
 
 pub use chain::{RSA_BITS_MIN, Weakness};
-pub use context::{TlsContext, TlsFiles, Versions};
+pub use context::{NamedFiles, TlsContext, TlsFiles, Versions};
 pub use crl::{CrlPolicy, FoundList, Revocations, load as load_crls};
 pub use identity::{
     Identity, TlsError, certificates as read_certificates, check_own_chain, load_certificates, load_roots,

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lab::frontend::{CallEnd, CallSpec, Caller, CallerConfig, OfferShape, Target, TlsTarget};
 use lab::pki::{CertSpec, Identity, KeyKind, Pki};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -62,22 +63,33 @@ pub struct Place {
     pub pki: Arc<Pki>,
     net: Net,
     runtime: tokio::runtime::Runtime,
+    /// Whom the servers saw: their address, and the chain the gateway presented.
+    seen: Seen,
 }
+
+type Chain = Vec<CertificateDer<'static>>;
+type Seen = Arc<Mutex<Vec<(Ipv4Addr, Chain)>>>;
 
 impl Place {
     /// Starts the gateway with these Mailbox servers and more lines in `[tls]`; nobody sits yet but the Call Router.
     pub fn start(seats: &[Seat], tls: &str) -> Self {
+        Self::start_with(seats, "", |_| tls.to_owned())
+    }
+
+    /// The same with more lines in `[listen]`, and those of `[tls]` once there is an authority.
+    pub fn start_with(seats: &[Seat], listen: &str, tls: impl Fn(&Pki) -> String) -> Self {
         let (net, folder) = (Net::new(), folder());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let pki = Arc::new(Pki::open(&folder.path().join("pki")).unwrap());
+        let tls = tls(&pki);
         if tls.contains("revoked.crl") {
             let empty = pki.ca().revocation_list(&[], 7).unwrap();
             std::fs::write(folder.path().join("revoked.crl"), empty).unwrap();
         }
-        let config = config(net, &pki, seats, tls);
+        let config = config(net, &pki, seats, &tls).replace("[listen]\n", &format!("[listen]\n{listen}"));
         let gateway = Gateway::start(folder, net.host(HOSTS.0), 5061, &config);
-        let place = Self { gateway, pki, net, runtime };
+        let place = Self { gateway, pki, net, runtime, seen: Seen::default() };
         let names = seats.iter().map(|seat| seat.name.clone()).collect();
         let router = place.pki.ca().issue(&CertSpec::host(ROUTER).key(KeyKind::EcdsaP256)).unwrap();
         place.listen(net.host(HOSTS.2), 5061, &router, Answer::Elsewhere(names));
@@ -163,8 +175,14 @@ impl Place {
         })
     }
 
+    /// The chain the gateway presented last to the server on this seat.
+    pub fn presented_to(&self, number: usize) -> Option<Chain> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().rev().find(|(address, _)| *address == self.seat(number)).map(|(_, chain)| chain.clone())
+    }
+
     /// The chain the gateway presents to a new connection.
-    pub fn presented(&self) -> Vec<CertificateDer<'static>> {
+    pub fn presented(&self) -> Chain {
         let client = client_config(&self.pki.identity(POOL).unwrap());
         let address = (self.gateway.address, 5061);
         self.block_on(async {
@@ -224,11 +242,14 @@ impl Place {
     fn listen(&self, address: Ipv4Addr, port: u16, identity: &Identity, answer: Answer) {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(identity)));
         let listener = self.block_on(TcpListener::bind((address, port))).unwrap();
+        let seen = self.seen.clone();
         self.runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, answer) = (acceptor.clone(), answer.clone());
+                let (acceptor, answer, seen) = (acceptor.clone(), answer.clone(), seen.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
+                        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+                        seen.lock().unwrap().push((address, chain));
                         converse(stream, &answer).await;
                     }
                 });
@@ -324,7 +345,7 @@ fn server_config(identity: &Identity) -> ServerConfig {
     ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(Arc::new(Anybody))
         .with_cert_resolver(certified(identity))
 }
 
@@ -333,15 +354,15 @@ fn client_config(identity: &Identity) -> ClientConfig {
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer))
+        .with_custom_certificate_verifier(Arc::new(Anybody))
         .with_client_cert_resolver(certified(identity))
 }
 
 /// Believes the gateway; it is the other one that is put to the test.
 #[derive(Debug)]
-struct AnyServer;
+struct Anybody;
 
-impl ServerCertVerifier for AnyServer {
+impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -375,6 +396,43 @@ impl ServerCertVerifier for AnyServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Anybody {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls12_signature(self, message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ServerCertVerifier::verify_tls13_signature(self, message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ServerCertVerifier::supported_verify_schemes(self)
     }
 }
 

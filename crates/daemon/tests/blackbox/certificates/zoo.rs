@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity, KeyKind, SOUND};
+use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity, IdentityFiles, KeyKind, Pki, SOUND};
 
 use super::place::{Answer, FQDN, Place, Seat, reasons};
 use crate::harness::metric_sum;
@@ -179,4 +179,40 @@ fn changed_files_are_taken_without_a_signal_and_a_bad_pair_is_not() {
     third.write(place.pki.folder(), FQDN).unwrap();
     place.wait_until(|| place.presented() == *third.chain());
     assert_eq!(options(), 200);
+}
+
+#[test]
+fn the_listener_and_each_peer_get_the_certificate_that_is_meant_for_them() {
+    let own = |pki: &Pki, name: &str| {
+        let spec = CertSpec::host(FQDN).key(KeyKind::EcdsaP256);
+        let files = pki.issue_files(name, &spec).unwrap();
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        format!(
+            "\n[[certificate]]\nname = \"{name}\"\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n"
+        )
+    };
+    let (um, other) = ("um.sip.zoo.test", "other.sip.zoo.test");
+    let seats = [Seat::new(um).with("certificate = \"exchange\"\n"), Seat::new(other)];
+    let both = |pki: &Pki| own(pki, "lync") + &own(pki, "exchange");
+    let place = Place::start_with(&seats, "certificate = \"lync\"\n", both);
+    let chain = |name: &str| {
+        let files = IdentityFiles {
+            certificate: place.pki.folder().join(format!("{name}.pem")),
+            key: place.pki.folder().join(format!("{name}.key")),
+        };
+        Identity::load(name, &files).unwrap().chain().to_vec()
+    };
+    assert_eq!(place.presented(), chain("lync"));
+    let caller = place.pool();
+    for (number, (fqdn, name)) in [(um, "exchange"), (other, FQDN)].into_iter().enumerate() {
+        let server = place.pki.ca().issue(&CertSpec::host(fqdn).key(KeyKind::EcdsaP256)).unwrap();
+        place.serve(number, &server, Answer::Busy);
+        let outcome = place.block_on(caller.place_call(place.call(&Place::calling(number)))).unwrap();
+        assert_eq!(outcome.status, 486, "{}", place.gateway.process.output());
+        assert_eq!(place.presented_to(number), Some(chain(name)), "{fqdn} sees another certificate");
+    }
+    for name in [FQDN, "lync", "exchange"] {
+        let line = format!("umbra_certificate_expiry_timestamp_seconds{{name=\"{name}\"}} ");
+        place.wait_until(|| place.metrics().contains(&line));
+    }
 }
