@@ -174,8 +174,11 @@ impl Gateway {
         let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
         let files =
             entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl"));
-        let text: String = files.map(|p| std::fs::read_to_string(p).unwrap()).collect();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let texts: Vec<String> = files.map(|p| std::fs::read_to_string(p).unwrap()).collect();
+        // The last line may be half written still.
+        let lines =
+            texts.iter().flat_map(|text| text.split_inclusive('\n')).filter(|line| line.ends_with('\n'));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits until so many calls are on record.
