@@ -120,4 +120,7 @@ registry! {
         exchange "", lync "", umbra "Names outside ASCII stand in certificates in their A-label form (xn--).";
     TOO_MANY_NAMES = "UMB-TLS045", "too many names in a certificate", sip None, ms None,
         cause "The certificate lists more than 256 alternative names.", exchange "Request a certificate for the UM servers only.", lync "", umbra "";
+    KEYS_LOGGED = "UMB-TLS060", "TLS secrets are written to a file", sip None, ms None,
+        cause "--keylog or SSLKEYLOGFILE is set: whoever reads the file can decrypt captures of every connection made since, the SRTP keys and PIN digits in them included.",
+        exchange "", lync "", umbra "Stop, start without it, and delete the file when the capture has been looked at.";
 }

@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod exit;
 mod explain;
+mod keylog;
 mod load;
 mod quirks;
 mod route;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
+pub use keylog::KeyLogArgs;
 use screen::wrapped;
 pub use screen::{ColorChoice, Format, Global, Screen, Style, Tone, Volume, escaped, escaped_lines};
 

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use b2bua::codes;
 use clap::Args;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::check::{self, Deny};
 use super::screen::{Screen, escaped_lines};
-use super::{Exit, load};
+use super::{Exit, KeyLogArgs, load};
 use crate::observe::init_logging;
 use crate::run::{Gateway, Settings, run_until_stopped};
+use crate::tls::keylog;
 
 /// The longest call a dial plan allows by default.
 const DRAIN_SECS_DEFAULT: u64 = 30 * 60;
@@ -30,6 +32,8 @@ pub(super) struct RunArgs {
     /// Seconds that calls may go on after TERM or the first INT
     #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECS_DEFAULT)]
     drain_timeout: u64,
+    #[command(flatten)]
+    keylog: KeyLogArgs,
 }
 
 pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
@@ -45,6 +49,9 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
     };
     if !loaded.compiled.warnings.is_empty() {
         screen.story(&load::rendered(&loaded.compiled.warnings, screen.story));
+    }
+    if let Err(exit) = arguments.keylog.open(screen) {
+        return exit;
     }
     init_logging(&load::log_settings(&loaded.compiled, screen));
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -86,4 +93,8 @@ fn announce(screen: &Screen, gateway: &Gateway) {
         gateway.admin_address().map_or_else(String::new, |address| format!(", admin http://{address}"));
     screen.story(&format!("umbra ready: {}{admin}", listeners.join(", ")));
     info!(event = "started", version = env!("CARGO_PKG_VERSION"), "gateway is taking calls");
+    if let Some(path) = keylog::path() {
+        let code = codes::KEYS_LOGGED.as_str();
+        warn!(event = "tls_keys_logged", code, path = %path.display(), "the secrets of every TLS connection are written to a file");
+    }
 }

@@ -25,7 +25,7 @@ use self::judge::Checks;
 use self::place::Folder;
 use self::records::Records;
 use self::site::Site;
-use crate::cli::{Exit, Extension, Screen};
+use crate::cli::{Exit, Extension, KeyLogArgs, Screen};
 use crate::observe::{LogSettings, init_logging};
 use crate::run::StartError;
 
@@ -81,6 +81,8 @@ struct DemoArgs {
     /// Folder for configuration, certificates, voice messages and records
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    #[command(flatten)]
+    keylog: KeyLogArgs,
 }
 
 impl DemoArgs {
@@ -109,6 +111,9 @@ impl Extension for Demo {
                 return Exit::Usage;
             }
         };
+        if let Err(exit) = arguments.keylog.open(&screen) {
+            return exit;
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let outcome = runtime
             .map_err(DemoError::Runtime)

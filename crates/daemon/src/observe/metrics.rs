@@ -87,6 +87,7 @@ pub struct Metrics {
     peer_up: Family<PeerLabel, Gauge>,
     weak_certificates: Labelled<PeerLabel>,
     weak_peers: Gauge,
+    keys_logged: Gauge,
     certificate_end: Family<NameLabel, Gauge>,
     unknown_peer: Counter,
     setup: Histogram,
@@ -120,6 +121,7 @@ impl Metrics {
             peer_up: Family::default(),
             weak_certificates: Family::default(),
             weak_peers: Gauge::default(),
+            keys_logged: Gauge::default(),
             certificate_end: Family::default(),
             unknown_peer: Counter::default(),
             setup: Histogram::new(exponential_buckets(0.002, 2.0, 14)),
@@ -141,6 +143,7 @@ impl Metrics {
         gauge("umbra_draining", "1 while no new calls are taken", &self.draining);
         gauge("umbra_config_last_reload_successful", "0 after a refused reload", &self.reload_ok);
         gauge("umbra_tls_weak_peers", "Names that may come with SHA-1 and short keys", &self.weak_peers);
+        gauge("umbra_tls_keys_logged", "1 while TLS secrets are written to a file", &self.keys_logged);
         let help = "Handshakes with a weak certificate that is excepted";
         registry.register("umbra_tls_weak_certificates", help, self.weak_certificates.clone());
         let help = "When a certificate of this gateway ends, since 1970";
@@ -176,6 +179,11 @@ impl Metrics {
     /// So many names may come with weak certificates.
     pub fn weak_peers(&self, count: usize) {
         self.weak_peers.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether TLS secrets are written to a file.
+    pub fn keys_logged(&self, up: Up) {
+        self.keys_logged.set(i64::from(up == Up::Yes));
     }
 
     /// Our certificate of that name ends then, in seconds since 1970.

@@ -24,8 +24,8 @@ use crate::media::MediaError;
 use crate::net::{
     Bound, Control, Errand, Locator, Lookups, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp,
 };
-use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, WarnLimiter};
-use crate::tls::{TlsContext, TlsError};
+use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Up, WarnLimiter};
+use crate::tls::{TlsContext, TlsError, keylog};
 
 /// How long HTTP clients may hold up a stop.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -114,6 +114,7 @@ impl Gateway {
         let policy = Arc::new(with_bound_ports(&settings.policy, &sockets.bound));
         let tls = load_tls(&settings, &policy, &sockets.bound)?;
         let metrics = Arc::new(Metrics::new());
+        metrics.keys_logged(if keylog::path().is_some() { Up::Yes } else { Up::No });
         let health = Arc::new(Health::default());
         let (stop, stopped) = watch::channel(false);
         let admin = match settings.admin {
@@ -218,7 +219,6 @@ impl Gateway {
     /// Uses new policy and certificates for new calls and handshakes. Listeners, media ports, the admin endpoint and
     /// records stay as they were started; a change there is warned of.
     pub async fn reload(&self, settings: impl Into<Settings>) -> Result<(), ReloadError> {
-        use crate::observe::Up;
         let settings: Settings = settings.into();
         let policy = Arc::new(with_bound_ports(&settings.policy, &self.bound));
         let tls = match &settings.tls {
@@ -245,7 +245,7 @@ impl Gateway {
 
     /// A reload failed before it reached the gateway (the file is bad).
     pub fn reload_refused(&self) {
-        self.context.metrics.reloaded(crate::observe::Up::No);
+        self.context.metrics.reloaded(Up::No);
     }
 
     /// Ends everything now and waits for every task and thread.

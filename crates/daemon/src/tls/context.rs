@@ -165,6 +165,7 @@ impl TlsContext {
         // A resumed session skips the verifier, and identity is decided anew on every connection.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
+        server.key_log = super::keylog::sink();
         let client = |identity, toward, versions| {
             let verifier = OutboundVerifier::new(judge.clone(), provider.clone(), toward);
             client_config(versions, Arc::new(verifier), resolver(identity)).map(Arc::new)
@@ -265,6 +266,7 @@ pub(super) fn client_config(
         .with_custom_certificate_verifier(verifier)
         .with_client_cert_resolver(resolver);
     client.resumption = Resumption::disabled();
+    client.key_log = super::keylog::sink();
     Ok(client)
 }
 

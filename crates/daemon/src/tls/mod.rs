@@ -6,6 +6,7 @@ mod context;
 mod crl;
 pub mod facts;
 pub(crate) mod identity;
+pub mod keylog;
 mod legacy;
 mod names;
 pub mod probe;

@@ -14,8 +14,8 @@ use super::import::of_config;
 use super::target::Target;
 use super::verify::Side;
 use super::{Exit, Screen, block_on, failed};
-use crate::cli::load;
 use crate::cli::screen::{Format, Tone};
+use crate::cli::{KeyLogArgs, load};
 use crate::config::{self, Compiled};
 
 #[derive(Debug, Args)]
@@ -32,6 +32,8 @@ pub(super) struct RehearseArgs {
     /// Configuration; without it ./umbra.toml, then /etc/umbra/umbra.toml
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    keylog: KeyLogArgs,
 }
 
 /// The answer; the keys are documented and stable.
@@ -55,6 +57,9 @@ pub(super) fn run(screen: &Screen, arguments: &RehearseArgs) -> Exit {
         Ok(path) => path,
         Err(exit) => return exit,
     };
+    if let Err(exit) = arguments.keylog.open(screen) {
+        return exit;
+    }
     let key = arguments.key.clone().unwrap_or_else(|| key_of(&arguments.certificate));
     let findings = of_config(&path, &arguments.certificate, &key);
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

@@ -10,8 +10,8 @@ use super::examine::Examiner;
 use super::finding;
 use super::target::Target;
 use super::{Exit, Screen, block_on, failed};
-use crate::cli::load;
 use crate::cli::screen::Format;
+use crate::cli::{KeyLogArgs, load};
 use crate::config::Compiled;
 use crate::run::Settings;
 use crate::tls::probe::Probe;
@@ -35,6 +35,8 @@ pub(super) struct VerifyArgs {
     /// Trusted roots instead of a configuration; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     roots: Vec<PathBuf>,
+    #[command(flatten)]
+    keylog: KeyLogArgs,
 }
 
 /// By what is judged, and as whom.
@@ -93,6 +95,9 @@ pub(super) fn run(screen: &Screen, arguments: &VerifyArgs) -> Exit {
             return Exit::BadConfiguration;
         }
     };
+    if let Err(exit) = arguments.keylog.open(screen) {
+        return exit;
+    }
     let target = &arguments.target;
     let name = arguments.name.as_deref().unwrap_or(&target.host);
     let look = async {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::screen::{Format, Screen};
-use super::{Exit, load};
+use super::{Exit, KeyLogArgs, load};
 use crate::config;
 use crate::doctor::{self, Report, Topic};
 
@@ -29,6 +29,8 @@ pub(super) struct DoctorArgs {
     /// Exit 3 when there are warnings
     #[arg(long)]
     deny_warnings: bool,
+    #[command(flatten)]
+    keylog: KeyLogArgs,
 }
 
 /// The topics as they are typed.
@@ -71,6 +73,9 @@ pub(super) fn run(screen: &Screen, args: &DoctorArgs) -> Exit {
         Ok(path) => path,
         Err(exit) => return exit,
     };
+    if let Err(exit) = args.keylog.open(screen) {
+        return exit;
+    }
     let (report, exit) = match config::load(&path) {
         Ok(compiled) => match examine(&compiled, args.topic.into()) {
             Ok(report) => {
