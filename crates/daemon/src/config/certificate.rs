@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::{Listen, Remark, Tls};
 use crate::tls::facts::{CertificateFacts, Lifetime};
 use crate::tls::{
-    CrlPolicy, Identity, PeerRejection, PresentedNames, RSA_BITS_MIN, TlsError, TlsFiles, check_own_chain,
+    CrlPolicy, Identity, Judge, KnownPeers, PeerRejection, PresentedNames, RSA_BITS_MIN, TlsError, TlsFiles,
     load_certificates, load_crls, load_roots,
 };
 
@@ -95,15 +95,15 @@ pub(super) fn deal(mut tls: Tls, listen: &Listen, presented: &[Presented], root:
 
 fn check_one(own: &Own<'_, '_>, fqdn: &str, now: SystemTime) -> Option<SystemTime> {
     let identity = Identity::load(own.certificate, own.private_key);
-    if let Err(error) = &identity {
-        blame(own, error);
-    }
+    let said = match &identity {
+        Ok(identity) => check_chain(own, identity, fqdn, now),
+        Err(error) => Some(blame(own, error)),
+    };
     let leaf = load_certificates(own.certificate).ok()?.into_iter().next()?;
     let Ok(facts) = CertificateFacts::read(&leaf, now) else {
         own.error(codes::FILE_UNUSABLE, "the first certificate cannot be parsed");
         return None;
     };
-    let said = identity.ok().and_then(|identity| check_chain(own, &identity, now));
     if PresentedNames::of(&leaf).is_ok_and(|names| !names.covers(fqdn)) {
         own.error(codes::NAME_NOT_COVERED, format!("the alternative names do not cover {fqdn}"));
     }
@@ -116,33 +116,41 @@ fn check_one(own: &Own<'_, '_>, fqdn: &str, now: SystemTime) -> Option<SystemTim
     facts.end
 }
 
-fn blame(own: &Own<'_, '_>, error: &TlsError) {
+/// Returns what was said.
+fn blame(own: &Own<'_, '_>, error: &TlsError) -> Code {
+    let code = match error {
+        TlsError::KeyMismatch { .. } => codes::KEY_MISMATCH,
+        TlsError::Refused { rejection, .. } => rejection.code(),
+        _ => codes::FILE_UNUSABLE,
+    };
     match error {
-        TlsError::KeyMismatch { .. } => own.key_error(codes::KEY_MISMATCH, error.to_string()),
-        _ if error.path() == own.private_key => own.key_error(codes::FILE_UNUSABLE, error.to_string()),
+        _ if error.path() == own.private_key => own.key_error(code, error.to_string()),
+        TlsError::Refused { rejection, .. } => own.error(code, rejection.to_string()),
         _ => {
-            own.error(codes::FILE_UNUSABLE, error.to_string());
+            own.error(code, error.to_string());
             // Loading stops at the first file; the other one may be missing as well.
             if let Err(error) = std::fs::metadata(own.private_key) {
                 own.key_error(codes::FILE_UNUSABLE, format!("{}: {error}", own.private_key.display()));
             }
         }
     }
+    code
 }
 
 /// What a peer with our roots would say to our chain. A warning: the peers may have other roots. Returns what was said.
-fn check_chain(own: &Own<'_, '_>, identity: &Identity, now: SystemTime) -> Option<Code> {
-    let rejection = check_own_chain(identity, own.roots?.clone(), now).err()?;
+fn check_chain(own: &Own<'_, '_>, identity: &Identity, fqdn: &str, now: SystemTime) -> Option<Code> {
+    let peer = Judge::new(own.roots?.clone(), KnownPeers::default());
+    let rejection = peer.judge(identity.chain(), fqdn, now).err()?;
     use PeerRejection as P;
-    let (code, what) = match &rejection {
+    let code = match &rejection {
         // Said of the certificate itself.
-        P::Expired | P::NotYetValid | P::WrongPurpose | P::WeakKey(_) => return None,
-        P::UntrustedChain(_) | P::IssuerMissing(_) | P::IssuerForged | P::SelfSigned => {
-            (codes::ROOT_MISSING, format!("a peer with the same roots: {rejection}"))
+        P::Expired | P::NotYetValid | P::WrongPurpose | P::WeakKey(_) | P::NameMismatch { .. } => {
+            return None;
         }
-        _ => (rejection.code(), format!("our own: {rejection}")),
+        P::UntrustedChain(_) | P::IssuerMissing(_) | P::IssuerForged | P::SelfSigned => codes::ROOT_MISSING,
+        _ => rejection.code(),
     };
-    own.warn(code, what);
+    own.warn(code, format!("a peer with the same roots: {rejection}"));
     Some(code)
 }
 

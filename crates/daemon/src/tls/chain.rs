@@ -152,6 +152,12 @@ impl ChainVerifier {
     }
 }
 
+/// Whether anybody can make something of a certificate at all: version, encoding, critical extensions.
+pub(super) fn readable(leaf: &CertificateDer<'_>) -> Result<(), PeerRejection> {
+    let diagnosis = Diagnosis { leaf, intermediates: &[], now: UnixTime::now() };
+    EndEntityCert::try_from(leaf).map(drop).map_err(|error| diagnosis.of(&error))
+}
+
 /// What webpki does not judge of a path it has verified.
 fn judged(path: &VerifiedPath<'_>) -> Chain {
     let anchor: &TrustAnchor<'_> = path.anchor();

@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::chain::ChainVerifier;
+use super::chain;
 use super::names::PresentedNames;
 use super::reject::PeerRejection;
 
@@ -54,6 +54,14 @@ pub enum TlsError {
         /// Certificate file.
         certificate: PathBuf,
     },
+    /// No peer could make anything of the certificate.
+    #[error("{}: {rejection}", path.display())]
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// What a peer would say.
+        rejection: PeerRejection,
+    },
     /// rustls refuses it.
     #[error("{}: {what}", path.display())]
     Unusable {
@@ -71,6 +79,7 @@ impl TlsError {
             Self::Read { path, .. }
             | Self::TooLong(path, _)
             | Self::Pem { path, .. }
+            | Self::Refused { path, .. }
             | Self::Unusable { path, .. }
             | Self::KeyMismatch { key: path, .. } => path,
         }
@@ -89,10 +98,9 @@ impl Identity {
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, TlsError> {
         let chain = certificates(certificate, CHAIN_LENGTH_MAX)?;
         let leaf = chain.first().ok_or_else(|| pem(certificate, "holds no certificate"))?;
-        let names = PresentedNames::of(leaf).map_err(|rejection| TlsError::Unusable {
-            path: certificate.into(),
-            what: rejection.to_string(),
-        })?;
+        let refused = |rejection| TlsError::Refused { path: certificate.into(), rejection };
+        chain::readable(leaf).map_err(refused)?;
+        let names = PresentedNames::of(leaf).map_err(refused)?;
         let key = pem_key(private_key, &read(private_key)?)?;
         let certified =
             CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| match error {
@@ -124,22 +132,6 @@ impl Identity {
     /// The names of the certificate, SAN first.
     pub fn names(&self) -> &[String] {
         &self.names
-    }
-}
-
-/// Whether a peer that trusts our roots would accept our own chain; what it would say if not.
-pub fn check_own_chain(
-    identity: &Identity,
-    roots: RootCertStore,
-    now: SystemTime,
-) -> Result<(), PeerRejection> {
-    let chain = &identity.certified.cert;
-    let (leaf, issuers) = chain.split_first().ok_or(PeerRejection::NoCertificate)?;
-    let since = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let verifier = ChainVerifier::new(roots, &super::provider());
-    match verifier.of_server(leaf, issuers, since)?.weakness {
-        Some(weakness) => Err(weakness.into()),
-        None => Ok(()),
     }
 }
 

@@ -18,9 +18,7 @@ mod zoo_tests;
 pub use chain::{RSA_BITS_MIN, Weakness};
 pub use context::{NamedFiles, TlsContext, TlsFiles, Versions};
 pub use crl::{CrlPolicy, FoundList, Revocations, load as load_crls};
-pub use identity::{
-    Identity, TlsError, certificates as read_certificates, check_own_chain, load_certificates, load_roots,
-};
+pub use identity::{Identity, TlsError, certificates as read_certificates, load_certificates, load_roots};
 pub use names::{NameSource, PresentedNames};
 pub use reject::{HandshakeFailure, PeerRejection};
 pub use verify::{Judge, KnownPeers, VerifiedPeer};

@@ -1,6 +1,7 @@
 //! Who is let in over TLS: a client certificate of another CA, one whose name is no UM IP gateway, none at all – each
 //! refused with its own logged reason and its own counter; seen with OpenSSL's client where it is installed.
 
+mod doctor;
 mod place;
 mod weak;
 mod zoo;
