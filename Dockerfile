@@ -4,9 +4,11 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked -p umbra
+# The image of the compiler has libssl-dev and pkg-config.
+RUN cargo build --release --locked -p umbra --features openssl
 
 FROM debian:12-slim
+RUN apt-get update && apt-get install -y --no-install-recommends libssl3 && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --home-dir /var/lib/umbra --create-home umbra
 COPY --from=build /src/target/release/umbra /usr/local/bin/umbra
 COPY config/umbra.toml /usr/share/umbra/umbra.example.toml

@@ -55,9 +55,11 @@ registry! {
     CFG_NO_LISTENER = "UMB-CFG024", "startup mode needs a TLS section", sip None, ms None,
         cause "`startup_mode` is TLS or Dual, but there is no [tls] section to take certificate and key from.", exchange "", lync "", umbra "Add [tls], or set `startup_mode = \"TCP\"`.";
     CFG_BACKEND = "UMB-CFG025", "TLS backend not in this build", sip None, ms None,
-        cause "`backend = \"openssl\"` is a documented word, but rustls is the only backend so far.", exchange "", lync "", umbra "Set `backend = \"rustls\"`, or leave it out.";
+        cause "`backend = \"openssl\"` needs a program that was built with the cargo feature `openssl`; this one was not.", exchange "", lync "", umbra "Build with `cargo build --release --features openssl` (libssl-dev and pkg-config), or use the container image, which has it; or set `backend = \"rustls\"`.";
     CFG_PLAN_UNUSED = "UMB-CFG026", "nothing leads to this dial plan", sip None, ms None,
         cause "No hunt group names the plan; only a phone-context in the URI can reach it.", exchange "New-UMHuntGroup -UMDialPlan <plan>.", lync "", umbra "Add a [[hunt_group]].";
     CFG_UNANCHORED = "UMB-CFG027", "media is not anchored", sip None, ms None,
         cause "[media] mode is `unanchored`: descriptions carry the peers' own addresses and keys, so no packet passes this gateway; nothing is checked, re-keyed, counted or missed. It exists to measure signalling alone.", exchange "", lync "", umbra "Remove `mode`, or set it to `anchored`, wherever calls matter.";
+    CFG_TLS_NEEDS_OPENSSL = "UMB-CFG028", "rustls cannot do that", sip None, ms None,
+        cause "rustls has TLS 1.2 and 1.3 with ECDHE and AEAD, and leaves everything older out on purpose.", exchange "Better: TLS 1.2 and an ECDSA certificate, or a newer Windows, at the host that needs it.", lync "The same.", umbra "For the one listener or peer that needs it: `tls = { backend = \"openssl\", … }`.";
 }

@@ -35,9 +35,9 @@ registry! {
         cause "Lync does not accept RSASSA-PSS signatures.", exchange "", lync "", umbra "Let the CA sign with PKCS #1 v1.5 (sha256RSA).";
     NO_CRL_POINT = "UMB-TLS013", "no CRL distribution point", sip None, ms None,
         cause "Lync checks revocation and wants a distribution point in the certificate.", exchange "", lync "", umbra "Issue from a CA that publishes CRLs; labs may ignore this.";
-    NO_COMMON_SUITE = "UMB-TLS014", "no cipher suite in common", sip None, ms None,
-        cause "Windows Server 2012 R2 and older offer ECDHE_RSA with CBC only, which rustls does not have; older ones stop at TLS 1.0.",
-        exchange "Use an ECDSA certificate, or a newer Windows.", lync "", umbra "rustls is the only backend so far; such a host needs a newer certificate or system.";
+    NO_COMMON_SUITE = "UMB-TLS014", "no protocol version or cipher suite in common", sip None, ms None,
+        cause "With an RSA certificate Windows Server 2012 R2 and older have ECDHE with CBC, but not with GCM, and rustls has only GCM; Windows Server 2008 R2 stops at TLS 1.0 unless told otherwise. The log line names what we take or offer, what the peer offers where that can be known, and what would help.",
+        exchange "Use an ECDSA certificate for the UM services (with it even these offer GCM), or a newer Windows; on Windows Server 2008 R2 enable TLS 1.2.", lync "The same: an ECDSA certificate, or a newer Windows.", umbra "For that listener or peer alone: `tls = { backend = \"openssl\" }`; with `min_version = \"1.0\"` for hosts without TLS 1.2, with `ciphers = \"modern cbc rsa\"` for hosts that know RSA key exchange only. It is old and will be warned of.";
     EXPIRES_SOON = "UMB-TLS015", "certificate expires soon", sip None, ms None,
         cause "The certificate ends within 30 days.", exchange "", lync "", umbra "Renew it; a reload picks it up without dropping calls.";
     ROOT_MISSING = "UMB-TLS016", "certificate's issuer is not among the trusted roots", sip None, ms None,
@@ -120,6 +120,9 @@ registry! {
         exchange "", lync "", umbra "Names outside ASCII stand in certificates in their A-label form (xn--).";
     TOO_MANY_NAMES = "UMB-TLS045", "too many names in a certificate", sip None, ms None,
         cause "The certificate lists more than 256 alternative names.", exchange "Request a certificate for the UM servers only.", lync "", umbra "";
+    TLS_LEGACY = "UMB-TLS046", "old TLS is allowed", sip None, ms None,
+        cause "For this listener or peer `tls` allows what is no longer held safe: TLS 1.0 or 1.1, suites with CBC, RSA key exchange (who gets the key later reads what was recorded), SHA-1.",
+        exchange "Move UM to Windows Server 2016 or newer, or to an ECDSA certificate.", lync "The same for the Front End.", umbra "Take the setting out when the host is gone: `umbra_tls_legacy_handshakes_total` shows who still uses it, `umbra_tls_legacy_allowed` what is allowed where.";
     KEYS_LOGGED = "UMB-TLS060", "TLS secrets are written to a file", sip None, ms None,
         cause "--keylog or SSLKEYLOGFILE is set: whoever reads the file can decrypt captures of every connection made since, the SRTP keys and PIN digits in them included.",
         exchange "", lync "", umbra "Stop, start without it, and delete the file when the capture has been looked at.";

@@ -9,6 +9,7 @@ mod quirks;
 mod reader;
 mod sections;
 mod source;
+mod spoken;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -24,7 +25,7 @@ use b2bua::policy::UnknownPeer;
 use b2bua::quirks::QuirkSet;
 
 use crate::net::Dns;
-use crate::tls::TlsFiles;
+use crate::tls::{Spoken, TlsFiles};
 pub use certificate::condition;
 pub use problem::{Place, Problem, Problems, Remark, Severity, render};
 use reader::{Findings, Reader};
@@ -90,6 +91,8 @@ pub struct Listen {
     pub udp_port: Option<u16>,
     /// What goes into Via, Contact and SDP.
     pub advertised: IpAddr,
+    /// What is spoken here, where it differs from `[tls]`.
+    pub(crate) tls: spoken::Choice,
     /// The `[[certificate]]` presented here, when it is not that of `[tls]`.
     pub certificate: Option<String>,
     /// What a stranger gets.
@@ -107,21 +110,12 @@ pub struct Listen {
 pub struct Tls {
     /// Certificate, key, roots; absolute or relative to the working folder, never to the file any more.
     pub files: TlsFiles,
-    /// Lowest protocol version.
-    pub min_version: TlsVersion,
+    /// Backends, protocol versions and suites.
+    pub spoken: Spoken,
     /// When the certificate ends.
     pub not_after: Option<SystemTime>,
     /// Names and addresses that may come with SHA-1 and short keys.
     pub weak_peers: Vec<String>,
-}
-
-/// TLS protocol versions spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
 }
 
 /// RTP settings.
@@ -269,6 +263,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let file = source.file().to_owned();
     let base = file.parent().unwrap_or(Path::new("")).to_owned();
     let gateway = sections::gateway(&root, &base);
+    let general = spoken::Choice::of_section(&root.table("tls"));
     let tls = sections::tls(&root, &base);
     let listen = sections::listen(&root, tls.is_some());
     let shards = sections::shards(&root);
@@ -284,6 +279,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     root.finish();
     let tls = tls.filter(|_| listen.startup_mode != StartupMode::Tcp);
     let tls = tls.map(|tls| certificate::deal(tls, &listen, &objects.presented, &root));
+    let spoken = spoken::compile(&general, &listen.tls, &objects.spoken, &root);
     let not_after = tls.as_ref().and_then(|tls| certificate::check(tls, &gateway.fqdn, now, &root));
     let policy = Policy {
         gateway: sections::compiled_gateway(&gateway, &listen, &media, correlation_header),
@@ -304,7 +300,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         policy: Arc::new(policy),
         listen,
         shards,
-        tls: tls.map(|tls| Tls { not_after, weak_peers: objects.weak_peers, ..tls }),
+        tls: tls.map(|tls| Tls { not_after, spoken, weak_peers: objects.weak_peers, ..tls }),
         media: media.media,
         dns,
         lync,

@@ -14,6 +14,7 @@ use b2bua::quirks::QuirkSet;
 
 use super::reader::Reader;
 use super::sections::{count, fqdn};
+use super::spoken::Choice;
 use super::{StartupMode, quirks, words};
 
 /// The `[[certificate]]` that is presented to a peer of these names.
@@ -27,6 +28,7 @@ pub(super) struct Presented {
 #[derive(Default)]
 struct Wishes {
     weak: Vec<String>,
+    spoken: Vec<(Choice, Vec<String>)>,
     presented: Vec<Presented>,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Objects {
     pub(super) mailboxes: Vec<Mailbox>,
     /// Names and addresses that may come with weak certificates.
     pub(super) weak_peers: Vec<String>,
+    /// What is spoken with whom, where it differs from `[tls]`.
+    pub(super) spoken: Vec<(Choice, Vec<String>)>,
     /// Which certificates go where.
     pub(super) presented: Vec<Presented>,
 }
@@ -82,16 +86,21 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
         auto_attendants,
         mailboxes,
         weak_peers: wishes.weak,
+        spoken: wishes.spoken,
         presented: wishes.presented,
     }
 }
 
 /// Whether SHA-1 and RSA below 2048 bits are taken from a peer of these names, an exception that is always warned of; and
-/// which of our certificates it gets to see.
+/// which of our certificates it gets to see, and what is spoken.
 fn tls_wishes(table: &Reader<'_>, names: Vec<String>, wishes: &mut Wishes) {
     if let Some(certificate) = table.text("certificate") {
         let setting = table.setting("certificate");
         wishes.presented.push(Presented { setting, certificate, targets: names.clone() });
+    }
+    let choice = Choice::of_inline(table);
+    if choice.is_present() {
+        wishes.spoken.push((choice, names.clone()));
     }
     let words = [("Refused", Allowed::No), ("Allowed", Allowed::Yes)];
     if table.word("weak_certificates", &words) == Some(Allowed::Yes) {

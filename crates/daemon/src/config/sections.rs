@@ -14,9 +14,10 @@ use serde_json::Value;
 use sip::HeaderId;
 
 use super::reader::Reader;
-use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, TlsVersion, words};
+use super::spoken::Choice;
+use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, words};
 use crate::net::{Dns, NetLimits, SHARDS_MAX};
-use crate::tls::{CrlPolicy, NamedFiles, TlsFiles};
+use crate::tls::{CrlPolicy, NamedFiles, Spoken, TlsFiles};
 
 const CALLS_MAX: u64 = 100_000;
 const MEDIA_THREADS_MAX: u64 = 256;
@@ -111,6 +112,7 @@ pub(super) fn listen(root: &Reader<'_>, has_tls: bool) -> Listen {
         tcp_port: (startup_mode != StartupMode::Tls).then_some(tcp),
         tls_port: (startup_mode != StartupMode::Tcp).then_some(tls),
         udp_port: section.port("udp_port"),
+        tls: Choice::of_inline(&section),
         certificate: section.text("certificate"),
         unknown_peer: section.word("unknown_peer", &unknown).unwrap_or(UnknownPeer::Drop),
         handshake_timeout: deadline("handshake_timeout", default_limits.handshake_timeout),
@@ -182,12 +184,8 @@ pub(super) fn tls(root: &Reader<'_>, base: &Path) -> Option<Tls> {
     let crls = section.list("crls").unwrap_or_default();
     let policies = [("require", CrlPolicy::Require), ("prefer", CrlPolicy::Prefer)];
     let crl_policy = section.word("crl_policy", &policies).unwrap_or_default();
-    let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
-    let min_version = section.word("min_version", &versions).unwrap_or(TlsVersion::V1_2);
     section.word("client_certificate", &[("require", ())]);
-    if section.word("backend", &[("rustls", false), ("openssl", true)]) == Some(true) {
-        section.error(codes::CFG_BACKEND, "backend", "openssl is not part of this build");
-    }
+    section.accept(&Choice::KEYS);
     section.finish();
     let joined = |paths: Vec<String>| paths.iter().map(|path| base.join(path)).collect();
     let files = TlsFiles {
@@ -199,7 +197,7 @@ pub(super) fn tls(root: &Reader<'_>, base: &Path) -> Option<Tls> {
         more: certificates(root, base),
         listener: None,
     };
-    Some(Tls { files, min_version, not_after: None, weak_peers: Vec::new() })
+    Some(Tls { files, spoken: Spoken::default(), not_after: None, weak_peers: Vec::new() })
 }
 
 /// `[[certificate]]`: further certificates, named where they are presented.

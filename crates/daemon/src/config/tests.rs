@@ -11,6 +11,7 @@ use lab::pki::{CertSpec, EXHIBITS, LabCa, Life, Naming, Pki, Purpose};
 use tempfile::TempDir;
 
 use super::*;
+use crate::tls::Version;
 
 const NOBODY: [(&str, &str); 0] = [];
 
@@ -322,6 +323,63 @@ fn weak_certificates_are_an_exception_of_one_peer_that_is_warned_of() {
     assert_eq!(compiled.tls.expect("tls").weak_peers.len(), 1);
     let problems = within(&folder, &text.replace("Allowed", "Sometimes")).expect_err("no word");
     assert_has(&problems.list, "UMB-CFG005", "call_router[0].weak_certificates");
+}
+
+/// The smallest secured file with more lines in `[tls]`, `[listen]` and the first `[[call_router]]`.
+fn spoken(tls: &str, listen: &str, router: &str) -> String {
+    SECURED.replacen("[tls]\n", &format!("[listen]\n{listen}\n\n[tls]\n{tls}\n"), 1).replacen(
+        "[[call_router]]\n",
+        &format!("[[call_router]]\n{router}\n"),
+        1,
+    )
+}
+
+#[test]
+fn what_a_backend_cannot_do_is_said_at_the_key_that_asked_for_it() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let finds = |text: &str, code: &str, setting: &str| {
+        assert_has(&within(&folder, text).expect_err("refused").list, code, setting);
+    };
+    finds(&spoken("min_version = \"1.0\"", "", ""), "UMB-CFG028", "tls.min_version");
+    finds(&spoken("", "tls = { min_version = \"1.1\" }", ""), "UMB-CFG028", "listen.tls.min_version");
+    finds(&spoken("", "", "tls = { ciphers = \"modern cbc\" }"), "UMB-CFG028", "call_router[0].tls.ciphers");
+    finds(&spoken("", "", "tls = { ciphers = \"RC4-SHA\" }"), "UMB-CFG005", "call_router[0].tls.ciphers");
+    finds(&spoken("", "", "tls = { cipher = \"modern\" }"), "UMB-CFG002", "call_router[0].tls.cipher");
+    finds(&spoken("", "tls = \"old\"", ""), "UMB-CFG004", "listen.tls");
+}
+
+#[test]
+fn a_place_inherits_from_the_tls_section_what_it_does_not_say() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let text =
+        spoken("min_version = \"1.3\"", "tls = { min_version = \"1.2\" }", "tls = { ciphers = \"modern\" }");
+    let spoken = within(&folder, &text).expect("good").tls.expect("tls").spoken;
+    let versions = |settings: &crate::tls::TlsSettings| settings.versions().to_vec();
+    assert_eq!(versions(&spoken.general), [Version::V1_3]);
+    assert_eq!(versions(&spoken.listener), [Version::V1_2, Version::V1_3]);
+    assert_eq!(spoken.peers.values().map(versions).collect::<Vec<_>>(), [[Version::V1_3]]);
+}
+
+#[cfg(not(feature = "openssl"))]
+#[test]
+fn a_backend_that_is_not_in_this_build_is_named_with_its_feature() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let text = spoken("", "", "tls = { backend = \"openssl\" }");
+    let problems = within(&folder, &text).expect_err("not built");
+    assert_has(&problems.list, "UMB-CFG025", "call_router[0].tls.backend");
+    assert!(render(&problems.list).contains("--features openssl"), "{}", render(&problems.list));
+}
+
+#[cfg(feature = "openssl")]
+#[test]
+fn what_is_old_is_warned_of_at_the_place_that_allows_it_and_nowhere_else() {
+    let folder = folder(&CertSpec::host("umbra.contoso.test"));
+    let old = "tls = { backend = \"openssl\", min_version = \"1.0\", ciphers = \"cbc rsa\" }";
+    let compiled = within(&folder, &spoken("", "", old)).expect("good");
+    assert_has(&compiled.warnings, "UMB-TLS046", "call_router[0].tls");
+    let warnings = render(&compiled.warnings);
+    assert!(warnings.contains("allows TLS 1.0, TLS 1.1, CBC, RSA key exchange, SHA-1"), "{warnings}");
+    assert_eq!(warnings.matches("UMB-TLS046").count(), 1, "{warnings}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::net::source_socket;
-use crate::tls::{HandshakeFailure, TlsContext};
+use crate::tls::{HandshakeFailure, TlsContext, TlsStream};
 
 /// Messages read while waiting for the answer.
 const MESSAGES_MAX: usize = 16;
@@ -96,8 +96,8 @@ impl Asker {
         let tls = self.tls.as_ref().ok_or(Trouble::NoTls)?;
         let stream = self.knock(target).await?;
         let handshake = timeout(self.rules.tls_timeout, tls.connect(name, stream)).await;
-        let (stream, _) = handshake.unwrap_or(Err(HandshakeFailure::Timeout))?;
-        self.exchange(stream, request).await
+        let (stream, session, _) = handshake.unwrap_or(Err(HandshakeFailure::Timeout))?;
+        self.exchange(TlsStream::new(stream, session), request).await
     }
 
     async fn exchange(

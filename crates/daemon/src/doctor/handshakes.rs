@@ -7,17 +7,21 @@ use std::time::SystemTime;
 
 use b2bua::codes;
 use b2bua::quirks::QuirkSet;
+use tokio::time::timeout;
 
 use super::ask::{Asker, Trouble};
 use super::finding::{Finding, Group, Mark};
 use super::peers::Peer;
 use crate::tls::facts::{CertificateFacts, FactsError};
 use crate::tls::probe::{Objection, Probe, ProbeLimits, Request, Sighting};
-use crate::tls::{Identity, Judge, PeerRejection, Versions};
+use crate::tls::{Backend, HandshakeFailure, Identity, Judge, PeerRejection, TlsContext, Version, Versions};
 
 const GROUP: Group = Group::Tls;
 /// What is tried; more the backend does not have.
 pub const TRIED: [(&str, Versions); 2] = [("TLS 1.3", Versions::Only13), ("TLS 1.2", Versions::Only12)];
+
+/// The version of a handshake that did not come so far as to agree on one.
+const AS_CONFIGURED: &str = "TLS as configured";
 
 /// Everything seen of one peer at one address.
 #[derive(Clone, Debug)]
@@ -57,6 +61,10 @@ pub struct Presented {
 /// Looks once with each version.
 pub async fn look(asker: &Asker, sight: &Sight, target: SocketAddr, name: &str) -> Looked {
     let mut looked = Looked { looks: Vec::new(), request: Request::Unknown, presented: None };
+    if let Some(tls) = asker.tls.as_ref().filter(|tls| tls.backend_toward(name) != Backend::Rustls) {
+        looked.shake(asker, tls, sight, target, name).await;
+        return looked;
+    }
     for (version, versions) in TRIED {
         let sighting = match asker.knock(target).await {
             Ok(stream) => {
@@ -105,6 +113,35 @@ impl Visit {
 }
 
 impl Looked {
+    /// A probe is rustls; where the gateway speaks otherwise, its own handshake shows what works.
+    async fn shake(
+        &mut self,
+        asker: &Asker,
+        tls: &TlsContext,
+        sight: &Sight,
+        target: SocketAddr,
+        name: &str,
+    ) {
+        let stream = match asker.knock(target).await {
+            Ok(stream) => stream,
+            Err(trouble) => return self.looks.push(unreachable(AS_CONFIGURED, &trouble)),
+        };
+        let shaken = timeout(asker.rules.tls_timeout, tls.connect(name, stream)).await;
+        match shaken.unwrap_or(Err(HandshakeFailure::Timeout)) {
+            Ok((_, session, peer)) => {
+                let (agreed, tolerated) = (session.agreed(), peer.tolerated());
+                let version = Version::of(agreed.version).map_or(AS_CONFIGURED, Version::word);
+                self.looks.push(Look { version, suite: Some(agreed.suite_name()), objection: None });
+                let facts = session.presented().first().map(|leaf| CertificateFacts::read(leaf, sight.now));
+                self.presented = facts.map(|facts| Presented { facts, verdict: Ok(tolerated) });
+            }
+            Err(failure) => {
+                let objection = Some(Objection::Failed(failure));
+                self.looks.push(Look { version: AS_CONFIGURED, suite: None, objection });
+            }
+        }
+    }
+
     fn take(&mut self, version: &'static str, sighting: Sighting, sight: &Sight, name: &str) {
         if self.presented.is_none()
             && let Some(leaf) = sighting.chain.first()
@@ -136,7 +173,9 @@ pub fn findings(peers: &[Peer], visits: &[Visit], ours: &[String]) -> Vec<Findin
     let mut found: Vec<Finding> = visits.iter().filter_map(of).flatten().collect();
     let why = match visits.is_empty() {
         true => "no peer is to be reached over TLS: no handshake was tried",
-        false => "TLS 1.0, TLS 1.1 and CBC suites are not tried: this backend (rustls) does not have them",
+        false => {
+            "TLS 1.0, TLS 1.1 and CBC suites are tried only where the configuration says `backend = \"openssl\"`"
+        }
     };
     found.push(Finding::skip(GROUP, codes::NO_COMMON_SUITE, why));
     found

@@ -64,16 +64,16 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
     let (stream, local) = dial(context, endpoint).await?;
     let handshake = timeout(context.limits.tls_timeout, tls.connect(&endpoint.name, stream)).await;
     match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
-        Ok((stream, peer)) => {
+        Ok((stream, session, peer)) => {
             context.metrics.handshake(&endpoint.name, "ok");
             context.count_quirks(&peer);
+            context.count_legacy(&endpoint.name, session.agreed());
             let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
-            let (stream, session) = stream.into_inner();
-            arrived(endpoint, stream, Wire::from(rustls::Connection::from(session)), local, peer)
+            arrived(endpoint, stream, Wire::from(session), local, peer)
         }
         Err(problem) => {
             context.metrics.handshake(&endpoint.name, problem.label());
-            let (code, detail) = (problem.code(), b2bua::verdict::clean(&problem.to_string()));
+            let (code, detail) = (problem.code(), problem.printable());
             let (peer, reason, umb_code) = (&endpoint.name, problem.label(), code.as_str());
             context.warnings.warn(reason, || {
                 warn!(event = "tls_failed", %peer, reason, umb_code, %detail, "no TLS with a server");
@@ -145,9 +145,10 @@ fn kind_of(problem: &HandshakeFailure) -> ConnectFailureKind {
         ) => ConnectFailureKind::TlsName,
         HandshakeFailure::Rejected(_) => ConnectFailureKind::TlsChain,
         HandshakeFailure::Timeout => ConnectFailureKind::Timeout,
-        HandshakeFailure::Alert(_) | HandshakeFailure::Protocol(_) | HandshakeFailure::Io(_) => {
-            ConnectFailureKind::TlsOther
-        }
+        HandshakeFailure::Alert(_)
+        | HandshakeFailure::NothingInCommon(_)
+        | HandshakeFailure::Protocol(_)
+        | HandshakeFailure::Io(_) => ConnectFailureKind::TlsOther,
     }
 }
 

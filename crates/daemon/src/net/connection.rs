@@ -9,8 +9,9 @@ use mio::net::TcpStream;
 use sip::{Frame, FrameError, Framer, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::wire::{Heard, Wire, Wrote};
+use super::wire::{Heard, Wire};
 use super::{Arrived, NetLimits};
+use crate::tls::Wrote;
 
 /// How long a closing connection may take to send its last bytes and to hear the peer close.
 const LINGER: Duration = Duration::from_secs(1);

@@ -104,17 +104,18 @@ async fn arrive_tls(
         () = context.stopped() => return,
     };
     drop(handshakes);
-    let (stream, peer) = match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
+    let (stream, session, peer) = match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok(done) => done,
         Err(failure) => return refuse(context, remote, &failure),
     };
-    context.metrics.handshake(peer.names().first().map_or("", String::as_str), "ok");
+    let name = peer.names().first().map_or("", String::as_str);
+    context.metrics.handshake(name, "ok");
     context.count_quirks(&peer);
+    context.count_legacy(name, session.agreed());
     debug!(%remote, names = ?peer.names(), "peer verified");
     let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
-    let (stream, session) = stream.into_inner();
     let Ok(stream) = stream.into_std() else { return };
-    let wire = Wire::from(rustls::Connection::from(session));
+    let wire = Wire::from(session);
     let (transport, permit) = (Transport::Tls, Some(permit));
     hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit }).await;
 }
@@ -132,13 +133,8 @@ fn refuse(context: &NetContext, remote: SocketAddr, failure: &HandshakeFailure) 
     let reason = failure.label();
     context.warnings.warn(reason, || {
         let umb_code = failure.code().as_str();
-        warn!(event = "tls_refused", %remote, reason, umb_code, detail = %printable(failure), "TLS peer refused");
+        warn!(event = "tls_refused", %remote, reason, umb_code, detail = %failure.printable(), "TLS peer refused");
     });
-}
-
-/// A certificate may carry any characters; a log line may not.
-fn printable(failure: &HandshakeFailure) -> String {
-    b2bua::verdict::clean(&failure.to_string())
 }
 
 fn prepare(stream: &TcpStream) -> Option<SocketAddr> {

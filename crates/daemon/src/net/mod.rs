@@ -27,7 +27,7 @@ use sip::{FlowKey, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::observe::{Metrics, WarnLimiter};
-use crate::tls::{PeerRejection, TlsContext, VerifiedPeer};
+use crate::tls::{Agreed, PeerRejection, TlsContext, VerifiedPeer};
 
 pub use connect::{Endpoint, open, source_socket};
 pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
@@ -169,6 +169,11 @@ impl NetContext {
                 tracing::warn!(event = "weak_certificate", umb_code, peer = %name, %why, "accepted by exception");
             });
         }
+    }
+
+    /// Counts what is old about a connection that stands.
+    pub fn count_legacy(&self, peer: &str, agreed: Agreed) {
+        agreed.legacy().into_iter().for_each(|legacy| self.metrics.legacy_handshake(peer, legacy.word()));
     }
 
     /// Completes when everything must end.

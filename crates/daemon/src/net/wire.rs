@@ -1,10 +1,12 @@
 //! What is spoken over a socket: plain bytes or TLS records. Owns the TLS session behind a finished handshake; refuses
 //! to know messages. Reading takes one system call for whatever has come, writing one for everything that is to leave.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 
 use bytes::{Buf, BytesMut};
 use mio::net::TcpStream;
+
+use crate::tls::{Records, Session, Wrote};
 
 /// Bytes that leave in one TLS write, at most; what is behind them waits for the socket.
 const SEAL_BYTES_MAX: usize = 256 * 1024;
@@ -15,6 +17,9 @@ pub enum Wire {
     Plain,
     /// TLS, handshake done.
     Tls(Box<rustls::Connection>),
+    /// The same by the other backend.
+    #[cfg(feature = "openssl")]
+    OpenSsl(Box<crate::tls::OpenSsl>),
 }
 
 /// What one look at the socket gave.
@@ -26,17 +31,6 @@ pub enum Heard {
     Drained,
     /// The peer will say no more.
     End,
-}
-
-/// What one write came to.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Wrote {
-    /// Everything has left.
-    All,
-    /// The socket is full; it took something.
-    Some,
-    /// The socket is full; it took nothing.
-    Nothing,
 }
 
 impl Wire {
@@ -62,7 +56,9 @@ impl Wire {
                 sink(said);
                 false
             }
-            Self::Tls(session) => open(session, said, sink)?,
+            Self::Tls(session) => session.open(said, sink)?,
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.open(said, sink)?,
         };
         // A read that does not fill its buffer has emptied the socket, which is what edge-triggered polling asks for.
         Ok(match () {
@@ -76,7 +72,9 @@ impl Wire {
     pub fn read_early(&mut self, sink: &mut impl FnMut(&[u8])) -> io::Result<()> {
         match self {
             Self::Plain => Ok(()),
-            Self::Tls(session) => drain(session, sink).map(|_| ()),
+            Self::Tls(session) => session.drain(sink),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.drain(sink),
         }
     }
 
@@ -99,15 +97,9 @@ impl Wire {
                 }
                 Ok(Wrote::All)
             }
-            Self::Tls(session) => loop {
-                match send_records(session, stream)? {
-                    Wrote::All if !out.is_empty() => {}
-                    done => return Ok(done),
-                }
-                let count = out.len().min(SEAL_BYTES_MAX);
-                session.writer().write_all(&out[..count])?;
-                out.advance(count);
-            },
+            Self::Tls(session) => write_sealed(&mut **session, stream, out),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => write_sealed(&mut **session, stream, out),
         }
     }
 
@@ -115,74 +107,42 @@ impl Wire {
     pub fn wants_write(&self) -> bool {
         match self {
             Self::Plain => false,
-            Self::Tls(session) => session.wants_write(),
+            Self::Tls(session) => Records::wants_write(&**session),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.wants_write(),
         }
     }
 
     /// The last record, where there are records.
     pub fn say_goodbye(&mut self) {
-        if let Self::Tls(session) = self {
-            session.send_close_notify();
+        match self {
+            Self::Plain => {}
+            Self::Tls(session) => session.say_goodbye(),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.say_goodbye(),
         }
     }
 }
 
-impl From<rustls::Connection> for Wire {
-    fn from(mut session: rustls::Connection) -> Self {
-        // The bound is ours: at most one write is sealed ahead of the socket.
-        session.set_buffer_limit(None);
-        Self::Tls(Box::new(session))
+impl From<Session> for Wire {
+    fn from(session: Session) -> Self {
+        match session {
+            Session::Rustls(session) => Self::Tls(session),
+            #[cfg(feature = "openssl")]
+            Session::OpenSsl(session) => Self::OpenSsl(session),
+        }
     }
 }
 
-/// Opens the records in `sealed`; `true`: the peer said goodbye.
-fn open(
-    session: &mut rustls::Connection,
-    mut sealed: &[u8],
-    sink: &mut impl FnMut(&[u8]),
-) -> io::Result<bool> {
-    let mut is_over = false;
-    while !sealed.is_empty() {
-        session.read_tls(&mut sealed)?;
-        let state = session.process_new_packets();
-        drain(session, sink)?;
-        match state {
-            Ok(state) => is_over |= state.peer_has_closed(),
-            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-        }
-        if is_over {
-            break;
-        }
-    }
-    Ok(is_over)
-}
-
-fn drain(session: &mut rustls::Connection, sink: &mut impl FnMut(&[u8])) -> io::Result<()> {
-    let mut reader = session.reader();
+/// Seals and sends until everything has left or the socket is full.
+fn write_sealed(session: &mut impl Records, stream: &mut TcpStream, out: &mut BytesMut) -> io::Result<Wrote> {
     loop {
-        let count = match reader.fill_buf() {
-            Ok([]) => return Ok(()),
-            Ok(chunk) => {
-                sink(chunk);
-                chunk.len()
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        reader.consume(count);
-    }
-}
-
-fn send_records(session: &mut rustls::Connection, stream: &mut TcpStream) -> io::Result<Wrote> {
-    let mut moved = Wrote::Nothing;
-    while session.wants_write() {
-        match session.write_tls(stream) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(_) => moved = Wrote::Some,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(moved),
-            Err(error) => return Err(error),
+        match session.send(stream)? {
+            Wrote::All if !out.is_empty() => {}
+            done => return Ok(done),
         }
+        let count = out.len().min(SEAL_BYTES_MAX);
+        session.seal(&out[..count])?;
+        out.advance(count);
     }
-    Ok(Wrote::All)
 }

@@ -58,6 +58,18 @@ struct NameLabel {
     name: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LegacyUse {
+    peer: String,
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LegacyPlace {
+    place: String,
+    what: &'static str,
+}
+
 /// What one shard last said.
 #[derive(Default)]
 struct ShardGauges {
@@ -88,6 +100,8 @@ pub struct Metrics {
     weak_certificates: Labelled<PeerLabel>,
     weak_peers: Gauge,
     keys_logged: Gauge,
+    legacy_allowed: Family<LegacyPlace, Gauge>,
+    legacy_handshakes: Labelled<LegacyUse>,
     certificate_end: Family<NameLabel, Gauge>,
     unknown_peer: Counter,
     setup: Histogram,
@@ -122,6 +136,8 @@ impl Metrics {
             weak_certificates: Family::default(),
             weak_peers: Gauge::default(),
             keys_logged: Gauge::default(),
+            legacy_allowed: Family::default(),
+            legacy_handshakes: Family::default(),
             certificate_end: Family::default(),
             unknown_peer: Counter::default(),
             setup: Histogram::new(exponential_buckets(0.002, 2.0, 14)),
@@ -146,6 +162,10 @@ impl Metrics {
         gauge("umbra_tls_keys_logged", "1 while TLS secrets are written to a file", &self.keys_logged);
         let help = "Handshakes with a weak certificate that is excepted";
         registry.register("umbra_tls_weak_certificates", help, self.weak_certificates.clone());
+        let help = "1 for everything old that is allowed in TLS, by place";
+        registry.register("umbra_tls_legacy_allowed", help, self.legacy_allowed.clone());
+        let help = "Handshakes that agreed on something old, by what it is";
+        registry.register("umbra_tls_legacy_handshakes", help, self.legacy_handshakes.clone());
         let help = "When a certificate of this gateway ends, since 1970";
         let name = "umbra_certificate_expiry_timestamp";
         registry.register_with_unit(name, help, Unit::Seconds, self.certificate_end.clone());
@@ -184,6 +204,19 @@ impl Metrics {
     /// Whether TLS secrets are written to a file.
     pub fn keys_logged(&self, up: Up) {
         self.keys_logged.set(i64::from(up == Up::Yes));
+    }
+
+    /// A handshake agreed on something old.
+    pub fn legacy_handshake(&self, peer: &str, what: &'static str) {
+        self.legacy_handshakes.get_or_create(&LegacyUse { peer: peer.to_owned(), what }).inc();
+    }
+
+    /// Everything old that is allowed, place by place; what was allowed before is forgotten.
+    pub fn legacy_allowed<'a>(&self, allowed: impl Iterator<Item = (&'a str, &'static str)>) {
+        self.legacy_allowed.clear();
+        for (place, what) in allowed {
+            self.legacy_allowed.get_or_create(&LegacyPlace { place: place.to_owned(), what }).set(1);
+        }
     }
 
     /// Our certificate of that name ends then, in seconds since 1970.

@@ -7,11 +7,10 @@ use std::time::Duration;
 use sip::Transport;
 
 use super::settings::{ListenAt, Settings, TlsSetup};
-use crate::config::{Compiled, Switch, TlsVersion};
+use crate::config::{Compiled, Switch};
 use crate::media::MediaConfig;
 use crate::net::NetLimits;
 use crate::observe::{RecordSettings, Written};
-use crate::tls::Versions;
 
 /// How long a released port pair rests: late packets of the old call must not reach a new one.
 const PORT_REST: Duration = Duration::from_secs(5);
@@ -38,10 +37,7 @@ impl From<&Compiled> for Settings {
             listen: listeners(compiled),
             tls: compiled.tls.as_ref().map(|tls| TlsSetup {
                 files: tls.files.clone(),
-                versions: match tls.min_version {
-                    TlsVersion::V1_2 => Versions::From12,
-                    TlsVersion::V1_3 => Versions::Only13,
-                },
+                spoken: tls.spoken.clone(),
                 weak_peers: tls.weak_peers.clone(),
             }),
             shards: compiled.shards,

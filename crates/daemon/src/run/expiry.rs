@@ -58,6 +58,9 @@ pub(super) fn publish(context: &NetContext, fqdn: &str, names: &[String]) {
             context.metrics.certificate_ends(name, secs.unwrap_or_default());
         }
         context.metrics.weak_peers(tls.weak_peers());
+        let legacy =
+            tls.legacy().iter().flat_map(|(place, all)| all.iter().map(|one| (place.as_str(), one.word())));
+        context.metrics.legacy_allowed(legacy);
     }
 }
 

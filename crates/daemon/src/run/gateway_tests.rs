@@ -16,7 +16,7 @@ use crate::media::MediaConfig;
 use crate::net::{Dns, NetLimits};
 use crate::observe::{RecordSettings, Written};
 use crate::run::TlsSetup;
-use crate::tls::{TlsFiles, Versions};
+use crate::tls::{Spoken, TlsFiles, TlsStream};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -274,7 +274,7 @@ fn tls_setup(pki: &lab::pki::Pki, name: &str) -> TlsSetup {
         trusted_roots: vec![pki.root_file()],
         ..TlsFiles::default()
     };
-    TlsSetup { files, versions: Versions::From12, weak_peers: Vec::new() }
+    TlsSetup { files, spoken: Spoken::default(), weak_peers: Vec::new() }
 }
 
 fn tls_settings(pki: &lab::pki::Pki, folder: &Path, rtp_first: u16) -> Settings {
@@ -291,9 +291,10 @@ fn tls_settings(pki: &lab::pki::Pki, folder: &Path, rtp_first: u16) -> Settings 
 /// Says OPTIONS as `name` and returns what comes back; `None` when the connection is refused.
 async fn options_as(pki: &lab::pki::Pki, name: &str, address: SocketAddr) -> Option<String> {
     let setup = tls_setup(pki, name);
-    let client = TlsContext::load(&setup.files, setup.versions, crate::tls::KnownPeers::default()).unwrap();
+    let client = TlsContext::load(&setup.files, &setup.spoken, crate::tls::KnownPeers::default()).unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
-    let (mut stream, _) = client.connect("umbra.contoso.test", stream).await.ok()?;
+    let (stream, session, _) = client.connect("umbra.contoso.test", stream).await.ok()?;
+    let mut stream = TlsStream::new(stream, session);
     let text = request("OPTIONS", 1, "").replace("SIP/2.0/TCP", "SIP/2.0/TLS");
     let text = text.replace("sip:ken@contoso.test SIP", "sip:umbra.contoso.test SIP");
     stream.write_all(format!("{text}Content-Length: 0\r\n\r\n").as_bytes()).await.ok()?;
@@ -312,9 +313,10 @@ async fn strangers_are_refused_in_the_handshake_each_with_its_own_counter() {
     assert_eq!(options_as(&ours, "evil.contoso.test", address).await, None);
     let setup = tls_setup(&theirs, "pool01.contoso.test");
     let files = TlsFiles { trusted_roots: vec![ours.root_file()], ..setup.files };
-    let impostor = TlsContext::load(&files, setup.versions, crate::tls::KnownPeers::default()).unwrap();
+    let impostor = TlsContext::load(&files, &setup.spoken, crate::tls::KnownPeers::default()).unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
-    if let Ok((mut stream, _)) = impostor.connect("umbra.contoso.test", stream).await {
+    if let Ok((stream, session, _)) = impostor.connect("umbra.contoso.test", stream).await {
+        let mut stream = TlsStream::new(stream, session);
         assert!(matches!(stream.read(&mut [0; 16]).await, Err(_) | Ok(0)));
     }
     let answer = options_as(&ours, "pool01.contoso.test", address).await.unwrap();

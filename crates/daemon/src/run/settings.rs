@@ -12,7 +12,7 @@ use sip::Transport;
 use crate::media::MediaConfig;
 use crate::net::{Dns, NetLimits};
 use crate::observe::RecordSettings;
-use crate::tls::{KnownPeers, TlsContext, TlsError, TlsFiles, Versions};
+use crate::tls::{KnownPeers, Spoken, TlsContext, TlsError, TlsFiles};
 use crate::trace::Tap;
 
 /// One listener.
@@ -29,8 +29,8 @@ pub struct ListenAt {
 pub struct TlsSetup {
     /// Certificate, key, roots.
     pub files: TlsFiles,
-    /// Protocol versions spoken.
-    pub versions: Versions,
+    /// Backends, protocol versions and suites.
+    pub spoken: Spoken,
     /// Names and addresses that may come with SHA-1 and short keys.
     pub weak_peers: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl TlsSetup {
     /// Loads the files for the peers of this policy, and checks that our own certificate is for us and not over.
     pub fn load(&self, policy: &Policy) -> Result<TlsContext, TlsError> {
         let known = known_peers(policy).with_weak(self.weak_peers.iter().cloned());
-        let context = TlsContext::load(&self.files, self.versions, known)?;
+        let context = TlsContext::load(&self.files, &self.spoken, known)?;
         match context.check_own(&policy.gateway.fqdn, SystemTime::now()) {
             Ok(()) => Ok(context),
             Err(what) => Err(TlsError::Unusable { path: self.files.certificate.clone(), what }),

@@ -6,47 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::server::NoServerSessionStorage;
-use rustls::sign::SingleCertAndKey;
-use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::crl::{CrlPolicy, Revocations};
 use super::identity::{Identity, TlsError, load_roots};
 use super::names::dns_matches;
+use super::offer::Overheard;
 use super::reject::{HandshakeFailure, PeerRejection};
-use super::verify::{InboundVerifier, Judge, KnownPeers, OutboundVerifier, Toward, VerifiedPeer};
-
-/// Which protocol versions are spoken.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
-pub enum Versions {
-    /// TLS 1.2 and 1.3.
-    #[default]
-    From12,
-    /// TLS 1.3.
-    Only13,
-    /// TLS 1.2: short keys sign PKCS #1 v1.5, and TLS 1.3 has none of it.
-    Only12,
-}
-
-static FROM_12: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
-static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
-static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
-
-impl Versions {
-    fn list(self) -> &'static [&'static SupportedProtocolVersion] {
-        match self {
-            Self::From12 => &FROM_12,
-            Self::Only13 => &ONLY_13,
-            Self::Only12 => &ONLY_12,
-        }
-    }
-}
+use super::session::Session;
+use super::settings::{Backend, Legacy, Spoken, TlsSettings};
+use super::sides::{Dialer, Listener};
+use super::verify::{Judge, KnownPeers, Toward, VerifiedPeer};
 
 /// Where certificate, key and roots stand.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -87,14 +59,6 @@ struct Own {
     targets: BTreeMap<String, usize>,
 }
 
-/// Client configurations that present one certificate.
-#[derive(Debug)]
-struct Clients {
-    strong: Arc<ClientConfig>,
-    /// Toward those that may come with a weak chain.
-    weak: Arc<ClientConfig>,
-}
-
 /// One of our certificates: what it names and when it ends.
 #[derive(Debug)]
 struct Presented {
@@ -105,17 +69,18 @@ struct Presented {
 /// Ready-made configurations for both directions.
 #[derive(Debug)]
 pub struct TlsContext {
-    server: Arc<ServerConfig>,
-    /// One for each certificate of ours; there is always one.
-    clients: Vec<Clients>,
+    listener: Listener,
+    /// One for each pair of certificate and settings that is in use; the first is for everybody who is not in `targets`.
+    dialers: Vec<Dialer>,
     targets: BTreeMap<String, usize>,
     judge: Arc<Judge>,
     presented: Vec<Presented>,
+    legacy: Vec<(String, Vec<Legacy>)>,
 }
 
 impl TlsContext {
     /// Loads the files and builds both sides.
-    pub fn load(files: &TlsFiles, versions: Versions, known: KnownPeers) -> Result<Self, TlsError> {
+    pub fn load(files: &TlsFiles, spoken: &Spoken, known: KnownPeers) -> Result<Self, TlsError> {
         let mut own = Own {
             identities: vec![Identity::load(&files.certificate, &files.private_key)?],
             listener: files.listener.map_or(0, |index| index + 1),
@@ -129,7 +94,7 @@ impl TlsContext {
         let roots = load_roots(&files.trusted_roots)?;
         let revocations = Revocations::load(&files.crls, files.crl_policy)?;
         let judge = Judge::new(roots, known).with_revocations(revocations);
-        Self::assemble(judge, own, versions)
+        Self::assemble(judge, own, spoken)
             .map_err(|what| TlsError::Unusable { path: files.certificate.clone(), what })
     }
 
@@ -137,54 +102,47 @@ impl TlsContext {
     pub fn build(
         identity: &Identity,
         roots: RootCertStore,
-        versions: Versions,
+        spoken: &Spoken,
         known: KnownPeers,
     ) -> Result<Self, String> {
-        Self::judged_by(Judge::new(roots, known), identity, versions)
+        Self::judged_by(Judge::new(roots, known), identity, spoken)
     }
 
     /// Builds both sides; this judge knows the peers.
-    pub fn judged_by(judge: Judge, identity: &Identity, versions: Versions) -> Result<Self, String> {
+    pub fn judged_by(judge: Judge, identity: &Identity, spoken: &Spoken) -> Result<Self, String> {
         let identities = vec![identity.clone()];
-        Self::assemble(judge, Own { identities, listener: 0, targets: BTreeMap::new() }, versions)
+        Self::assemble(judge, Own { identities, listener: 0, targets: BTreeMap::new() }, spoken)
     }
 
-    fn assemble(judge: Judge, own: Own, versions: Versions) -> Result<Self, String> {
+    fn assemble(judge: Judge, own: Own, spoken: &Spoken) -> Result<Self, String> {
         if judge.roots().is_empty() {
             return Err("there is no trusted root".to_owned());
         }
-        let (provider, judge) = (super::provider(), Arc::new(judge));
-        let resolver = |identity: &Identity| Arc::new(SingleCertAndKey::from(identity.certified.clone()));
-        let listener = own.identities.get(own.listener).ok_or("no such certificate")?;
-        let inbound = InboundVerifier::new(judge.clone(), provider.clone());
-        let mut server = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions.list())
-            .map_err(|error| error.to_string())?
-            .with_client_cert_verifier(Arc::new(inbound))
-            .with_cert_resolver(resolver(listener));
-        // A resumed session skips the verifier, and identity is decided anew on every connection.
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-        server.key_log = super::keylog::sink();
-        let client = |identity, toward, versions| {
-            let verifier = OutboundVerifier::new(judge.clone(), provider.clone(), toward);
-            client_config(versions, Arc::new(verifier), resolver(identity)).map(Arc::new)
-        };
-        let weak_versions = if versions == Versions::From12 { Versions::Only12 } else { versions };
-        let clients = |identity| -> Result<Clients, String> {
-            let strong = client(identity, Toward::Strong, versions)?;
-            Ok(Clients { strong, weak: client(identity, Toward::Weak, weak_versions)? })
-        };
+        let judge = Arc::new(judge);
+        let identity = |number: usize| own.identities.get(number).ok_or("no such certificate");
+        let mut pairs: Vec<(usize, &TlsSettings)> = vec![(0, &spoken.general)];
+        let mut targets = BTreeMap::new();
+        for name in own.targets.keys().chain(spoken.peers.keys()) {
+            let pair = (own.targets.get(name).copied().unwrap_or_default(), spoken.toward(name));
+            let known = pairs.iter().position(|known| *known == pair);
+            targets.insert(name.clone(), known.unwrap_or(pairs.len()));
+            if known.is_none() {
+                pairs.push(pair);
+            }
+        }
+        let dialers =
+            pairs.into_iter().map(|(number, settings)| Dialer::new(&judge, identity(number)?, settings));
         let presented = |identity: &Identity| Presented {
             names: identity.names().to_vec(),
             not_after: identity.not_after(),
         };
         Ok(Self {
-            server: Arc::new(server),
-            clients: own.identities.iter().map(clients).collect::<Result<_, _>>()?,
+            listener: Listener::new(&judge, identity(own.listener)?, &spoken.listener)?,
+            dialers: dialers.collect::<Result<_, _>>()?,
             presented: own.identities.iter().map(presented).collect(),
-            targets: own.targets,
+            targets,
             judge,
+            legacy: spoken.legacy(),
         })
     }
 
@@ -216,16 +174,32 @@ impl TlsContext {
         self.judge.known().weak_peers()
     }
 
+    /// Who speaks TLS when we connect to that name.
+    pub fn backend_toward(&self, name: &str) -> Backend {
+        self.dialer(name).map_or_else(Backend::default, Dialer::backend)
+    }
+
+    fn dialer(&self, name: &str) -> Option<&Dialer> {
+        self.dialers.get(self.targets.get(&name.to_ascii_lowercase()).copied().unwrap_or_default())
+    }
+
+    /// Where something old is allowed, and what.
+    pub fn legacy(&self) -> &[(String, Vec<Legacy>)] {
+        &self.legacy
+    }
+
     /// Server side of a handshake. Deadlines belong to the caller.
-    pub async fn accept<S>(&self, stream: S) -> Result<(server::TlsStream<S>, VerifiedPeer), HandshakeFailure>
+    pub async fn accept<S>(&self, stream: S) -> Result<(S, Session, VerifiedPeer), HandshakeFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let accepted = TlsAcceptor::from(self.server.clone()).accept(stream).await;
-        let stream = accepted.map_err(|error| HandshakeFailure::from_io(&error))?;
-        let (leaf, issuers) = presented(stream.get_ref().1.peer_certificates())?;
+        let mut stream = Overheard::new(stream);
+        let session = self.listener.accept(&mut stream).await?;
+        let chain = session.presented();
+        let (leaf, issuers) = split(&chain)?;
         let peer = self.judge.inbound(leaf, issuers, UnixTime::now())?;
-        Ok((stream, peer))
+        drop(chain);
+        Ok((stream.into_inner(), session, peer))
     }
 
     /// Client side of a handshake with `name`.
@@ -233,49 +207,29 @@ impl TlsContext {
         &self,
         name: &str,
         stream: S,
-    ) -> Result<(client::TlsStream<S>, VerifiedPeer), HandshakeFailure>
+    ) -> Result<(S, Session, VerifiedPeer), HandshakeFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let server_name = ServerName::try_from(name.to_owned())
-            .map_err(|_| HandshakeFailure::Protocol(format!("{name:?} is no host name")))?;
-        let number = self.targets.get(&name.to_ascii_lowercase()).copied().unwrap_or_default();
-        let clients = self
-            .clients
-            .get(number)
-            .ok_or_else(|| HandshakeFailure::Protocol("no certificate".to_owned()))?;
-        let client = if self.judge.known().may_be_weak(name) { &clients.weak } else { &clients.strong };
-        let connected = TlsConnector::from(client.clone()).connect(server_name, stream).await;
-        let stream = connected.map_err(|error| HandshakeFailure::from_io(&error))?;
-        let (leaf, issuers) = presented(stream.get_ref().1.peer_certificates())?;
+        let dialer =
+            self.dialer(name).ok_or_else(|| HandshakeFailure::Protocol("no certificate".to_owned()))?;
+        let toward = if self.judge.known().may_be_weak(name) { Toward::Weak } else { Toward::Strong };
+        let mut stream = Overheard::new(stream);
+        let session = dialer.connect(name, toward, &mut stream).await?;
+        let chain = session.presented();
+        let (leaf, issuers) = split(&chain)?;
         let peer = self.judge.outbound(leaf, issuers, name, UnixTime::now())?;
-        Ok((stream, peer))
+        drop(chain);
+        Ok((stream.into_inner(), session, peer))
     }
 }
 
-/// The client side of every outgoing handshake, of the gateway and of a probe.
-pub(super) fn client_config(
-    versions: Versions,
-    verifier: Arc<dyn ServerCertVerifier>,
-    resolver: Arc<dyn ResolvesClientCert>,
-) -> Result<ClientConfig, String> {
-    let mut client = ClientConfig::builder_with_provider(super::provider())
-        .with_protocol_versions(versions.list())
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_client_cert_resolver(resolver);
-    client.resumption = Resumption::disabled();
-    client.key_log = super::keylog::sink();
-    Ok(client)
-}
-
-/// What the verifier saw. It ran inside the handshake (certificates are mandatory and sessions are never resumed); it is asked
-/// again because rustls does not hand out what it found.
-fn presented<'a>(
-    chain: Option<&'a [CertificateDer<'static>]>,
+/// What the far end presented. Of rustls the judge saw it inside the handshake already, and is asked again because rustls does
+/// not hand out what it found; of OpenSSL it is asked here for the first time.
+fn split<'a>(
+    chain: &'a [CertificateDer<'static>],
 ) -> Result<(&'a CertificateDer<'static>, &'a [CertificateDer<'static>]), PeerRejection> {
-    chain.and_then(<[_]>::split_first).ok_or(PeerRejection::NoCertificate)
+    chain.split_first().ok_or(PeerRejection::NoCertificate)
 }
 
 #[cfg(test)]

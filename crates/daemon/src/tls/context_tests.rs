@@ -7,7 +7,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     date_time_ymd,
 };
+use rustls::ClientConfig;
+use rustls::version::TLS12;
+use rustls_pki_types::ServerName;
 use tempfile::TempDir;
+use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::tls::PeerRejection;
@@ -82,7 +86,7 @@ impl Ca {
             ["pool01.contoso.test", "fe01.contoso.test", "umbra.contoso.test"].map(String::from),
             ["127.0.0.9".parse().unwrap()],
         );
-        TlsContext::build(&self.issue(host), self.roots(), Versions::From12, known).unwrap()
+        TlsContext::build(&self.issue(host), self.roots(), &Spoken::default(), known).unwrap()
     }
 }
 
@@ -91,8 +95,8 @@ type Seen = (Result<VerifiedPeer, HandshakeFailure>, Result<VerifiedPeer, Handsh
 /// What the server learnt and what the client learnt.
 async fn shake(server: &TlsContext, client: &TlsContext, wanted: &str) -> Seen {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let accept = async { server.accept(near).await.map(|(_, peer)| peer) };
-    let connect = async { client.connect(wanted, far).await.map(|(_, peer)| peer) };
+    let accept = async { server.accept(near).await.map(|(_, _, peer)| peer) };
+    let connect = async { client.connect(wanted, far).await.map(|(_, _, peer)| peer) };
     tokio::join!(accept, connect)
 }
 
@@ -196,7 +200,7 @@ async fn a_certificate_of_another_authority_is_refused_in_both_directions() {
     let impostor = TlsContext::build(
         &theirs.issue(&Host::san("pool01.contoso.test")),
         ours.roots(),
-        Versions::From12,
+        &Spoken::default(),
         known,
     )
     .unwrap();
@@ -220,7 +224,7 @@ async fn a_client_without_a_certificate_is_refused_with_its_own_reason() {
     let connector = TlsConnector::from(Arc::new(bare));
     let (inbound, outbound) = tokio::join!(server.accept(near), connector.connect(name, far));
     assert_eq!(
-        inbound.map(|(_, peer)| peer).unwrap_err(),
+        inbound.map(|(_, _, peer)| peer).unwrap_err(),
         HandshakeFailure::Rejected(PeerRejection::NoCertificate)
     );
     assert!(outbound.is_err());
@@ -257,7 +261,7 @@ fn strict(ca: &Ca, off: Quirk) -> TlsContext {
     let known = KnownPeers::new(["pool01.contoso.test", "fe01.contoso.test"].map(String::from), [])
         .without("Pool01.contoso.test", QuirkSet::from_iter([off]));
     let host = Host::san("umbra.contoso.test");
-    TlsContext::build(&ca.issue(&host), ca.roots(), Versions::From12, known).unwrap()
+    TlsContext::build(&ca.issue(&host), ca.roots(), &Spoken::default(), known).unwrap()
 }
 
 #[tokio::test]

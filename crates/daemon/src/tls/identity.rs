@@ -91,6 +91,9 @@ impl TlsError {
 pub struct Identity {
     pub(super) certified: Arc<CertifiedKey>,
     names: Vec<String>,
+    /// The same key for the other backend.
+    #[cfg(feature = "openssl")]
+    pub(super) key: Option<super::openssl::Key>,
 }
 
 impl Identity {
@@ -102,6 +105,8 @@ impl Identity {
         chain::readable(leaf).map_err(refused)?;
         let names = PresentedNames::of(leaf).map_err(refused)?;
         let key = pem_key(private_key, &read(private_key)?)?;
+        #[cfg(feature = "openssl")]
+        let for_openssl = super::openssl::key(key.secret_der()).map_err(|what| pem(private_key, &what))?;
         let certified =
             CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
@@ -109,12 +114,22 @@ impl Identity {
                 }
                 other => TlsError::Unusable { path: private_key.into(), what: other.to_string() },
             })?;
-        Ok(Self { certified: Arc::new(certified), names: names.all() })
+        Ok(Self {
+            certified: Arc::new(certified),
+            names: names.all(),
+            #[cfg(feature = "openssl")]
+            key: Some(for_openssl),
+        })
     }
 
     #[cfg(test)]
     pub(super) fn for_tests(certified: CertifiedKey) -> Self {
-        Self { certified: Arc::new(certified), names: Vec::new() }
+        Self {
+            certified: Arc::new(certified),
+            names: Vec::new(),
+            #[cfg(feature = "openssl")]
+            key: None,
+        }
     }
 
     /// When the certificate ends.

@@ -42,6 +42,14 @@ pub(super) fn sink() -> Arc<dyn KeyLog> {
     }
 }
 
+/// A line of the format, from a backend that makes lines itself.
+#[cfg(feature = "openssl")]
+pub(super) fn line(line: &str) {
+    if let Some(file) = OPEN.get() {
+        file.write(&format!("{line}\n"));
+    }
+}
+
 /// The file. Its lines are each one write, so those of several threads never mix.
 #[derive(Debug)]
 struct KeyLogFile {

@@ -9,19 +9,33 @@ pub(crate) mod identity;
 pub mod keylog;
 mod legacy;
 mod names;
+mod offer;
+#[cfg(feature = "openssl")]
+mod openssl;
 pub mod probe;
 mod reject;
+mod session;
+mod settings;
+mod sides;
+mod stream;
 mod verify;
+mod versions;
 #[cfg(test)]
 mod zoo_tests;
 
 pub use chain::{RSA_BITS_MIN, Weakness};
-pub use context::{NamedFiles, TlsContext, TlsFiles, Versions};
+pub use context::{NamedFiles, TlsContext, TlsFiles};
 pub use crl::{CrlPolicy, FoundList, Revocations, load as load_crls};
 pub use identity::{Identity, TlsError, certificates as read_certificates, load_certificates, load_roots};
 pub use names::{NameSource, PresentedNames};
+#[cfg(feature = "openssl")]
+pub use openssl::OpenSsl;
 pub use reject::{HandshakeFailure, PeerRejection};
+pub use session::{Records, Session, Wrote};
+pub use settings::{Agreed, Backend, Group, Legacy, SettingsError, Spoken, Suite, TlsSettings, Version};
+pub use stream::TlsStream;
 pub use verify::{Judge, KnownPeers, VerifiedPeer};
+pub use versions::Versions;
 
 use std::sync::Arc;
 

@@ -21,11 +21,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, X509Name};
 
-use super::context::{Versions, client_config};
 use super::facts::{CertificateFacts, FactsError};
 use super::identity::{CHAIN_LENGTH_MAX, Identity};
 use super::reject::{HandshakeFailure, PeerRejection};
+use super::sides::client_config;
 use super::verify::{Handshakes, Judge, Toward};
+use super::versions::Versions;
 
 /// Authorities of a certificate request that are kept.
 const AUTHORITIES_MAX: usize = 32;
@@ -209,7 +210,7 @@ impl Probe {
             let what = format!("`{}` is no host name", clean(name));
             return Sighting::failed(Seen::default(), protocol(what));
         };
-        let config = match client_config(self.versions, watcher.clone(), watcher.clone()) {
+        let config = match client_config(super::provider(), self.versions, watcher.clone(), watcher.clone()) {
             Ok(config) => config,
             Err(what) => return Sighting::failed(Seen::default(), protocol(what)),
         };

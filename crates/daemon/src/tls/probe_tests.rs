@@ -10,7 +10,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::tls::{KnownPeers, TlsContext};
+use crate::tls::{KnownPeers, Spoken, TlsContext, TlsStream};
 
 const SERVER: &str = "mbx01.contoso.test";
 const US: &str = "umbra.contoso.test";
@@ -32,9 +32,9 @@ fn roots(ca: &LabCa) -> RootCertStore {
 }
 
 /// A server of this product: asks for a client certificate and takes `known` ones.
-fn server(ca: &LabCa, spec: CertSpec, versions: Versions) -> TlsContext {
+fn server(ca: &LabCa, spec: CertSpec) -> TlsContext {
     let known = KnownPeers::new([US.to_owned()], []);
-    TlsContext::build(&identity(ca, spec), roots(ca), versions, known).unwrap()
+    TlsContext::build(&identity(ca, spec), roots(ca), &Spoken::default(), known).unwrap()
 }
 
 fn judge(ca: &LabCa) -> Judge {
@@ -51,7 +51,8 @@ async fn look(server: &TlsContext, probe: &Probe) -> Sighting {
     let (near, far) = duplex(64 * 1024);
     let serve = async {
         // A server that let us in keeps the connection; one that did not drops it.
-        if let Ok((stream, _)) = server.accept(far).await {
+        if let Ok((stream, session, _)) = server.accept(far).await {
+            let stream = TlsStream::new(stream, session);
             tokio::time::sleep(Duration::from_secs(60)).await;
             drop(stream);
         }
@@ -78,7 +79,7 @@ async fn look_at(config: ServerConfig, probe: &Probe) -> Sighting {
 #[tokio::test]
 async fn a_good_server_is_seen_judged_and_content_with_us() {
     let ca = authority("root");
-    let server = server(&ca, CertSpec::host(SERVER), Versions::From12);
+    let server = server(&ca, CertSpec::host(SERVER));
     let probe = brief(Probe::new(Some(&identity(&ca, CertSpec::host(US))), Versions::From12));
     let seen = look(&server, &probe).await;
     assert_eq!(seen.reaction, Ok(()));
@@ -99,19 +100,19 @@ async fn what_we_think_of_a_server_is_the_reason_the_gateway_would_give() {
         (CertSpec::host("cas01.contoso.test"), SERVER, "name_mismatch"),
     ];
     for (spec, wanted, label) in cases {
-        let server = server(&ca, spec.clone(), Versions::From12);
+        let server = server(&ca, spec.clone());
         let us = identity(&ca, CertSpec::host(US));
         let seen = look(&server, &brief(Probe::new(Some(&us), Versions::From12))).await;
         assert_eq!(seen.reaction, Ok(()), "they take us, whatever we think of them");
         let ours = seen.judge(&judge(&ca), wanted, SystemTime::now()).unwrap_err();
         assert_eq!(ours.label(), label);
         // The very same as the real handshake says.
-        let gateway = TlsContext::build(&us, roots(&ca), Versions::From12, KnownPeers::default()).unwrap();
+        let gateway = TlsContext::build(&us, roots(&ca), &Spoken::default(), KnownPeers::default()).unwrap();
         let (near, far) = duplex(64 * 1024);
         let (_, real) = tokio::join!(server.accept(far), gateway.connect(wanted, near));
         assert_eq!(real.map(|_| ()).unwrap_err(), HandshakeFailure::Rejected(ours));
     }
-    let server = server(&other, CertSpec::host(SERVER), Versions::From12);
+    let server = server(&other, CertSpec::host(SERVER));
     let seen = look(&server, &Probe::new(None, Versions::From12)).await;
     let ours = seen.judge(&judge(&ca), SERVER, SystemTime::now()).unwrap_err();
     assert_eq!(ours.label(), "untrusted_chain");
@@ -152,11 +153,11 @@ async fn a_refusal_of_our_certificate_is_heard_before_and_after_the_handshake() 
 #[tokio::test]
 async fn a_server_that_hangs_up_after_our_certificate_refuses_us() {
     let ca = authority("root");
-    let server = server(&ca, CertSpec::host(SERVER), Versions::From12);
+    let server = server(&ca, CertSpec::host(SERVER));
     let (near, far) = duplex(64 * 1024);
     let probe = Probe::new(Some(&identity(&ca, CertSpec::host(US))), Versions::From12);
     let (seen, _) = tokio::join!(probe.look_over(near, SERVER), async {
-        let accepted = server.accept(far).await.map(|(stream, _)| stream);
+        let accepted = server.accept(far).await.map(|(stream, session, _)| TlsStream::new(stream, session));
         drop(accepted);
     });
     assert!(matches!(seen.reaction, Err(Objection::RefusesUs(_))), "{seen:?}");

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use b2bua::codes::{self, Code};
+use b2bua::verdict::clean;
 use rustls::{CertificateError, Error, OtherError};
 
 /// Why a certificate was refused. Each reason has its own label in the metrics.
@@ -214,7 +215,10 @@ pub enum HandshakeFailure {
     /// The far end refused us (its alert says why).
     #[error("peer refused the handshake: {0}")]
     Alert(String),
-    /// Not TLS, no common version or suite, a broken record.
+    /// No version or suite that both have; what each has, and what would help. Our own words only.
+    #[error("no protocol version or cipher suite in common: {0}")]
+    NothingInCommon(String),
+    /// Not TLS, a broken record.
     #[error("handshake failed: {0}")]
     Protocol(String),
     /// The connection went away.
@@ -231,6 +235,7 @@ impl HandshakeFailure {
         match self {
             Self::Rejected(rejection) => rejection.label(),
             Self::Alert(_) => "refused_by_peer",
+            Self::NothingInCommon(_) => "nothing_in_common",
             Self::Protocol(_) => "protocol",
             Self::Io(_) => "connection_lost",
             Self::Timeout => "timeout",
@@ -241,7 +246,16 @@ impl HandshakeFailure {
     pub fn code(&self) -> Code {
         match self {
             Self::Rejected(rejection) => rejection.code(),
+            Self::NothingInCommon(_) => codes::NO_COMMON_SUITE,
             Self::Alert(_) | Self::Protocol(_) | Self::Io(_) | Self::Timeout => codes::HANDSHAKE_FAILED,
+        }
+    }
+
+    /// For a log line: a certificate may carry any characters, and any number of them.
+    pub fn printable(&self) -> String {
+        match self {
+            Self::NothingInCommon(_) => self.to_string(),
+            _ => clean(&self.to_string()),
         }
     }
 
@@ -252,6 +266,7 @@ impl HandshakeFailure {
                 Self::Rejected(PeerRejection::from_tls(error))
             }
             Some(Error::AlertReceived(alert)) => Self::Alert(format!("{alert:?}")),
+            Some(Error::PeerIncompatible(what)) => Self::NothingInCommon(format!("{what:?}")),
             Some(other) => Self::Protocol(other.to_string()),
             None => Self::Io(error.to_string()),
         }

@@ -4,7 +4,7 @@ use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity as LabIdentity, KeyKind, La
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 
-use super::{HandshakeFailure, Identity, Judge, KnownPeers, Revocations, TlsContext, VerifiedPeer, Versions};
+use super::{HandshakeFailure, Identity, Judge, KnownPeers, Revocations, Spoken, TlsContext, VerifiedPeer};
 
 const GATEWAY: &str = "umbra.gate.test";
 
@@ -27,7 +27,7 @@ fn identity(made: &LabIdentity) -> Identity {
 fn context_with(ca: &LabCa, made: &LabIdentity, revocations: Revocations) -> TlsContext {
     let known = KnownPeers::new(EXHIBITS.iter().map(host).chain([GATEWAY.to_owned()]), []);
     let judge = Judge::new(roots(ca), known).with_revocations(revocations);
-    TlsContext::judged_by(judge, &identity(made), Versions::From12).unwrap()
+    TlsContext::judged_by(judge, &identity(made), &Spoken::default()).unwrap()
 }
 
 fn context(ca: &LabCa, made: &LabIdentity) -> TlsContext {
@@ -44,8 +44,8 @@ async fn shake(
     wanted: &str,
 ) -> (Result<VerifiedPeer, HandshakeFailure>, Result<VerifiedPeer, HandshakeFailure>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let accept = async { server.accept(near).await.map(|(_, peer)| peer) };
-    let connect = async { client.connect(wanted, far).await.map(|(_, peer)| peer) };
+    let accept = async { server.accept(near).await.map(|(_, _, peer)| peer) };
+    let connect = async { client.connect(wanted, far).await.map(|(_, _, peer)| peer) };
     tokio::join!(accept, connect)
 }
 

@@ -4,6 +4,7 @@
 mod doctor;
 mod place;
 mod weak;
+mod windows;
 mod zoo;
 
 use std::net::Ipv4Addr;

@@ -53,7 +53,11 @@ impl Side {
         let files = &setup.files;
         let loaded = setup.load(&compiled.policy).and_then(|context| {
             let identity = Identity::load(&files.certificate, &files.private_key)?;
-            Ok(Self { judge: context.judge(), identity: Some(identity), versions: setup.versions })
+            Ok(Self {
+                judge: context.judge(),
+                identity: Some(identity),
+                versions: Versions::from(&setup.spoken.general),
+            })
         });
         Some(loaded)
     }
