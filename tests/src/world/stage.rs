@@ -207,9 +207,9 @@ impl World {
         let mut bytes = bytes.to_vec();
         let at = self.random.below(bytes.len() as u64) as usize;
         bytes[at] = self.random.draw() as u8;
-        // The gateway shows Call-IDs as text; the books would not find one that is none.
+        // The gateway shows Call-IDs as text and carries none with a control character; the books would not find such a one.
         let read = Message::parse(Bytes::from(bytes.clone()), &Limits::default());
-        if read.is_ok_and(|message| !message.call_id().is_ascii()) {
+        if read.is_ok_and(|message| !message.call_id().iter().all(u8::is_ascii_graphic)) {
             bytes[at] = b'x';
         }
         self.note(format!("byte {at} of a message on flow {} is damaged", flow.0));
