@@ -1,9 +1,11 @@
 //! One verdict per call: who, what, evidence, remedy; and the one function that turns a refusal into what the peer
 //! sees. Owns words, refuses to know how the answer travels.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use crate::codes::Code;
+use crate::codes::{Code, CodeEntry};
 
 /// Characters of peer-supplied text kept in one verdict field.
 pub const TEXT_CHARS_MAX: usize = 240;
@@ -94,24 +96,15 @@ impl Refusal {
         let entry = self.code().entry();
         let (status, reason) = entry.sip.unwrap_or((500, "Server Internal Error"));
         let mut headers = Vec::with_capacity(3);
-        headers.push(("Warning", format!("399 {gateway_fqdn} \"{}\"", quoted(&self.verdict.what))));
+        let what = quoted(&self.verdict.what);
+        headers.push(("Warning", ["399 ", gateway_fqdn, " \"", &what, "\""].concat()));
         if let Some(id) = entry.ms_diagnostics {
-            headers.push(("ms-diagnostics", self.diagnostics(id, gateway_fqdn)));
+            headers.push(("ms-diagnostics", diagnostics(entry, id, gateway_fqdn, &what)));
         }
         if let Some(secs) = self.retry_after_secs {
             headers.push(("Retry-After", secs.to_string()));
         }
         Reply { status, reason, headers }
-    }
-
-    fn diagnostics(&self, id: u32, gateway_fqdn: &str) -> String {
-        let entry = self.code().entry();
-        format!(
-            "{id};source=\"{gateway_fqdn}\";reason=\"{}\";code=\"{}\";detail=\"{}\"",
-            quoted(entry.sip.map_or(entry.title, |(_, reason)| reason)),
-            entry.code,
-            quoted(&self.verdict.what)
-        )
     }
 }
 
@@ -142,6 +135,10 @@ pub struct Reply {
 
 /// Text that may hold a peer's bytes, made safe to print: control characters become `?`, length bounded.
 pub fn clean(text: &str) -> String {
+    // Most texts are our own.
+    if text.len() <= TEXT_CHARS_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().take(TEXT_CHARS_MAX).map(|c| if c.is_control() || is_bidi(c) { '?' } else { c }).collect()
 }
 
@@ -149,8 +146,30 @@ fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+fn diagnostics(entry: &CodeEntry, id: u32, gateway_fqdn: &str, what: &str) -> String {
+    let reason = quoted(entry.sip.map_or(entry.title, |(_, reason)| reason));
+    let (id, code) = (id.to_string(), entry.code);
+    // Without `format!`: a flood of refusals is when time is short.
+    let parts = [
+        &id,
+        ";source=\"",
+        gateway_fqdn,
+        "\";reason=\"",
+        &reason,
+        "\";code=\"",
+        code,
+        "\";detail=\"",
+        what,
+        "\"",
+    ];
+    parts.concat()
+}
+
 /// The inside of a quoted-string (RFC 3261 §25.1): quotes and backslashes escaped.
-fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> Cow<'_, str> {
+    if !text.contains(['"', '\\']) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '"' | '\\') {
@@ -158,7 +177,7 @@ fn quoted(text: &str) -> String {
         }
         out.push(c);
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

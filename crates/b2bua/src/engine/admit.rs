@@ -9,7 +9,7 @@ use sip::dialog::Dialog;
 use sip::endpoint::ServerKey;
 use sip::{HeaderId, Message, Transport};
 
-use super::core::{Answer, Core};
+use super::core::Core;
 use super::flows::FlowEntry;
 use super::gate::Seat;
 use super::io::{CallStarted, Event, Output};
@@ -32,8 +32,6 @@ use crate::verdict::{Refusal, clean};
 
 /// Max-Forwards of a request that has none.
 pub(super) const MAX_FORWARDS: u32 = 70;
-/// Option tags a caller may require.
-const REQUIRABLE: [&[u8]; 3] = [b"timer", b"100rel", b"replaces"];
 
 /// What screening found out about an INVITE that may become a call.
 struct Admitted {
@@ -94,18 +92,7 @@ impl Engine {
         story: Story,
     ) {
         let core = &mut self.core;
-        let (status, reason, block) = core.refusal_parts(refusal);
-        let unsupported = unsupported(invite);
-        let min_se = core.policy.session.min_se_secs.to_string();
-        let lines: Vec<(HeaderId, &str)> = match status {
-            420 => vec![(HeaderId::Unsupported, &unsupported)],
-            422 => vec![(HeaderId::MinSe, &min_se)],
-            415 => vec![(HeaderId::Accept, headers::ACCEPT)],
-            _ => Vec::new(),
-        };
-        let answer =
-            Answer { reason: Some(reason.as_bytes()), lines: &lines, block: &block, ..Answer::of(status) };
-        core.respond(now, key, invite, &answer);
+        core.refuse(now, key, invite, refusal, None);
         let outcome = Outcome {
             verdict: refusal.verdict.clone(),
             offer_result: OfferResult::Rejected,
@@ -314,7 +301,7 @@ pub(super) fn screen_demands(core: &Core, who: &str, invite: &Message) -> Result
     if !invite.has_known_scheme() {
         return Err(Refusal::new(codes::BAD_REQUEST_URI, who, "the Request-URI is no sip, sips or tel URI"));
     }
-    let unsupported = unsupported(invite);
+    let unsupported = headers::unsupported(invite);
     if !unsupported.is_empty() {
         return Err(Refusal::new(codes::EXTENSION_REQUIRED, who, format!("{who} requires {unsupported}")));
     }
@@ -375,13 +362,4 @@ pub(super) fn first_decision(
         Some(question) => security::decide(&question),
         None => Err(Refusal::new(codes::INTERNAL, &core.policy.gateway.fqdn, "the route names no dial plan")),
     }
-}
-
-/// What a request requires and we do not know (RFC 3261 §8.2.2.3).
-pub(super) fn unsupported(request: &Message) -> String {
-    let tags = request.values(HeaderId::Require).flat_map(|list| list.split(|b| *b == b','));
-    let unknown = tags
-        .map(<[u8]>::trim_ascii)
-        .filter(|tag| !tag.is_empty() && !REQUIRABLE.iter().any(|own| own.eq_ignore_ascii_case(tag)));
-    unknown.map(text).collect::<Vec<_>>().join(", ")
 }

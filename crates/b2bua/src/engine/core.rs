@@ -307,8 +307,19 @@ impl Core {
         tag: Option<&[u8]>,
     ) {
         let (status, reason, block) = self.refusal_parts(refusal);
+        let unsupported = headers::unsupported(request);
+        let min_se = self.policy.session.min_se_secs.to_string();
+        // What such an answer must name (RFC 3261 §8.2, RFC 4028 §6).
+        let named = match status {
+            405 => Some((HeaderId::Allow, headers::ALLOW)),
+            415 => Some((HeaderId::Accept, headers::ACCEPT)),
+            420 => Some((HeaderId::Unsupported, unsupported.as_str())),
+            422 => Some((HeaderId::MinSe, min_se.as_str())),
+            _ => None,
+        };
+        let lines = named.as_slice();
         let answer =
-            Answer { status, reason: Some(reason.as_bytes()), tag, lines: &[], block: &block, body: None };
+            Answer { status, reason: Some(reason.as_bytes()), tag, lines, block: &block, body: None };
         self.respond(now, key, request, &answer);
     }
 

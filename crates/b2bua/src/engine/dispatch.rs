@@ -16,6 +16,7 @@ use super::parked::is_parked;
 use super::{Answer, Engine};
 use crate::call::Call;
 use crate::codes;
+use crate::headers;
 use crate::headers::Block;
 use crate::policy::UnknownPeer;
 use crate::verdict::Refusal;
@@ -157,6 +158,13 @@ impl Engine {
             self.core.dropped("requests_of_foreign_peers", entry, request.start_line());
             let refusal =
                 Refusal::new(codes::FOREIGN_DIALOG, &entry.name, "the sender has no part in this call");
+            return self.core.refuse(now, key, request, &refusal, None);
+        }
+        let unsupported = headers::unsupported(request);
+        // A BYE ends the call, whatever else it demands.
+        if !unsupported.is_empty() && *request.method() != Method::Bye {
+            let what = format!("{} requires {unsupported}", entry.name);
+            let refusal = Refusal::new(codes::EXTENSION_REQUIRED, &entry.name, what);
             return self.core.refuse(now, key, request, &refusal, None);
         }
         self.core.served.insert(key, call);

@@ -8,11 +8,11 @@ use sip::endpoint::ServerKey;
 use sip::{HeaderId, Message, Method};
 
 use super::Engine;
-use super::admit::{check_loop, unsupported};
-use super::core::{Answer, Core};
+use super::admit::check_loop;
+use super::core::Core;
 use super::flows::FlowEntry;
 use crate::codes::{self, Code};
-use crate::headers::{ACCEPT, ALLOW, SUPPORTED};
+use crate::headers::{ACCEPT, ALLOW, SUPPORTED, unsupported};
 use crate::policy::{Gateway, OutOfDialog, OutOfDialogRules, Peer, ServerRole};
 use crate::verdict::Refusal;
 
@@ -103,15 +103,7 @@ impl Core {
         refusal: &Refusal,
     ) {
         self.dropped("requests_refused_outside_calls", entry, request.start_line());
-        let (status, reason, block) = self.refusal_parts(refusal);
-        let unsupported = unsupported(request);
-        let lines: &[(HeaderId, &str)] = match status {
-            405 => &[(HeaderId::Allow, ALLOW)],
-            420 => &[(HeaderId::Unsupported, &unsupported)],
-            _ => &[],
-        };
-        let answer = Answer { reason: Some(reason.as_bytes()), lines, block: &block, ..Answer::of(status) };
-        self.respond(now, key, request, &answer);
+        self.refuse(now, key, request, refusal, None);
     }
 }
 

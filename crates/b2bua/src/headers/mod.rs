@@ -4,6 +4,7 @@
 
 mod address;
 mod block;
+mod demands;
 mod regenerate;
 mod rules;
 mod table;
@@ -17,6 +18,7 @@ use crate::quirks::{Quirk, QuirkSet};
 
 pub(crate) use address::{harmless, with_tag, without_tag};
 pub(crate) use block::Block;
+pub(crate) use demands::unsupported;
 pub use rules::{HeaderRules, UnknownHeaders};
 pub use table::{Action, Passage, Row, rows};
 

@@ -11,6 +11,8 @@ const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
 /// Hex digits of index and generation, and of the random part, at the end of each branch.
 const HANDLE_DIGITS: usize = 16;
 const RANDOM_DIGITS: usize = 16;
+/// Hex digits of each half of a tag that stands without a transaction.
+const HALF_TAG: usize = 16;
 
 /// The source of names.
 pub(super) struct Ids {
@@ -82,7 +84,8 @@ impl Ids {
         out.freeze()
     }
 
-    /// A tag that is the same for each retransmission of a request that has no transaction (RFC 3261 §8.2.7).
+    /// A tag that is the same for each retransmission of a request that has no transaction (RFC 3261 §8.2.7), and that
+    /// [`Self::is_stateless_tag`] knows again.
     pub(super) fn stateless_tag(&self, message: &Message, branch: &[u8]) -> Bytes {
         let mut hasher = self.names.build_hasher();
         hasher.write(message.call_id());
@@ -96,9 +99,16 @@ impl Ids {
         self.tag_of(self.names.hash_one(bytes))
     }
 
+    /// Whether a tag is one of those: the second half is the first under our secret, so nothing need be remembered.
+    pub(super) fn is_stateless_tag(&self, tag: &[u8]) -> bool {
+        let value = (tag.len() == 2 * HALF_TAG).then(|| value_of_hex(&tag[..HALF_TAG])).flatten();
+        value.is_some_and(|value| self.tag_of(value) == tag)
+    }
+
     fn tag_of(&self, value: u64) -> Bytes {
-        let mut out = BytesMut::with_capacity(16);
+        let mut out = BytesMut::with_capacity(2 * HALF_TAG);
         put_hex(&mut out, value);
+        put_hex(&mut out, self.tables.hash_one(value));
         out.freeze()
     }
 }
@@ -106,12 +116,13 @@ impl Ids {
 /// The handle in a branch of ours.
 pub(super) fn key_of_branch(branch: &[u8]) -> Option<ClientKey> {
     let from = branch.len().checked_sub(HANDLE_DIGITS + RANDOM_DIGITS)?;
-    let mut value = 0u64;
-    for byte in &branch[from..from + HANDLE_DIGITS] {
-        let digit = char::from(*byte).to_digit(16)?;
-        value = value << 4 | u64::from(digit);
-    }
+    let value = value_of_hex(&branch[from..from + HANDLE_DIGITS])?;
     Some(ClientKey((value >> 32) as u32, (value & 0xffff_ffff) as u32))
+}
+
+fn value_of_hex(digits: &[u8]) -> Option<u64> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(u64::from);
+    digits.iter().try_fold(0u64, |value, byte| Some(value << 4 | digit(byte)?))
 }
 
 fn put_hex(out: &mut BytesMut, value: u64) {
@@ -147,6 +158,19 @@ mod tests {
             assert!(all[at + 1..].iter().all(|other| other.0 != one.0 && other.1 != one.1));
         }
         assert_ne!(Ids::new(8).print(&[b"ab", b"c"]), print(&[b"ab", b"c"]));
+    }
+
+    #[test]
+    fn a_stateless_tag_is_known_again_and_no_other_is() {
+        let (ids, others) = (Ids::new(7), Ids::new(8));
+        let tag = ids.tag_of_bytes(b"request");
+        assert!(ids.is_stateless_tag(&tag));
+        assert!(!others.is_stateless_tag(&tag));
+        let mut another = tag.to_vec();
+        another[3] ^= 1;
+        for tag in [&another[..], &tag[1..], &tag[..HALF_TAG], b"", b"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"] {
+            assert!(!ids.is_stateless_tag(tag), "{tag:?}");
+        }
     }
 
     #[test]

@@ -25,6 +25,10 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 use table::{Deadlines, Owner, Siblings, Table, TimerHandle};
 
+/// How a tag begins, and how many of them are looked at in an ACK before it is parsed: From's, To's, two more.
+const TAG_PARAM: &[u8] = b";tag=";
+const TAGS_READ: usize = 4;
+
 type Index<K> = HashMap<Print, K, ahash::RandomState>;
 
 /// The transactions of one shard, and the ways to reach them.
@@ -79,11 +83,25 @@ impl Endpoint {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return; // keep-alive datagrams
         }
+        if self.acks_stateless(&bytes) {
+            return;
+        }
         match Message::parse(bytes.clone(), &self.config.limits) {
             Ok(message) if message.is_request() => self.on_request(now, flow, message),
             Ok(message) => self.on_response(now, flow, message),
             Err(error) => self.on_malformed(flow, &bytes, error),
         }
+    }
+
+    /// The ACK to a refusal that was sent without a transaction (RFC 3261 §8.2.7). It needs nothing, so nothing of it is
+    /// read but its tags: a refused call must cost little.
+    fn acks_stateless(&self, bytes: &[u8]) -> bool {
+        let is_ours = |at: usize| {
+            let tag = &bytes[at + TAG_PARAM.len()..];
+            let len = tag.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            self.ids.is_stateless_tag(&tag[..len])
+        };
+        bytes.starts_with(b"ACK ") && memchr::memmem::find_iter(bytes, TAG_PARAM).take(TAGS_READ).any(is_ours)
     }
 
     /// The deadline of [`Self::poll_deadline`] has come.

@@ -219,7 +219,8 @@ impl Endpoint {
         let by_identity = self.by_identity.get(&self.identity(&message, &Method::Invite)).copied();
         match by_identity.filter(|key| self.awaits_ack_from(*key, &message)) {
             Some(key) => self.settle(now, key, flow, message),
-            None if self.acks_stateless(via, &message) => {}
+            // Spelled so that it was not seen before it was parsed.
+            None if message.to_tag().is_some_and(|tag| self.ids.is_stateless_tag(tag)) => {}
             None => self.event(Event::Ack { flow: *flow, message, invite: None }),
         }
     }
@@ -243,12 +244,6 @@ impl Endpoint {
         let Some(entry) = self.servers.get(key.0, key.1) else { return false };
         let Machine::Invite(machine, invite) = &entry.machine else { return false };
         is_accepted(machine.state) && invite.local_tag.as_deref() == ack.to_tag()
-    }
-
-    /// The ACK to a refusal that was sent without a transaction (RFC 3261 §8.2.7).
-    fn acks_stateless(&self, via: &Via, ack: &Message) -> bool {
-        let tag = self.ids.stateless_tag(ack, via.branch().unwrap_or_default());
-        ack.to_tag() == Some(&tag[..])
     }
 
     /// RFC 3261 §9.2. The answer holds no state: the same CANCEL gets the same answer again.

@@ -43,6 +43,8 @@ impl Parts {
 
 /// What a branch begins with when it identifies a transaction (RFC 3261 §8.1.1.7).
 const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
+/// Room for `;rport=` and `;received=` with an IPv6 address.
+const STAMP_LEN: usize = 64;
 
 impl Via {
     /// Types the first entry of a value that may hold several.
@@ -136,27 +138,29 @@ impl Via {
     /// The entry as a server keeps it: `received` when the source address is not the sent-by host or `rport` was
     /// asked for, and `rport` filled in (RFC 3261 §18.2.1, RFC 3581 §4). Claims the peer made of both are replaced.
     pub fn stamped(&self, source: SocketAddr) -> Bytes {
-        let asks_rport = self.rport().is_some();
         let bare =
             self.host().strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(self.host());
-        let same = std::str::from_utf8(bare).is_ok_and(|host| host.parse() == Ok(source.ip()));
-        if same && !asks_rport && self.param("received").is_none() {
-            return self.raw.clone();
-        }
-        let address = source.ip().to_string();
-        let mut out = self.raw[..self.parts.params].to_vec();
+        let is_same = std::str::from_utf8(bare).is_ok_and(|host| host.parse() == Ok(source.ip()));
+        let (mut asks_rport, mut has_received) = (false, false);
+        let mut out = Vec::with_capacity(self.raw.len() + STAMP_LEN);
+        out.extend_from_slice(&self.raw[..self.parts.params]);
         for (name, value) in self.params() {
-            let ours = [&b"received"[..], b"rport"].iter().any(|known| name.eq_ignore_ascii_case(known));
-            if ours {
-                continue;
+            if name.eq_ignore_ascii_case(b"rport") {
+                asks_rport = true;
+            } else if name.eq_ignore_ascii_case(b"received") {
+                has_received = true;
+            } else {
+                push_param(&mut out, name, value);
             }
-            push_param(&mut out, name, value);
+        }
+        if is_same && !asks_rport && !has_received {
+            return self.raw.clone();
         }
         if asks_rport {
             push_param(&mut out, b"rport", Some(source.port().to_string().as_bytes()));
         }
-        if asks_rport || !same {
-            push_param(&mut out, b"received", Some(address.as_bytes()));
+        if asks_rport || !is_same {
+            push_param(&mut out, b"received", Some(source.ip().to_string().as_bytes()));
         }
         Bytes::from(out)
     }

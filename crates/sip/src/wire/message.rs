@@ -232,10 +232,9 @@ impl Message {
 
     /// Completes the topmost Via for the responses to this request. Only a message that nobody shares yet takes it.
     pub(crate) fn stamp_via(&mut self, first: &Via, stamped: &[u8]) {
-        let Some(line) = self.header(HeaderId::Via) else { return };
+        let Some(line) = self.value_bytes(HeaderId::Via) else { return };
         // A line may hold more entries than the first.
-        let at = memchr::memmem::find(line, first.raw()).unwrap_or_default();
-        let behind = line.get(at + first.raw().len()..).unwrap_or_default();
+        let behind = line.strip_prefix(&first.raw()[..]).unwrap_or_default();
         let value = [stamped, behind].concat();
         if let Some(index) = Arc::get_mut(&mut self.index) {
             index.stamped_via = Some(Bytes::from(value));

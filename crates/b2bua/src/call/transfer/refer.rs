@@ -21,8 +21,6 @@ use crate::verdict::Refusal;
 
 /// REFERs of one call that may be open at once.
 const SUBSCRIPTIONS_MAX: usize = 4;
-/// Option tags that a REFER may require.
-const REQUIRABLE: [&[u8]; 2] = [b"norefersub", b"replaces"];
 
 /// What the dialog in a Refer-To is to this gateway.
 pub(crate) enum Named {
@@ -64,12 +62,7 @@ impl Call {
             Ok(asked) => asked,
             Err(refusal) => {
                 cx.count("refers_refused");
-                let unsupported = unsupported(refer);
-                let lines = [(HeaderId::Unsupported, unsupported.as_str())];
-                return match unsupported.is_empty() {
-                    true => cx.refuse(now, key, refer, &refusal, None),
-                    false => cx.respond_plain(now, key, refer, 420, &lines),
-                };
+                return cx.refuse(now, key, refer, &refusal, None);
             }
         };
         if !self.is_whole() || self.is_early() {
@@ -97,9 +90,6 @@ impl Call {
     fn judged(&self, side: Side, refer: &Message, named: &Named) -> Result<Asked, Refusal> {
         let who = &self.leg(side).peer.name;
         let refuse = |code, what: &str| Refusal::new(code, who, format!("{who}: {what}"));
-        if !unsupported(refer).is_empty() {
-            return Err(refuse(codes::EXTENSION_REQUIRED, "REFER requires an extension"));
-        }
         let asked = Asked::read(refer).map_err(|why| refuse(codes::REFER_MALFORMED, why))?;
         if refer.max_forwards() == Some(0) {
             return Err(refuse(codes::HOPS_USED_UP, "Max-Forwards of the REFER is 0"));
@@ -175,15 +165,6 @@ impl Call {
 fn option_tags(request: &Message) -> impl Iterator<Item = &[u8]> {
     let lists = request.values(HeaderId::Require).chain(request.values(HeaderId::Supported));
     lists.flat_map(|list| list.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-}
-
-// RFC 3261 §8.2.2.3.
-fn unsupported(refer: &Message) -> String {
-    let required = refer.values(HeaderId::Require).flat_map(|list| list.split(|byte| *byte == b','));
-    let unknown = required
-        .map(<[u8]>::trim_ascii)
-        .filter(|tag| !tag.is_empty() && !REQUIRABLE.iter().any(|own| own.eq_ignore_ascii_case(tag)));
-    unknown.map(|tag| crate::verdict::clean(&String::from_utf8_lossy(tag))).collect::<Vec<_>>().join(", ")
 }
 
 /// Header lines without those of some names.

@@ -302,17 +302,29 @@ fn a_refresh_below_the_minimum_gets_422_and_one_without_the_option_tag_is_refres
     world.assert_clean();
 }
 
-/// RFC 3261 §8.2.2.3 wants 420. Outside calls, in INVITEs and in REFER it is given; other requests inside a call go on without
-/// their Require.
 #[test]
-fn deviation_section_8_2_2_3_an_unknown_demand_inside_a_call_is_neither_refused_nor_carried() {
-    for method in [Method::Invite, Method::Info, Method::Bye] {
-        let mut world = answered();
+fn section_8_2_2_3_an_unknown_demand_inside_a_call_gets_420_and_the_call_goes_on() {
+    let mut world = answered();
+    for method in [Method::Invite, Method::Info, Method::Update] {
         let body = (method == Method::Invite).then(|| offer("10.0.0.5", 3002, Some(9)));
-        world.in_dialog(&caller(), method.clone(), "Require: nobodyKnows\r\n", body);
-        assert_eq!(world.caller().last_status(), 200, "{method:?}: gone");
+        world.in_dialog(&caller(), method.clone(), "Require: timer, nobodyKnows\r\n", body);
+        let answer = world.caller().responses.last().cloned().unwrap();
+        assert_eq!(answer.status().map(|status| status.code()), Some(420), "{method:?}");
+        assert_eq!(answer.header(HeaderId::Unsupported), Some(&b"nobodyKnows"[..]), "{method:?}");
         let (name, port) = worker();
-        let carried = world.party(&name, port).requests.last().unwrap().header(sip::HeaderId::Require);
-        assert_eq!(carried, None, "{method:?}");
+        assert!(!world.party(&name, port).requests.iter().any(|request| *request.method() == Method::Info));
     }
+    world.in_dialog(&caller(), Method::Info, "", None);
+    assert_eq!(world.caller().last_status(), 200);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+/// RFC 3261 §8.2.2.3 wants 420: the caller would be gone and the call would not end.
+#[test]
+fn deviation_section_8_2_2_3_an_unknown_demand_of_a_bye_is_not_refused() {
+    let mut world = answered();
+    world.in_dialog(&caller(), Method::Bye, "Require: nobodyKnows\r\n", None);
+    assert_eq!(world.caller().last_status(), 200, "gone");
+    world.assert_clean();
 }

@@ -191,8 +191,26 @@ fn a_merged_request_gets_482_and_its_ack_is_absorbed() {
     assert_eq!(bench.sent[0].1.status(), StatusCode::new(482));
     assert_eq!(bench.endpoint.counts().server, 1);
     let tag = String::from_utf8(bench.sent[0].1.to_tag().unwrap().to_vec()).unwrap();
-    bench.feed(incoming("ACK", "z9hG4bK2", &tag));
-    assert_eq!(bench.events.len(), 1);
+    let ack = incoming("ACK", "z9hG4bK2", &tag);
+    let respelled = ack.replace(";tag=", " ;TAG = ");
+    for ack in [ack, respelled] {
+        bench.feed(ack);
+        assert_eq!(bench.events.len(), 1);
+    }
+    bench.feed(incoming("ACK", "z9hG4bK2", &tag.replace(['0', '1'], "2")));
+    assert_eq!(bench.events.len(), 2);
+}
+
+#[test]
+fn a_folded_via_line_keeps_what_stands_behind_its_first_entry() {
+    let mut bench = Bench::new(Transport::Udp);
+    let vias = "Via: SIP/2.0/UDP fe.example;rport\r\n ;branch=z9hG4bK1,\r\n\tSIP/2.0/UDP far;branch=z9hG4bK0";
+    bench.feed(incoming_with("OPTIONS", vias, "", 1));
+    bench.respond(200).unwrap();
+    let line = bench.sent[0].1.value_bytes(HeaderId::Via).unwrap();
+    let all = crate::Via::parse_list(line).unwrap();
+    assert_eq!(all[0].received(), Some(&b"192.0.2.9"[..]));
+    assert_eq!((all.len(), all[1].branch()), (2, Some(&b"z9hG4bK0"[..])));
 }
 
 #[test]
