@@ -87,8 +87,14 @@ pub(crate) fn sdp_relay() -> Work {
     let origin = OriginSeed { session_id: 7, version: 1 };
     work("sdp relay", move || {
         let Some(offer) = &offer else { return 0 };
-        let made =
-            sdp::relay_offer(offer, &anchor, CodecPolicy { names: &names }, &OfferMedia::Clear, &origin);
+        let made = sdp::relay_offer(
+            offer,
+            None,
+            &anchor,
+            CodecPolicy { names: &names },
+            &OfferMedia::Clear,
+            &origin,
+        );
         made.map_or(0, |(bytes, _)| bytes.len())
     })
 }

@@ -119,7 +119,7 @@ fn a_relayed_sample_keeps_numbers_and_loses_everything_of_microsoft() {
         let offer = chosen(&sample);
         let origin = OriginSeed { session_id: 1, version: 1 };
         let (bytes, relayed) =
-            relay_offer(&offer, &anchor, codecs, &OfferMedia::Clear, &origin).expect(&sample.name);
+            relay_offer(&offer, None, &anchor, codecs, &OfferMedia::Clear, &origin).expect(&sample.name);
         let numbers: Vec<u8> = relayed.session.audio().expect("audio").formats.iter().map(|f| f.pt).collect();
         let mut sorted = numbers.clone();
         sorted.sort_unstable();

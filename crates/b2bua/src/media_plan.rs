@@ -165,7 +165,8 @@ impl CallMedia {
         let (media, key) = self.offered_media(!from, &offer, decision, keys)?;
         let anchor = self.anchor(!from, &offer)?;
         let origin = self.leg_mut(!from).next_origin();
-        let (bytes, relayed) = sdp::relay_offer(&offer, &anchor, codecs, &media, &origin)?;
+        let before = self.leg(!from).told.as_ref().and_then(|told| Session::parse(told).ok());
+        let (bytes, relayed) = sdp::relay_offer(&offer, before.as_ref(), &anchor, codecs, &media, &origin)?;
         let told = bytes.clone();
         Ok((bytes, Exchange { from, offer: Some(offer), relayed: relayed.session, told, key }))
     }

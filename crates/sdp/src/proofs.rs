@@ -51,7 +51,7 @@ fn exercise(bytes: &[u8]) {
     let origin = OriginSeed { session_id: 1, version: 1 };
     let names = ["PCMU".to_owned()];
     let codecs = CodecPolicy { names: &names };
-    if let Ok((bytes, offer)) = relay_offer(&session, &anchor, codecs, &OfferMedia::Clear, &origin) {
+    if let Ok((bytes, offer)) = relay_offer(&session, None, &anchor, codecs, &OfferMedia::Clear, &origin) {
         assert_eq!(Session::parse(&bytes).expect("a relayed offer parses"), offer.session);
         let _ = check_answer(&offer.session, &session);
     }

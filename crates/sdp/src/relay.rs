@@ -94,9 +94,11 @@ pub enum OfferError {
     Description(#[from] SdpError),
 }
 
-/// Turns the offer of one leg into ours for the other leg.
+/// Turns the offer of one leg into ours for the other leg. `before` is what that leg was told last: its media lines stay, each
+/// in its place (RFC 3264 §8); without it the lines are those of the offer.
 pub fn relay_offer(
     offer: &Session,
+    before: Option<&Session>,
     anchor: &Anchor,
     codecs: CodecPolicy<'_>,
     media: &OfferMedia,
@@ -118,7 +120,9 @@ pub fn relay_offer(
         OfferMedia::Sealed(lines) => (Profile::RtpSavp, lines.clone()),
     };
     let spec = OfferSpec { formats, profile, crypto, ..anchored(anchor, audio, origin) };
-    let (bytes, session) = spec.session(Some((offer, audio_index)))?;
+    let told = before.and_then(|before| Some((before, before.audio_index()?)));
+    let (lines, audio_index) = told.unwrap_or((offer, audio_index));
+    let (bytes, session) = spec.session(Some((lines, audio_index)))?;
     Ok((bytes, RelayedOffer { session, audio_index }))
 }
 

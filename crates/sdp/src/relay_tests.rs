@@ -24,7 +24,7 @@ fn line(tag: u32, key: u8) -> CryptoLine {
 
 fn relayed(offer: &Session, media: &OfferMedia) -> Result<(Bytes, RelayedOffer), OfferError> {
     let names = ["pcmu", "PCMA"].map(str::to_owned);
-    relay_offer(offer, &ANCHOR, CodecPolicy { names: &names }, media, &ORIGIN)
+    relay_offer(offer, None, &ANCHOR, CodecPolicy { names: &names }, media, &ORIGIN)
 }
 
 #[test]

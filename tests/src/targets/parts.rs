@@ -139,7 +139,9 @@ fn relayed(offer: &sdp::Session) {
     let anchor = sdp::Anchor { address: ours, rtp_port: 40_000, rtcp_port: 40_001 };
     let origin = sdp::OriginSeed { session_id: 1, version: 1 };
     let codecs = sdp::CodecPolicy { names: &names };
-    if let Ok((bytes, said)) = sdp::relay_offer(offer, &anchor, codecs, &sdp::OfferMedia::Clear, &origin) {
+    if let Ok((bytes, said)) =
+        sdp::relay_offer(offer, None, &anchor, codecs, &sdp::OfferMedia::Clear, &origin)
+    {
         let read = sdp::Session::parse(&bytes).expect("our own offer does not parse");
         assert_eq!(read, said.session, "an offer of ours reads otherwise than we keep it");
         assert_eq!(read.media().len(), offer.media().len());
