@@ -22,23 +22,32 @@ const FRESH: Duration = Duration::from_secs(3_600);
 /// Certificates of an OAuth file that are read.
 const OAUTH_CHAIN_MAX: usize = 16;
 
-/// Our own certificate; its other rules, the chain too, are those of `umbra check`.
-pub fn own(facts: Option<&Result<CertificateFacts, FactsError>>) -> Vec<Finding> {
-    match facts {
-        None => {
-            let why = "there is no [tls] section, so there is no certificate";
-            vec![Finding::skip(GROUP, codes::SUBJECT_NOT_FQDN, why)]
-        }
-        Some(Err(error)) => vec![Finding::fail(GROUP, codes::FILE_UNUSABLE, format!("ours: {error}"))],
-        Some(Ok(facts)) => {
-            let name = facts.common_name().unwrap_or("(none)");
-            let what = format!("our subject name {name} is an FQDN, not a wildcard");
-            vec![
-                Finding::ok(GROUP, codes::SUBJECT_NOT_FQDN, what),
-                Finding::ok(GROUP, codes::WRONG_PURPOSE, format!("ours: {}", virtues(facts))),
-            ]
+/// A certificate of ours: what it is called, and its chain, leaf first.
+pub type Own = (String, Vec<Result<CertificateFacts, FactsError>>);
+
+/// Our own certificates; their other rules, the chains too, are those of `umbra check`.
+pub fn own(all: &[Own]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (whose, chain) in all {
+        match chain.first() {
+            None => found.push(Finding::fail(GROUP, codes::FILE_UNUSABLE, format!("{whose} cannot be read"))),
+            Some(Err(error)) => {
+                found.push(Finding::fail(GROUP, codes::FILE_UNUSABLE, format!("{whose}: {error}")));
+            }
+            Some(Ok(facts)) => {
+                let name = facts.common_name().unwrap_or("(none)");
+                let what = format!("{whose}: the subject {name} is an FQDN, not a wildcard");
+                found.push(Finding::ok(GROUP, codes::SUBJECT_NOT_FQDN, what));
+                let what = format!("{whose}: {}", virtues(facts));
+                found.push(Finding::ok(GROUP, codes::WRONG_PURPOSE, what));
+            }
         }
     }
+    if all.is_empty() {
+        let why = "there is no [tls] section, so there is no certificate";
+        found.push(Finding::skip(GROUP, codes::SUBJECT_NOT_FQDN, why));
+    }
+    found
 }
 
 /// What each peer presents: would the gateway take it, and for how long?

@@ -90,10 +90,11 @@ fn what_a_certificate_says_makes_its_flaws() {
 fn our_own_certificate_is_told_and_a_broken_or_missing_one_is_never_good() {
     let place = place();
     let ours = place.ca.issue(&CertSpec::host("umbra.contoso.test")).unwrap();
-    let read = |der: &[u8]| marks(&own(Some(&CertificateFacts::read(der, place.now))));
+    let read = |der: &[u8]| marks(&own(&[("ours".to_owned(), vec![CertificateFacts::read(der, place.now)])]));
     assert_eq!(read(&ours.chain()[0]), [(Mark::Ok, "UMB-TLS011"), (Mark::Ok, "UMB-TLS007")]);
     assert_eq!(read(b"no certificate"), [(Mark::Fail, "UMB-TLS009")]);
-    assert_eq!(marks(&own(None)), [(Mark::Skip, "UMB-TLS011")]);
+    assert_eq!(marks(&own(&[("ours".to_owned(), Vec::new())])), [(Mark::Fail, "UMB-TLS009")]);
+    assert_eq!(marks(&own(&[])), [(Mark::Skip, "UMB-TLS011")]);
 }
 
 #[test]

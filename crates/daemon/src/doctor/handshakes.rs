@@ -69,7 +69,7 @@ pub async fn look(asker: &Asker, sight: &Sight, target: SocketAddr, name: &str) 
         let sighting = match asker.knock(target).await {
             Ok(stream) => {
                 let limits = ProbeLimits { handshake: asker.rules.tls_timeout, ..ProbeLimits::default() };
-                let probe = Probe::new(Some(&sight.identity), versions).limits(limits);
+                let probe = Probe::new(sight.identity.as_ref(), versions).limits(limits);
                 probe.look_over(stream, name).await
             }
             Err(trouble) => {
@@ -85,7 +85,7 @@ pub async fn look(asker: &Asker, sight: &Sight, target: SocketAddr, name: &str) 
 /// How sightings are made and judged.
 pub struct Sight {
     /// Presented when asked for.
-    pub identity: Identity,
+    pub identity: Option<Identity>,
     /// The gateway's rules.
     pub judge: Arc<Judge>,
     /// When.

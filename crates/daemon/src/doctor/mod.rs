@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use crate::config::Compiled;
 use crate::net::{Locator, search_domains};
 use crate::run::Settings;
-use crate::tls::facts::{CertificateFacts, FactsError};
+use crate::tls::facts::CertificateFacts;
 use crate::tls::{Identity, read_certificates};
 use ask::{Asker, Trouble};
 use bounded::{CHECK_MAX, RUN_MAX};
@@ -272,21 +272,21 @@ async fn visit(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Insta
 /// Looks at every TLS door and at our own certificate.
 async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instant) -> Vec<Finding> {
     let now = SystemTime::now();
-    let own = own_chain(compiled, now);
+    let own = own_chains(compiled, now);
     let visits = look_at_doors(compiled, peers, doors, until, now).await;
     let mut named: Vec<(String, &CertificateFacts)> = Vec::new();
-    if let Some(Ok(facts)) = own.first() {
-        named.push(("our certificate".to_owned(), facts));
-    }
+    let leaves = own.iter().filter_map(|(whose, chain)| Some((whose.clone(), chain.first()?.as_ref().ok()?)));
+    named.extend(leaves);
     for visit in &visits {
         let facts = visit.presented.as_ref().and_then(|presented| presented.facts.as_ref().ok());
         if let (Some(facts), Some(peer)) = (facts, peers.get(visit.peer)) {
             named.push((format!("the certificate of {} {}", peer.name, visit.target), facts));
         }
     }
-    let authorities: Vec<String> = own.iter().flatten().map(|facts| facts.issuer.clone()).collect();
+    let authorities: Vec<String> =
+        own.iter().flat_map(|(_, chain)| chain).flatten().map(|facts| facts.issuer.clone()).collect();
     let (oauth, sip_domain) = (&compiled.lync.oauth_certificates, &compiled.policy.gateway.sip_domain);
-    let mut found = certificates::own(own.first());
+    let mut found = certificates::own(&own);
     found.extend(certificates::of_peers(peers, &visits));
     found.extend(certificates::oauth(oauth, sip_domain, now));
     found.extend(certificates::edges(&named, now));
@@ -294,11 +294,16 @@ async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instan
     found
 }
 
-/// Our own chain, leaf first; empty without `[tls]`.
-fn own_chain(compiled: &Compiled, now: SystemTime) -> Vec<Result<CertificateFacts, FactsError>> {
-    let file = compiled.tls.as_ref().map(|tls| &tls.files.certificate);
-    let chain = file.and_then(|file| read_certificates(file, CHAIN_LENGTH_MAX).ok()).unwrap_or_default();
-    CertificateFacts::read_chain(chain.iter().map(|der| &der[..]), now)
+/// Each certificate of ours: what it is called, and its chain, leaf first; none without `[tls]`.
+fn own_chains(compiled: &Compiled, now: SystemTime) -> Vec<certificates::Own> {
+    let Some(files) = compiled.tls.as_ref().map(|tls| &tls.files) else { return Vec::new() };
+    let more = files.more.iter().map(|more| (format!("our certificate {}", more.name), &more.certificate));
+    let own = std::iter::once(("our certificate".to_owned(), &files.certificate)).chain(more);
+    own.map(|(whose, file)| {
+        let chain = read_certificates(file, CHAIN_LENGTH_MAX).unwrap_or_default();
+        (whose, CertificateFacts::read_chain(chain.iter().map(|der| &der[..]), now))
+    })
+    .collect()
 }
 
 async fn look_at_doors(
@@ -309,16 +314,17 @@ async fn look_at_doors(
     now: SystemTime,
 ) -> Vec<Visit> {
     let asker = Arc::new(asker(compiled));
-    let files = compiled.tls.as_ref().map(|tls| &tls.files);
-    // The files were good when the configuration was compiled.
-    let identity = files.and_then(|files| Identity::load(&files.certificate, &files.private_key).ok());
-    let (Some(tls), Some(identity)) = (&asker.tls, identity) else { return Vec::new() };
-    let sight = Arc::new(Sight { identity, judge: tls.judge(), now });
+    let (Some(tls), Some(files)) = (&asker.tls, compiled.tls.as_ref().map(|tls| &tls.files)) else {
+        return Vec::new();
+    };
     let doors: Vec<Door> = doors.iter().filter(|door| door.transport == Transport::Tls).copied().collect();
     let checks = doors.iter().map(|door| {
-        let (asker, sight, target) = (asker.clone(), sight.clone(), door.target);
+        let (asker, judge, target) = (asker.clone(), tls.judge(), door.target);
         let name = peers.get(door.peer).map(|peer| peer.name.clone()).unwrap_or_default();
-        async move { handshakes::look(&asker, &sight, target, &name).await }
+        let (certificate, key) = files.toward(&name);
+        // The files were good when the configuration was compiled.
+        let identity = Identity::load(certificate, key).ok();
+        async move { handshakes::look(&asker, &Sight { identity, judge, now }, target, &name).await }
     });
     let results = bounded::all(checks.collect(), CHECK_MAX, until).await;
     let visit =

@@ -2,7 +2,7 @@
 //! context and swaps it whole, so a bad certificate never replaces a good one and live connections keep theirs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -37,6 +37,17 @@ pub struct TlsFiles {
     pub more: Vec<NamedFiles>,
     /// The one of `more` that is presented to those who connect to us; `None`: the first one above.
     pub listener: Option<usize>,
+}
+
+impl TlsFiles {
+    /// Certificate and key that the peer of this name is shown when we connect to it.
+    pub fn toward(&self, name: &str) -> (&Path, &Path) {
+        let name = name.to_ascii_lowercase();
+        match self.more.iter().find(|more| more.targets.contains(&name)) {
+            Some(more) => (&more.certificate, &more.private_key),
+            None => (&self.certificate, &self.private_key),
+        }
+    }
 }
 
 /// A further certificate of ours.

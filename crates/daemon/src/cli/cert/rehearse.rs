@@ -82,7 +82,8 @@ fn key_of(certificate: &Path) -> PathBuf {
 }
 
 fn rehearse(screen: &Screen, compiled: &Compiled, findings: Vec<Finding>) -> Exit {
-    let side = match Side::of(compiled) {
+    // The new pair stands in [tls]; every peer is shown it, those that have one of their own too.
+    let side = match Side::of(compiled, "") {
         Some(Ok(side)) => side,
         Some(Err(error)) => return failed(screen, &error.to_string()),
         None => {

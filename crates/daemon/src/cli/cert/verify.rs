@@ -47,12 +47,12 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// The gateway of a configuration; `None` when it has no `[tls]`.
-    pub(super) fn of(compiled: &Compiled) -> Option<Result<Self, TlsError>> {
+    /// The gateway of a configuration as it meets the peer of that name; `None` when it has no `[tls]`.
+    pub(super) fn of(compiled: &Compiled, peer: &str) -> Option<Result<Self, TlsError>> {
         let setup = Settings::from(compiled).tls?;
-        let files = &setup.files;
+        let (certificate, key) = setup.files.toward(peer);
         let loaded = setup.load(&compiled.policy).and_then(|context| {
-            let identity = Identity::load(&files.certificate, &files.private_key)?;
+            let identity = Identity::load(certificate, key)?;
             Ok(Self {
                 judge: context.judge(),
                 identity: Some(identity),
@@ -81,10 +81,12 @@ impl Side {
 
 /// Runs the command.
 pub(super) fn run(screen: &Screen, arguments: &VerifyArgs) -> Exit {
+    let target = &arguments.target;
+    let name = arguments.name.as_deref().unwrap_or(&target.host);
     let (site, side) = match arguments.roots.as_slice() {
         [] => match load::compiled(screen, arguments.config.as_deref()) {
             Ok(loaded) => {
-                let side = Side::of(&loaded.compiled);
+                let side = Side::of(&loaded.compiled, name);
                 (Some(loaded.compiled), side)
             }
             Err(exit) => return exit,
@@ -102,8 +104,6 @@ pub(super) fn run(screen: &Screen, arguments: &VerifyArgs) -> Exit {
     if let Err(exit) = arguments.keylog.open(screen) {
         return exit;
     }
-    let target = &arguments.target;
-    let name = arguments.name.as_deref().unwrap_or(&target.host);
     let look = async {
         let addresses = target.addresses(site.as_ref()).await;
         side.examiner().examine(target.to_string(), addresses, name).await

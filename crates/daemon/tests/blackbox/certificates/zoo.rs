@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity, IdentityFiles, KeyKind, Pki, SOUND};
 
 use super::place::{Answer, FQDN, Place, Seat, reasons};
-use crate::harness::metric_sum;
+use crate::harness::{metric_sum, umbra};
 
 /// What a client presents.
 struct Visitor {
@@ -210,6 +210,17 @@ fn the_listener_and_each_peer_get_the_certificate_that_is_meant_for_them() {
         let outcome = place.block_on(caller.place_call(place.call(&Place::calling(number)))).unwrap();
         assert_eq!(outcome.status, 486, "{}", place.gateway.process.output());
         assert_eq!(place.presented_to(number), Some(chain(name)), "{fqdn} sees another certificate");
+    }
+    // A look shows what a call would.
+    let config = place.gateway.folder.path().join("umbra.toml");
+    let looked = umbra().args(["doctor", "tls", "-c"]).arg(config).output().unwrap();
+    assert!(String::from_utf8_lossy(&looked.stdout).contains("our certificate exchange: serverAuth"));
+    for (number, name) in ["exchange", FQDN].into_iter().enumerate() {
+        assert_eq!(
+            place.presented_to(number),
+            Some(chain(name)),
+            "a look shows {number} another certificate"
+        );
     }
     for name in [FQDN, "lync", "exchange"] {
         let line = format!("umbra_certificate_expiry_timestamp_seconds{{name=\"{name}\"}} ");
