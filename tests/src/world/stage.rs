@@ -208,9 +208,12 @@ impl World {
         let at = self.random.below(bytes.len() as u64) as usize;
         bytes[at] = self.random.draw() as u8;
         // The gateway shows Call-IDs as text and carries none with a control character; the books would not find such a one.
-        let read = Message::parse(Bytes::from(bytes.clone()), &Limits::default());
-        if read.is_ok_and(|message| !message.call_id().iter().all(u8::is_ascii_graphic)) {
-            bytes[at] = b'x';
+        if let Ok(message) = Message::parse(Bytes::from(bytes.clone()), &Limits::default()) {
+            match message.call_id().iter().all(u8::is_ascii_graphic) {
+                // Perhaps of another call now, in the transaction it was in.
+                true => self.watch.damaged(self.now, message.call_id()),
+                false => bytes[at] = b'x',
+            }
         }
         self.note(format!("byte {at} of a message on flow {} is damaged", flow.0));
         if self.net.connections.get(&flow).is_some_and(|c| c.transport.is_reliable()) {
