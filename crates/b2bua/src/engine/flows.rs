@@ -40,7 +40,18 @@ pub(crate) struct FlowEntry {
     pub origin: Origin,
     /// The name an outgoing connection was made for, in lower case.
     pub made_for: Option<String>,
+    /// Whether something new may begin on it.
+    pub service: Service,
     uses: Vec<UseKey>,
+}
+
+/// Whether a flow is found by its names.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Service {
+    /// It is.
+    Active,
+    /// What it was made with is gone: what is on it stays, nothing else comes.
+    Retired,
 }
 
 impl FlowEntry {
@@ -93,6 +104,7 @@ impl Flows {
         if let Some(known) = self.remove(up.key) {
             entry.origin = known.origin;
             entry.made_for.clone_from(&known.made_for);
+            entry.service = known.service;
         }
         if let Some(name) = wanted {
             entry.made_for = Some(name.to_ascii_lowercase());
@@ -107,6 +119,16 @@ impl Flows {
     /// That flow.
     pub fn get(&self, key: FlowKey) -> Option<&Arc<FlowEntry>> {
         self.by_key.get(&key)
+    }
+
+    /// Nothing new begins on that flow.
+    pub fn retire(&mut self, key: FlowKey) {
+        if let Some(entry) = self.remove(key) {
+            let mut entry = Arc::unwrap_or_clone(entry);
+            entry.service = Service::Retired;
+            entry.uses = Vec::new();
+            self.by_key.insert(key, Arc::new(entry));
+        }
     }
 
     /// Forgets a flow.
@@ -166,7 +188,7 @@ impl Flows {
 
 // A server's incoming connection may come from any of its processes, so no request of ours goes there.
 fn uses(entry: &FlowEntry, policy: &Policy) -> Vec<UseKey> {
-    let Some(peer) = entry.peer else { return Vec::new() };
+    let Some(peer) = entry.peer.filter(|_| entry.service == Service::Active) else { return Vec::new() };
     let key =
         |name: &str, port| UseKey { peer, name: name.to_ascii_lowercase(), transport: entry.transport, port };
     match (&entry.made_for, peer, entry.verified) {
@@ -220,6 +242,7 @@ fn identify(up: &FlowUp, policy: &Policy) -> FlowEntry {
         verified,
         origin: up.origin,
         made_for: None,
+        service: Service::Active,
         uses: Vec::new(),
     }
 }

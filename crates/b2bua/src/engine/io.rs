@@ -206,6 +206,11 @@ pub enum Input {
         /// Why.
         why: FlowLoss,
     },
+    /// What has not begun yet goes over another flow; what is on this one stays.
+    FlowRetired {
+        /// Which.
+        flow: FlowKey,
+    },
     /// Answer to [`Output::Connect`].
     ConnectFailed {
         /// Which wish.

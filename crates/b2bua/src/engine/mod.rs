@@ -84,6 +84,7 @@ impl Engine {
         match input {
             Input::FlowUp(up) => self.on_flow_up(now, &up),
             Input::FlowDown { flow, why: _ } => self.on_flow_down(now, flow),
+            Input::FlowRetired { flow } => self.core.flows.retire(flow),
             Input::ConnectFailed { connect, why } => self.on_connect_failed(now, connect, &why),
             Input::Message { flow, bytes } => self.on_message(now, flow, bytes),
             Input::Referred { flow, bytes, named } => {
@@ -172,6 +173,11 @@ impl Engine {
             server: call.story.server.clone().unwrap_or_default(),
             since: call.story.started_at,
         }
+    }
+
+    /// Whether a call or a transaction is on that flow.
+    pub fn is_using(&self, flow: sip::FlowKey) -> bool {
+        self.users.has(flow) || self.core.endpoint.is_using(flow)
     }
 
     /// Name of the state a call is in, `None` when there is no such call.

@@ -35,6 +35,11 @@ impl FlowUsers {
         from.take_while(|(key, _)| *key == flow).map(|(_, call)| *call).collect()
     }
 
+    /// Whether any call is on a flow.
+    pub fn has(&self, flow: FlowKey) -> bool {
+        self.pairs.range((flow, CallKey::from_u64(0))..).next().is_some_and(|(key, _)| *key == flow)
+    }
+
     /// How many pairs of flow and call.
     pub fn len(&self) -> usize {
         self.pairs.len()
@@ -55,6 +60,7 @@ mod tests {
         users.update(one, [None, None], [b, b]);
         assert_eq!((users.of(FlowKey(1)), users.of(FlowKey(2))), (vec![two], vec![one, two]));
         users.update(two, [a, b], [c, b]);
+        assert!(!users.has(FlowKey(1)) && users.has(FlowKey(2)) && users.has(FlowKey(3)));
         assert_eq!((users.of(FlowKey(1)), users.of(FlowKey(3)), users.len()), (vec![], vec![two], 3));
         users.update(one, [b, b], [None, None]);
         users.update(two, [c, b], [None, None]);

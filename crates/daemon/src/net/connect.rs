@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{Arrived, Errand, Inbox, NetContext, Wire};
-use crate::tls::{HandshakeFailure, PeerRejection};
+use crate::tls::{Credentials, HandshakeFailure, PeerRejection};
 
 /// What makes two wishes the same connection: address, port, transport and the name that was verified.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -54,7 +54,7 @@ pub async fn open(context: Arc<NetContext>, shard: Inbox, endpoint: Endpoint) {
 
 async fn open_tcp(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, ConnectFailure> {
     let (stream, local) = dial(context, endpoint).await?;
-    arrived(endpoint, stream, Wire::Plain, local, PeerIdentity::Address)
+    arrived(endpoint, stream, Wire::Plain, local, (PeerIdentity::Address, None))
 }
 
 async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, ConnectFailure> {
@@ -68,7 +68,8 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
             context.metrics.handshake(&endpoint.name, "ok");
             context.count_quirks(&peer);
             context.count_legacy(&endpoint.name, session.agreed());
-            let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
+            let credentials = tls.credentials(&endpoint.name, &peer).map(Box::new);
+            let peer = (PeerIdentity::Verified { names: peer.names().to_vec() }, credentials);
             arrived(endpoint, stream, Wire::from(session), local, peer)
         }
         Err(problem) => {
@@ -88,11 +89,11 @@ fn arrived(
     stream: TcpStream,
     wire: Wire,
     local: SocketAddr,
-    peer: PeerIdentity,
+    (peer, credentials): (PeerIdentity, Option<Box<Credentials>>),
 ) -> Result<Arrived, ConnectFailure> {
     let stream = stream.into_std().map_err(|error| failure(kind_of_io(&error), &error.to_string()))?;
     let (transport, remote) = (endpoint.transport, endpoint.address);
-    Ok(Arrived { stream, wire, transport, local, remote, peer, permit: None })
+    Ok(Arrived { stream, wire, transport, local, remote, peer, permit: None, credentials })
 }
 
 async fn dial(context: &NetContext, endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), ConnectFailure> {

@@ -36,6 +36,7 @@ fn pair(limits: &NetLimits) -> Pair {
         remote,
         peer: PeerIdentity::Address,
         permit: None,
+        credentials: None,
     };
     let ours = Connection::new(start, arrived, limits);
     Pair { ours, theirs, scratch: vec![0; 64 * 1024], messages: Vec::new(), start }

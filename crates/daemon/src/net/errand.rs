@@ -62,6 +62,8 @@ pub enum Errand {
         /// Why.
         why: FlowLoss,
     },
+    /// Nothing new begins on this flow; to its own shard first, which tells the others.
+    Retire(FlowKey),
     /// Another shard read a message whose Call-ID leads to you.
     Message {
         /// From where.

@@ -83,7 +83,8 @@ async fn arrive_tcp(
     let peer = PeerIdentity::Address;
     let Ok(stream) = stream.into_std() else { return };
     let (wire, transport, permit) = (Wire::Plain, Transport::Tcp, Some(permit));
-    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit }).await;
+    let credentials = None;
+    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit, credentials }).await;
 }
 
 async fn arrive_tls(
@@ -116,8 +117,8 @@ async fn arrive_tls(
     let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
     let Ok(stream) = stream.into_std() else { return };
     let wire = Wire::from(session);
-    let (transport, permit) = (Transport::Tls, Some(permit));
-    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit }).await;
+    let (transport, permit, credentials) = (Transport::Tls, Some(permit), None);
+    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit, credentials }).await;
 }
 
 async fn hand_over(context: &NetContext, arrived: Arrived) {

@@ -18,23 +18,24 @@ mod wire;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use b2bua::engine::PeerIdentity;
 use dashmap::DashMap;
 use sip::{FlowKey, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tracing::info;
 
 use crate::observe::{Metrics, WarnLimiter};
-use crate::tls::{Agreed, PeerRejection, TlsContext, VerifiedPeer};
+use crate::tls::{Agreed, Credentials, Gone, PeerRejection, TlsContext, VerifiedPeer};
 
 pub use connect::{Endpoint, open, source_socket};
 pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
 pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox};
 pub use listen::{Bound, accept_loop, bind_tcp};
 pub use lookups::{Asked, Asker, Located, Lookups};
-pub use outgoing::{Outgoing, Waiter, Wish};
+pub use outgoing::{Holds, Outgoing, Waiter, Wish};
 pub use resolve::{Dns, Locator, search_domains};
 pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
 pub use udp::{DATAGRAM_BYTES_MAX, Datagram, Found, Sender, UdpPort, bind_udp, is_keep_alive, sender};
@@ -121,6 +122,8 @@ pub struct Arrived {
     pub peer: PeerIdentity,
     /// Its place among the inbound connections; outgoing ones need none.
     pub permit: Option<OwnedSemaphorePermit>,
+    /// What an outgoing TLS connection was made with.
+    pub credentials: Option<Box<Credentials>>,
 }
 
 /// What every thread and task of one gateway shares.
@@ -158,6 +161,37 @@ pub struct NetContext {
 }
 
 impl NetContext {
+    /// New handshakes use this from now on. Outgoing connections that would not be made again as they were are retired: what
+    /// is on them stays, what is new gets another.
+    pub async fn publish(&self, tls: Option<Arc<TlsContext>>) {
+        self.tls.store(tls);
+        for (endpoint, flow, credentials) in self.outgoing.made_with() {
+            if self.retire(&endpoint, flow, &credentials)
+                && let Some(owner) = self.shards.get(usize::from(shard_of_flow(flow)))
+            {
+                // A shard that has ended holds no connection.
+                let _ended = owner.send(Errand::Retire(flow)).await;
+            }
+        }
+    }
+
+    /// Takes an outgoing connection out of use if its credentials are gone; `true`: its shard must be told.
+    pub fn retire(&self, endpoint: &Endpoint, flow: FlowKey, credentials: &Credentials) -> bool {
+        let tls = self.tls.load();
+        let stands = tls
+            .as_ref()
+            .map_or(Err(Gone::Tls), |tls| tls.stands(&endpoint.name, credentials, SystemTime::now()));
+        let Err(why) = stands else { return false };
+        if !self.outgoing.retire(endpoint, flow) {
+            return false;
+        }
+        self.metrics.event("connection_retired");
+        let why = b2bua::verdict::clean(&why.to_string());
+        info!(event = "connection_retired", peer = %endpoint.name, remote = %endpoint.address, why,
+            "new calls take a new connection, those on this one stay");
+        true
+    }
+
     /// Counts what had to be tolerated of a certificate.
     pub fn count_quirks(&self, peer: &VerifiedPeer) {
         peer.tolerated().iter().for_each(|quirk| self.metrics.event(quirk.counter()));

@@ -1,13 +1,19 @@
 //! Which outgoing connections exist and who waits for one, over all shards. Owns reuse by (address, port, transport,
 //! name): a connection verified for one name is never handed to a wish for another. Refuses to dial.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use b2bua::engine::ConnectKey;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use sip::FlowKey;
 
 use super::{Endpoint, FlowFacts};
+use crate::tls::Credentials;
 
+/// How long a retired connection stays when nothing is on it: messages between shards have arrived by then.
+pub const RETIRED_REST: Duration = Duration::from_secs(2);
 /// Wishes that may wait for one connection.
 const WAITING_MAX: usize = 4_096;
 
@@ -16,7 +22,31 @@ pub type Waiter = (u16, ConnectKey);
 
 enum Slot {
     Dialing(Vec<Waiter>),
-    Up(FlowFacts),
+    Up(FlowFacts, Option<Arc<Credentials>>),
+}
+
+/// A connection that nothing new begins on. Every shard says from time to time whether anything of its own is there.
+#[derive(Default)]
+struct Retired {
+    /// One bit for each shard that has nothing there.
+    idle: u64,
+    /// Since when none has.
+    since: Option<Instant>,
+}
+
+impl Slot {
+    fn is(&self, flow: FlowKey) -> bool {
+        matches!(self, Self::Up(facts, _) if facts.key == flow)
+    }
+}
+
+/// Whether a shard has calls or transactions on a connection.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Holds {
+    /// None.
+    Nothing,
+    /// Some.
+    Something,
 }
 
 /// What to do about a wish.
@@ -37,6 +67,7 @@ pub enum Wish {
 pub struct Outgoing {
     slots: DashMap<Endpoint, Slot>,
     by_flow: DashMap<FlowKey, Endpoint>,
+    retired: DashMap<FlowKey, Retired>,
 }
 
 impl Outgoing {
@@ -44,13 +75,13 @@ impl Outgoing {
     pub fn wish(&self, waiter: Waiter, endpoint: &Endpoint, is_open: impl Fn(FlowKey) -> bool) -> Wish {
         match self.slots.entry(endpoint.clone()) {
             Entry::Occupied(mut slot) => match slot.get_mut() {
-                Slot::Up(facts) if is_open(facts.key) => Wish::Reuse(facts.clone()),
+                Slot::Up(facts, _) if is_open(facts.key) => Wish::Reuse(facts.clone()),
                 Slot::Dialing(waiting) if waiting.len() >= WAITING_MAX => Wish::Refuse,
                 Slot::Dialing(waiting) => {
                     waiting.push(waiter);
                     Wish::Wait
                 }
-                Slot::Up(_) => {
+                Slot::Up(..) => {
                     slot.insert(Slot::Dialing(vec![waiter]));
                     Wish::Dial
                 }
@@ -63,11 +94,16 @@ impl Outgoing {
     }
 
     /// A connection came to be: who waited for it.
-    pub fn connected(&self, endpoint: Endpoint, facts: FlowFacts) -> Vec<Waiter> {
+    pub fn connected(
+        &self,
+        endpoint: Endpoint,
+        facts: FlowFacts,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Vec<Waiter> {
         self.by_flow.insert(facts.key, endpoint.clone());
-        match self.slots.insert(endpoint, Slot::Up(facts)) {
+        match self.slots.insert(endpoint, Slot::Up(facts, credentials)) {
             Some(Slot::Dialing(waiting)) => waiting,
-            Some(Slot::Up(_)) | None => Vec::new(),
+            Some(Slot::Up(..)) | None => Vec::new(),
         }
     }
 
@@ -75,7 +111,7 @@ impl Outgoing {
     pub fn failed(&self, endpoint: &Endpoint) -> Vec<Waiter> {
         match self.slots.remove(endpoint) {
             Some((_, Slot::Dialing(waiting))) => waiting,
-            Some((_, Slot::Up(_))) | None => Vec::new(),
+            Some((_, Slot::Up(..))) | None => Vec::new(),
         }
     }
 
@@ -83,7 +119,51 @@ impl Outgoing {
     pub fn down(&self, flow: FlowKey) {
         let Some((_, endpoint)) = self.by_flow.remove(&flow) else { return };
         // A newer connection to the same endpoint may have taken the slot already.
-        self.slots.remove_if(&endpoint, |_, slot| matches!(slot, Slot::Up(facts) if facts.key == flow));
+        self.slots.remove_if(&endpoint, |_, slot| slot.is(flow));
+        self.retired.remove(&flow);
+    }
+
+    /// Every connection that was made with credentials, and which.
+    pub fn made_with(&self) -> Vec<(Endpoint, FlowKey, Arc<Credentials>)> {
+        let made_with = |endpoint: &Endpoint, slot: &Slot| match slot {
+            Slot::Up(facts, Some(credentials)) => Some((endpoint.clone(), facts.key, credentials.clone())),
+            _ => None,
+        };
+        self.slots.iter().filter_map(|slot| made_with(slot.key(), slot.value())).collect()
+    }
+
+    /// No wish gets this connection any more; `false` if none would have.
+    pub fn retire(&self, endpoint: &Endpoint, flow: FlowKey) -> bool {
+        if self.retired.contains_key(&flow) {
+            return false;
+        }
+        // In this order `down` leaves nothing behind, whenever it comes.
+        self.retired.insert(flow, Retired::default());
+        let is_taken = self.slots.remove_if(endpoint, |_, slot| slot.is(flow)).is_some();
+        if !is_taken {
+            self.retired.remove(&flow);
+        }
+        is_taken
+    }
+
+    /// The connections that wait for their end.
+    pub fn retired(&self) -> Vec<FlowKey> {
+        match self.retired.is_empty() {
+            true => Vec::new(),
+            false => self.retired.iter().map(|entry| *entry.key()).collect(),
+        }
+    }
+
+    /// What a shard has on a retired connection; `true`: no shard has had anything there for [`RETIRED_REST`].
+    pub fn is_done(&self, now: Instant, flow: FlowKey, shard: u16, shards: usize, holds: Holds) -> bool {
+        let Some(mut retired) = self.retired.get_mut(&flow) else { return false };
+        match holds {
+            Holds::Nothing => retired.idle |= 1 << shard,
+            Holds::Something => retired.idle &= !(1 << shard),
+        }
+        let is_idle = usize::try_from(retired.idle.count_ones()).is_ok_and(|idle| idle >= shards);
+        retired.since = is_idle.then(|| retired.since.unwrap_or(now));
+        retired.since.is_some_and(|since| now.saturating_duration_since(since) >= RETIRED_REST)
     }
 }
 
@@ -120,7 +200,7 @@ mod tests {
         let cas = endpoint("cas01.contoso.test");
         assert!(matches!(table.wish(waiter(1), &cas, |_| true), Wish::Dial));
         assert!(matches!(table.wish((3, ConnectKey(1)), &cas, |_| true), Wish::Wait));
-        assert_eq!(table.connected(cas.clone(), facts(7)), [waiter(1), (3, ConnectKey(1))]);
+        assert_eq!(table.connected(cas.clone(), facts(7), None), [waiter(1), (3, ConnectKey(1))]);
         match table.wish(waiter(3), &cas, |_| true) {
             Wish::Reuse(facts) => assert_eq!(facts.key, FlowKey(7)),
             other => panic!("{other:?}"),
@@ -130,7 +210,7 @@ mod tests {
     #[test]
     fn another_name_at_the_same_address_is_another_connection() {
         let table = Outgoing::default();
-        table.connected(endpoint("cas01.contoso.test"), facts(7));
+        table.connected(endpoint("cas01.contoso.test"), facts(7), None);
         let other = endpoint("cas02.contoso.test");
         assert!(matches!(table.wish(waiter(1), &other, |_| true), Wish::Dial));
     }
@@ -142,12 +222,36 @@ mod tests {
         table.wish(waiter(1), &cas, |_| true);
         assert_eq!(table.failed(&cas), [waiter(1)]);
         table.wish(waiter(2), &cas, |_| true);
-        table.connected(cas.clone(), facts(7));
+        table.connected(cas.clone(), facts(7), None);
         assert!(matches!(table.wish(waiter(3), &cas, |_| false), Wish::Dial));
-        table.connected(cas.clone(), facts(8));
+        table.connected(cas.clone(), facts(8), None);
         table.down(FlowKey(7));
         assert!(matches!(table.wish(waiter(4), &cas, |_| true), Wish::Reuse(_)));
         table.down(FlowKey(8));
         assert!(matches!(table.wish(waiter(5), &cas, |_| true), Wish::Dial));
+    }
+
+    #[test]
+    fn a_retired_connection_is_dialled_anew_and_ends_when_no_shard_has_had_anything_on_it_for_a_while() {
+        let table = Outgoing::default();
+        let cas = endpoint("cas01.contoso.test");
+        table.connected(cas.clone(), facts(7), None);
+        assert!(table.retire(&cas, FlowKey(7)) && !table.retire(&cas, FlowKey(7)));
+        assert!(matches!(table.wish(waiter(1), &cas, |_| true), Wish::Dial));
+        table.connected(cas.clone(), facts(8), None);
+        assert_eq!(table.retired(), [FlowKey(7)]);
+        let start = Instant::now();
+        let done = |after: Duration, shard, holds| table.is_done(start + after, FlowKey(7), shard, 2, holds);
+        assert!(!done(Duration::ZERO, 0, Holds::Nothing));
+        assert!(!done(RETIRED_REST, 0, Holds::Nothing), "the other shard has not spoken");
+        assert!(!done(RETIRED_REST, 1, Holds::Nothing));
+        assert!(!done(RETIRED_REST * 2, 0, Holds::Something), "it began again");
+        assert!(!done(RETIRED_REST * 2, 0, Holds::Nothing));
+        assert!(done(RETIRED_REST * 3, 0, Holds::Nothing));
+        table.down(FlowKey(7));
+        assert!(table.retired().is_empty());
+        assert!(
+            matches!(table.wish(waiter(2), &cas, |_| true), Wish::Reuse(facts) if facts.key == FlowKey(8))
+        );
     }
 }

@@ -229,7 +229,7 @@ impl Gateway {
         if self.tell(|| Control::Policy(policy.clone())).await == Told::Nobody {
             return Err(ReloadError::Stopping);
         }
-        self.context.tls.store(tls.map(Arc::new));
+        self.context.publish(tls.map(Arc::new)).await;
         expiry::publish(&self.context, &policy.gateway.fqdn, &names(&settings));
         self.tls_in_force.store(in_force(&settings, &policy));
         self.policy.store(policy);

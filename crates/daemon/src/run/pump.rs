@@ -27,10 +27,11 @@ use super::adopted::Adopted;
 use super::held::Held;
 use crate::media::{self, MediaPool, MediaReport};
 use crate::net::{
-    self, Asked, Control, Endpoint, Errand, FlowFacts, Found, Leave, MediaKey, NetContext, Opened, SendFault,
-    Slots, UdpPort, Wish, shard_of_flow,
+    self, Asked, Control, Endpoint, Errand, FlowFacts, Found, Holds, Leave, MediaKey, NetContext, Opened,
+    SendFault, Slots, UdpPort, Wish, shard_of_flow,
 };
 use crate::observe::Reporter;
+use crate::tls::Credentials;
 use crate::trace::{Lines, Way};
 
 /// Errands that may wait for each other shard when its inbox is full.
@@ -377,15 +378,49 @@ impl Pump {
     }
 
     /// A connection that this shard dialled stands.
-    pub(super) fn dialled(&mut self, endpoint: Endpoint, mut facts: FlowFacts) {
+    pub(super) fn dialled(
+        &mut self,
+        endpoint: Endpoint,
+        mut facts: FlowFacts,
+        credentials: Option<Box<Credentials>>,
+    ) {
         facts.made_for = Some(endpoint.name.clone());
-        let waiting = self.context.outgoing.connected(endpoint, facts.clone());
+        let flow = facts.key;
+        let credentials: Option<Arc<Credentials>> = credentials.map(Arc::from);
+        let waiting = self.context.outgoing.connected(endpoint.clone(), facts.clone(), credentials.clone());
         self.up(facts.clone(), Opened::ByUs);
         for (shard, connect) in waiting {
             if shard == self.number {
                 self.feed(flow_up(facts.clone(), Origin::Outbound(connect)));
             } else {
                 self.post(shard, Errand::Connected { connect, facts: Box::new(facts.clone()) });
+            }
+        }
+        // Others may have come into force during the handshake.
+        if credentials.is_some_and(|credentials| self.context.retire(&endpoint, flow, &credentials)) {
+            self.retire(flow);
+        }
+    }
+
+    /// Nothing new begins on that flow.
+    pub(super) fn retire(&mut self, flow: FlowKey) {
+        if shard_of_flow(flow) == self.number {
+            for shard in self.others() {
+                self.post(shard, Errand::Retire(flow));
+            }
+        }
+        self.feed(Input::FlowRetired { flow });
+    }
+
+    /// Retired connections of ours that nobody uses any more are closed.
+    fn close_retired(&mut self, now: Instant) {
+        for flow in self.context.outgoing.retired() {
+            let holds = if self.engine.is_using(flow) { Holds::Something } else { Holds::Nothing };
+            let shards = self.context.shards.len();
+            let is_done = self.context.outgoing.is_done(now, flow, self.number, shards, holds);
+            if is_done && shard_of_flow(flow) == self.number {
+                self.close_own(flow);
+                self.settle();
             }
         }
     }
@@ -509,6 +544,7 @@ impl Pump {
         for record in self.held.overdue(Instant::now()) {
             self.report_ended(record);
         }
+        self.close_retired(Instant::now());
         let gauges = self.engine.gauges();
         self.context.metrics.shard(usize::from(self.number), &gauges, self.slots.len());
         if gauges.draining && gauges.calls == 0 {

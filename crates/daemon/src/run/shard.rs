@@ -21,8 +21,8 @@ use tracing::{debug, error};
 use super::pump::Pump;
 use crate::media::MediaReport;
 use crate::net::{
-    Arrived, Control, DATAGRAM_BYTES_MAX, Due, Errand, Errands, FlowFacts, Found, Heard, Leave, Opened,
-    ReadEnd, Sender, is_keep_alive, sender,
+    Arrived, Control, DATAGRAM_BYTES_MAX, Due, Endpoint, Errand, Errands, FlowFacts, Found, Heard, Leave,
+    Opened, ReadEnd, Sender, is_keep_alive, sender,
 };
 
 /// Events taken from the poller at once.
@@ -213,14 +213,7 @@ impl Shard {
                     self.read_early(facts.key);
                 }
             }
-            Errand::Dialled { endpoint, result: Ok(arrived) } => match self.adopt(*arrived) {
-                Some(facts) => {
-                    let key = facts.key;
-                    self.pump.dialled(endpoint, facts);
-                    self.read_early(key);
-                }
-                None => self.pump.dial_failed(&endpoint, &no_room()),
-            },
+            Errand::Dialled { endpoint, result: Ok(arrived) } => self.take_dialled(endpoint, *arrived),
             Errand::Dialled { endpoint, result: Err(why) } => self.pump.dial_failed(&endpoint, &why),
             Errand::Connected { connect, facts } => {
                 let origin = b2bua::engine::Origin::Outbound(connect);
@@ -229,6 +222,7 @@ impl Shard {
             Errand::ConnectFailed { connect, why } => self.pump.feed(Input::ConnectFailed { connect, why }),
             Errand::Up { facts, inbound } => self.pump.learn(*facts, inbound),
             Errand::Down { flow, why } => self.pump.forget(flow, why),
+            Errand::Retire(flow) => self.pump.retire(flow),
             Errand::Message { flow, bytes, since } => {
                 self.turn.sample(since);
                 self.pump.place(flow, bytes, since);
@@ -244,6 +238,18 @@ impl Shard {
             Errand::Media(report) => self.pump.on_media(report),
             Errand::Control(Control::Stop) => self.begin_end(),
             Errand::Control(control) => self.pump.on_control(control),
+        }
+    }
+
+    fn take_dialled(&mut self, endpoint: Endpoint, mut arrived: Arrived) {
+        let credentials = arrived.credentials.take();
+        match self.adopt(arrived) {
+            Some(facts) => {
+                let key = facts.key;
+                self.pump.dialled(endpoint, facts, credentials);
+                self.read_early(key);
+            }
+            None => self.pump.dial_failed(&endpoint, &no_room()),
         }
     }
 

@@ -77,7 +77,7 @@ async fn take(context: &Arc<NetContext>, setting: Arc<InForce>) {
     let loaded = tokio::task::spawn_blocking(move || setting.setup.load(&setting.policy)).await;
     match loaded {
         Ok(Ok(tls)) => {
-            context.tls.store(Some(Arc::new(tls)));
+            context.publish(Some(Arc::new(tls))).await;
             expiry::publish(context, &fqdn, &names);
             info!(event = "certificate_taken", "changed certificate files are in force for new handshakes");
         }

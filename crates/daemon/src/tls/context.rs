@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use rustls::RootCertStore;
@@ -68,6 +68,33 @@ struct Own {
     identities: Vec<Identity>,
     listener: usize,
     targets: BTreeMap<String, usize>,
+}
+
+/// What an outgoing connection was made with: our certificate and that of the far end.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    ours: Vec<CertificateDer<'static>>,
+    settings: TlsSettings,
+    theirs: Vec<CertificateDer<'static>>,
+    /// Who took theirs.
+    judge: Weak<Judge>,
+}
+
+/// Why a connection would not be made again as it was.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Gone {
+    /// We speak no TLS any more.
+    #[error("there is no certificate any more")]
+    Tls,
+    /// We present another one to that name.
+    #[error("another certificate of ours is in force")]
+    Ours,
+    /// Versions, suites or backend are others.
+    #[error("other TLS settings are in force")]
+    Settings,
+    /// The far end's is not taken any more.
+    #[error("the far end's certificate is not taken any more: {0}")]
+    Theirs(PeerRejection),
 }
 
 /// One of our certificates: what it names and when it ends.
@@ -168,6 +195,32 @@ impl TlsContext {
             }
         }
         Ok(())
+    }
+
+    /// What a connection to `name` is made with.
+    pub fn credentials(&self, name: &str, peer: &VerifiedPeer) -> Option<Credentials> {
+        let dialer = self.dialer(name)?;
+        Some(Credentials {
+            ours: dialer.chain().to_vec(),
+            settings: dialer.settings().clone(),
+            theirs: peer.chain().to_vec(),
+            judge: Arc::downgrade(&self.judge),
+        })
+    }
+
+    /// Whether a connection to `name` would be made with these credentials now.
+    ///
+    /// # Errors
+    /// What is gone.
+    pub fn stands(&self, name: &str, made_with: &Credentials, now: SystemTime) -> Result<(), Gone> {
+        if std::ptr::eq(made_with.judge.as_ptr(), Arc::as_ptr(&self.judge)) {
+            return Ok(());
+        }
+        let dialer = self.dialer(name).filter(|dialer| dialer.chain() == made_with.ours).ok_or(Gone::Ours)?;
+        if *dialer.settings() != made_with.settings {
+            return Err(Gone::Settings);
+        }
+        self.judge.judge(&made_with.theirs, name, now).map(drop).map_err(Gone::Theirs)
     }
 
     /// The rules by which far ends are taken.

@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig, SignatureAlgorithm};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -41,6 +41,8 @@ enum ServerSide {
 pub(super) struct Dialer {
     side: ClientSide,
     settings: TlsSettings,
+    /// Ours, leaf first.
+    chain: Vec<CertificateDer<'static>>,
 }
 
 #[derive(Debug)]
@@ -123,7 +125,15 @@ impl Dialer {
             #[cfg(not(feature = "openssl"))]
             Backend::OpenSsl => return Err(NOT_BUILT.to_owned()),
         };
-        Ok(Self { side, settings: settings.clone() })
+        Ok(Self { side, settings: settings.clone(), chain: identity.chain().to_vec() })
+    }
+
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    pub(super) fn settings(&self) -> &TlsSettings {
+        &self.settings
     }
 
     pub(super) fn backend(&self) -> Backend {

@@ -26,9 +26,15 @@ pub struct VerifiedPeer {
     names: Vec<String>,
     tolerated: QuirkSet,
     weakness: Option<Weakness>,
+    chain: Vec<CertificateDer<'static>>,
 }
 
 impl VerifiedPeer {
+    /// What it proved itself by, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// Names that were matched, most specific first.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -37,6 +43,11 @@ impl VerifiedPeer {
     /// The quirks it took to accept the certificate.
     pub fn tolerated(&self) -> QuirkSet {
         self.tolerated
+    }
+
+    fn by(self, leaf: &CertificateDer<'_>, issuers: &[CertificateDer<'_>]) -> Self {
+        let chain = std::iter::once(leaf).chain(issuers).map(|der| der.clone().into_owned()).collect();
+        Self { chain, ..self }
     }
 
     /// What is weak about its chain: it is excepted by name.
@@ -127,7 +138,7 @@ impl KnownPeers {
         }
         let tolerated = named.first().map_or(purpose, |(_, needed)| *needed);
         let names = named.into_iter().map(|(name, _)| name).collect();
-        Ok(VerifiedPeer { names, tolerated, weakness: chain.weakness })
+        Ok(VerifiedPeer { names, tolerated, weakness: chain.weakness, chain: Vec::new() })
     }
 
     /// Whether the certificate proves that very name, with the quirks that are on for it.
@@ -147,7 +158,7 @@ impl KnownPeers {
         unconstrained(presented, &chain)?;
         match chain.weakness {
             Some(weakness) if !self.may_be_weak(&name) => Err(weakness.into()),
-            weakness => Ok(VerifiedPeer { names: vec![name], tolerated, weakness }),
+            weakness => Ok(VerifiedPeer { names: vec![name], tolerated, weakness, chain: Vec::new() }),
         }
     }
 }
@@ -214,7 +225,8 @@ impl Judge {
         now: UnixTime,
     ) -> Result<VerifiedPeer, PeerRejection> {
         let chain = self.chains.of_client(leaf, intermediates, now)?;
-        self.known.identify(&PresentedNames::of(leaf)?, chain)
+        let peer = self.known.identify(&PresentedNames::of(leaf)?, chain)?;
+        Ok(peer.by(leaf, intermediates))
     }
 
     /// The far end of an outbound handshake: it is who we asked for and nobody else, whatever other names its certificate
@@ -227,7 +239,8 @@ impl Judge {
         now: UnixTime,
     ) -> Result<VerifiedPeer, PeerRejection> {
         let chain = self.chains.of_server(leaf, intermediates, now)?;
-        self.known.require(&PresentedNames::of(leaf)?, chain, wanted)
+        let peer = self.known.require(&PresentedNames::of(leaf)?, chain, wanted)?;
+        Ok(peer.by(leaf, intermediates))
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod doctor;
 mod place;
+mod rotation;
+mod servers;
 mod weak;
 mod windows;
 mod zoo;

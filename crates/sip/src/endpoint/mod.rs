@@ -144,6 +144,12 @@ impl Endpoint {
         self.owners_on(flow).into_iter().filter_map(server).collect()
     }
 
+    /// Whether any transaction lives on a flow.
+    #[must_use]
+    pub fn is_using(&self, flow: FlowKey) -> bool {
+        self.by_flow.contains_key(&flow)
+    }
+
     fn owners_on(&self, flow: FlowKey) -> Vec<Owner> {
         let newest = self.by_flow.get(&flow).copied();
         let mut owners: Vec<_> =

@@ -126,6 +126,29 @@ fn options_for_somebody_else_is_answered_carried_on_or_refused_as_configured() {
 }
 
 #[test]
+fn nothing_new_begins_on_a_retired_connection_and_what_is_on_it_stays() {
+    let mut policy = config();
+    policy.routing.out_of_dialog.options = OutOfDialog::Relay;
+    let policy = Arc::new(policy);
+    let mut world = connected(Policy::clone(&policy));
+    world.script("cas01.contoso.com", 5061, Script::Answer);
+    let ask = |world: &mut World| {
+        world.send_as(&caller(), request(Method::Options, DEPOSIT, "Max-Forwards: 9\r\n"));
+        world.connects.iter().filter(|target| target.name == "cas01.contoso.com").count()
+    };
+    assert_eq!([ask(&mut world), ask(&mut world), ask(&mut world)], [1, 1, 1], "one connection for all");
+    // Nor does the shell hand it out again.
+    let flow = world.party("cas01.contoso.com", 5061).flow.take().unwrap().key;
+    world.feed(Input::FlowRetired { flow });
+    world.feed(Input::Policy(policy));
+    assert_eq!((ask(&mut world), ask(&mut world)), (2, 2), "a policy does not bring it back");
+    assert_ne!(world.party("cas01.contoso.com", 5061).flow.unwrap().key, flow);
+    assert!(world.closed.is_empty() && world.flows.contains_key(&flow));
+    world.assert_clean();
+    assert!(!world.engine.is_using(flow));
+}
+
+#[test]
 fn a_request_of_a_pool_goes_where_its_invite_would_go_along_one_chain_of_redirects() {
     for method in [Method::Message, Method::Service] {
         let mut world = connected(config());

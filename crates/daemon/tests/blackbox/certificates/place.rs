@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,11 +36,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Seat {
     name: String,
     more: String,
+    /// Whose address it has, when not its own.
+    beside: Option<u8>,
 }
 
 impl Seat {
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), more: String::new() }
+        Self { name: name.to_owned(), more: String::new(), beside: None }
+    }
+
+    /// At the address of another seat.
+    pub fn beside(mut self, number: u8) -> Self {
+        self.beside = Some(number);
+        self
     }
 
     /// With more lines in its section.
@@ -54,6 +63,8 @@ impl Seat {
 pub enum Answer {
     /// 486.
     Busy,
+    /// 200, with media that nobody sends.
+    Taken,
     /// 302 to the seat that the number names.
     Elsewhere(Vec<String>),
 }
@@ -65,6 +76,23 @@ pub struct Place {
     runtime: tokio::runtime::Runtime,
     /// Whom the servers saw: their address, and the chain the gateway presented.
     seen: Seen,
+    /// Whose connections have ended.
+    ended: Arc<Mutex<Vec<Ipv4Addr>>>,
+}
+
+/// A server that is ill.
+#[derive(Copy, Clone, Debug)]
+pub enum Illness {
+    /// Closes every connection when a handshake begins.
+    Refuses,
+    /// Accepts connections and says nothing.
+    Silent,
+}
+
+/// An ill server and how often it was called.
+pub struct Ill {
+    pub calls: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 type Chain = Vec<CertificateDer<'static>>;
@@ -89,11 +117,18 @@ impl Place {
         }
         let config = config(net, &pki, seats, &tls).replace("[listen]\n", &format!("[listen]\n{listen}"));
         let gateway = Gateway::start(folder, net.host(HOSTS.0), 5061, &config);
-        let place = Self { gateway, pki, net, runtime, seen: Seen::default() };
+        let place = Self { gateway, pki, net, runtime, seen: Seen::default(), ended: Arc::default() };
         let names = seats.iter().map(|seat| seat.name.clone()).collect();
         let router = place.pki.ca().issue(&CertSpec::host(ROUTER).key(KeyKind::EcdsaP256)).unwrap();
         place.listen(net.host(HOSTS.2), 5061, &router, Answer::Elsewhere(names));
         place
+    }
+
+    pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime.spawn(future)
     }
 
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -108,6 +143,41 @@ impl Place {
     /// Lets a server with this certificate sit there.
     pub fn serve(&self, number: usize, identity: &Identity, answer: Answer) {
         self.listen(self.seat(number), PORT, identity, answer);
+    }
+
+    /// Lets an ill server sit there.
+    pub fn sicken(&self, number: usize, illness: Illness) -> Ill {
+        let listener = self.block_on(TcpListener::bind((self.seat(number), PORT))).unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let task = self.runtime.spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                match illness {
+                    // It is a word of TLS that is refused, not a connection.
+                    Illness::Refuses => drop(stream.read(&mut [0; 512]).await),
+                    Illness::Silent => held.push(stream),
+                }
+            }
+        });
+        Ill { calls, task }
+    }
+
+    /// The ill server leaves its seat.
+    pub fn leave(&self, ill: Ill) {
+        ill.task.abort();
+        assert!(self.block_on(ill.task).is_err());
+    }
+
+    /// The number for which any of all seats is called.
+    pub const ANYBODY: &str = "3000";
+
+    /// Connections of the gateway that stand at this seat.
+    pub fn open_at(&self, number: usize) -> usize {
+        let (seat, ended) = (self.seat(number), self.ended.lock().unwrap());
+        let begun = self.seen.lock().unwrap().iter().filter(|(address, _)| *address == seat).count();
+        begun - ended.iter().filter(|address| **address == seat).count()
     }
 
     /// The number that is redirected to a seat.
@@ -242,15 +312,17 @@ impl Place {
     fn listen(&self, address: Ipv4Addr, port: u16, identity: &Identity, answer: Answer) {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(identity)));
         let listener = self.block_on(TcpListener::bind((address, port))).unwrap();
-        let seen = self.seen.clone();
+        let (seen, ended) = (self.seen.clone(), self.ended.clone());
         self.runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, answer, seen) = (acceptor.clone(), answer.clone(), seen.clone());
+                let (acceptor, answer) = (acceptor.clone(), answer.clone());
+                let (seen, ended) = (seen.clone(), ended.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
                         seen.lock().unwrap().push((address, chain));
                         converse(stream, &answer).await;
+                        ended.lock().unwrap().push(address);
                     }
                 });
             }
@@ -318,8 +390,13 @@ fn respond(request: &str, answer: &Answer) -> Option<String> {
             let contact = format!("Contact: <sip:ken@{}:{PORT};transport=tls>\r\n", seats.get(number)?);
             ("302 Moved Temporarily", contact)
         }
+        ("INVITE", Answer::Taken) => {
+            let more = "Contact: <sip:um@127.0.0.1:5063;transport=tls>\r\nContent-Type: application/sdp\r\n";
+            ("200 OK", more.to_owned())
+        }
         _ => ("200 OK", String::new()),
     };
+    let body = if more.contains("application/sdp") { crate::traffic::SDP } else { "" };
     let mut response = format!("SIP/2.0 {status}\r\n");
     for line in request.lines().filter(|line| line.to_ascii_lowercase().starts_with("via:")) {
         let _ = write!(response, "{line}\r\n");
@@ -328,7 +405,7 @@ fn respond(request: &str, answer: &Answer) -> Option<String> {
         let tag = if name == "To" { ";tag=zoo" } else { "" };
         let _ = write!(response, "{name}: {}{tag}\r\n", header(request, name)?);
     }
-    Some(format!("{response}{more}Content-Length: 0\r\n\r\n"))
+    Some(format!("{response}{more}Content-Length: {}\r\n\r\n{body}", body.len()))
 }
 
 fn certified(identity: &Identity) -> Arc<SingleCertAndKey> {
@@ -442,7 +519,7 @@ fn config(net: Net, pki: &Pki, seats: &[Seat], tls: &str) -> String {
     let mut text = format!(
         "[gateway]\nfqdn = \"{FQDN}\"\n\n[listen]\nstartup_mode = \"TLS\"\naddresses = [\"{gateway}\"]\n\n\
          [tls]\ncertificate = \"{}\"\nprivate_key = \"{}\"\ntrusted_roots = [\"{}\"]\n{tls}\n\
-         [media]\nrtp_ports = \"20000-20599\"\n\n[admin]\nhttp = \"{gateway}:9065\"\n\n\
+         [media]\nrtp_ports = \"20000-25999\"\n\n[admin]\nhttp = \"{gateway}:9065\"\n\n\
          [[pool]]\nname = \"pool\"\nfqdn = \"{POOL}\"\naddress = [\"{pool}\"]\nencryption = \"DoNotSupportEncryption\"\n\n\
          [[ip_gateway]]\nname = \"pool\"\naddress = \"{POOL}\"\nport = 5061\n\n\
          [[call_router]]\nname = \"{ROUTER}\"\naddress = [\"{router}\"]\ndial_plans = [\"Elsewhere\"]\n",
@@ -467,11 +544,14 @@ fn config(net: Net, pki: &Pki, seats: &[Seat], tls: &str) -> String {
     for number in 0..seats.len() {
         plan(&format!("P{number}"), &[Place::calling(number)]);
     }
-    for (number, seat) in seats.iter().enumerate() {
-        let address = net.host(HOSTS.3 + u8::try_from(number).unwrap());
+    if !seats.is_empty() {
+        plan("All", &[Place::ANYBODY.to_owned()]);
+    }
+    for (number, seat) in (0..).zip(seats) {
+        let address = net.host(HOSTS.3 + seat.beside.unwrap_or(number));
         let _ = write!(
             text,
-            "\n[[mailbox_server]]\nname = \"{}\"\naddress = [\"{address}\"]\ndial_plans = [\"Elsewhere\", \"P{number}\"]\n{}",
+            "\n[[mailbox_server]]\nname = \"{}\"\naddress = [\"{address}\"]\ndial_plans = [\"Elsewhere\", \"P{number}\", \"All\"]\n{}",
             seat.name, seat.more
         );
     }
