@@ -101,7 +101,14 @@ fn our_own_certificate_is_told_and_a_broken_or_missing_one_is_never_good() {
 fn a_peer_that_showed_nothing_is_skipped_with_the_reason() {
     let peers = peers::of(&testing::compiled("").policy);
     let target = "127.0.0.30:5061".parse().unwrap();
-    let visit = Visit { peer: 0, target, looks: Vec::new(), request: Request::Unknown, presented: None };
+    let visit = Visit {
+        peer: 0,
+        target,
+        looks: Vec::new(),
+        request: Request::Unknown,
+        presented: None,
+        offers: None,
+    };
     let found = of_peers(&peers, &[visit]);
     assert_eq!(marks(&found), [(Mark::Skip, "UMB-TLS003")]);
     assert!(found[0].what.contains("the time was up"), "{found:?}");

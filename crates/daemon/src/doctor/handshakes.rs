@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::ask::{Asker, Trouble};
 use super::finding::{Finding, Group, Mark};
+use super::offers::{self, Offer};
 use super::peers::Peer;
 use crate::tls::facts::{CertificateFacts, FactsError};
 use crate::tls::probe::{Objection, Probe, ProbeLimits, Request, Sighting};
@@ -36,6 +37,8 @@ pub struct Visit {
     pub request: Request,
     /// What it presents.
     pub presented: Option<Presented>,
+    /// Everything that it would speak; `None` when it did not say.
+    pub offers: Option<Vec<Offer>>,
 }
 
 /// One handshake.
@@ -60,7 +63,8 @@ pub struct Presented {
 
 /// Looks once with each version.
 pub async fn look(asker: &Asker, sight: &Sight, target: SocketAddr, name: &str) -> Looked {
-    let mut looked = Looked { looks: Vec::new(), request: Request::Unknown, presented: None };
+    let offers = offers::ask(asker, target, name).await;
+    let mut looked = Looked { looks: Vec::new(), request: Request::Unknown, presented: None, offers };
     if let Some(tls) = asker.tls.as_ref().filter(|tls| tls.backend_toward(name) != Backend::Rustls) {
         looked.shake(asker, tls, sight, target, name).await;
         return looked;
@@ -100,14 +104,25 @@ pub struct Looked {
     pub request: Request,
     /// What was presented.
     pub presented: Option<Presented>,
+    /// Everything that it would speak.
+    pub offers: Option<Vec<Offer>>,
 }
 
 impl Visit {
     /// What was seen there; nothing when its time was up.
     pub fn of(peer: usize, target: SocketAddr, looked: Option<Looked>) -> Self {
         match looked {
-            Some(Looked { looks, request, presented }) => Self { peer, target, looks, request, presented },
-            None => Self { peer, target, looks: Vec::new(), request: Request::Unknown, presented: None },
+            Some(Looked { looks, request, presented, offers }) => {
+                Self { peer, target, looks, request, presented, offers }
+            }
+            None => Self {
+                peer,
+                target,
+                looks: Vec::new(),
+                request: Request::Unknown,
+                presented: None,
+                offers: None,
+            },
         }
     }
 }
@@ -166,23 +181,24 @@ pub fn findings(peers: &[Peer], visits: &[Visit], ours: &[String]) -> Vec<Findin
     let of = |visit: &Visit| {
         let peer = peers.get(visit.peer)?;
         let place = format!("{} {}", peer.name, visit.target);
-        let mut found = vec![versions(&place, &visit.looks)];
+        let mut found = vec![versions(&place, visit)];
         found.extend(client_certificate(&place, visit, ours));
         Some(found.into_iter().map(|finding| finding.on(peer.kind.side())).collect::<Vec<_>>())
     };
     let mut found: Vec<Finding> = visits.iter().filter_map(of).flatten().collect();
-    let why = match visits.is_empty() {
-        true => "no peer is to be reached over TLS: no handshake was tried",
-        false => {
-            "TLS 1.0, TLS 1.1 and CBC suites are tried only where the configuration says `backend = \"openssl\"`"
-        }
-    };
-    found.push(Finding::skip(GROUP, codes::NO_COMMON_SUITE, why));
+    if visits.is_empty() {
+        let why = "no peer is to be reached over TLS: no handshake was tried";
+        found.push(Finding::skip(GROUP, codes::NO_COMMON_SUITE, why));
+    } else if !Backend::OpenSsl.is_built() {
+        let why =
+            "openssl is not part of this build: what it would do is told from what peers take, not tried";
+        found.push(Finding::skip(GROUP, codes::NO_COMMON_SUITE, why));
+    }
     found
 }
 
 /// One version that works is enough; an objection to our certificate is no matter of versions.
-fn versions(place: &str, looks: &[Look]) -> Finding {
+fn versions(place: &str, Visit { looks, offers, .. }: &Visit) -> Finding {
     let code = codes::NO_COMMON_SUITE;
     let unreachable = looks.iter().find_map(|look| match &look.objection {
         Some(objection @ Objection::Unreachable(_)) => Some(objection.to_string()),
@@ -199,12 +215,20 @@ fn versions(place: &str, looks: &[Look]) -> Finding {
         (None, Some(objection)) => format!("{} no ({objection})", look.version),
         (None, None) => format!("{} no", look.version),
     };
-    let words = format!("{place}: {}", looks.iter().map(word).collect::<Vec<_>>().join(", "));
+    let handshakes = looks.iter().map(word).collect::<Vec<_>>().join(", ");
+    // A line has its bound: what was tried comes last.
+    let (words, picture) = match offers {
+        Some(offers) => {
+            (format!("{place}: {}; {handshakes}", offers::summary(offers)), offers::picture(offers))
+        }
+        None => (format!("{place}: {handshakes}"), Vec::new()),
+    };
     let blame = looks.iter().find_map(|look| look.objection.as_ref()).map_or(code, Objection::code);
-    match looks.iter().any(|look| look.suite.is_some()) {
+    let finding = match looks.iter().any(|look| look.suite.is_some()) {
         true => Finding::ok(GROUP, code, words),
         false => Finding::fail(GROUP, blame, words),
-    }
+    };
+    finding.drawn(picture)
 }
 
 fn client_certificate(place: &str, visit: &Visit, ours: &[String]) -> Option<Finding> {
@@ -252,7 +276,7 @@ mod tests {
     fn marks(looks: Vec<Look>, request: Request) -> Vec<(Mark, &'static str)> {
         let peers = peers::of(&testing::compiled("").policy);
         let target = "127.0.0.30:5061".parse().unwrap();
-        let visit = Visit { peer: 0, target, looks, request, presented: None };
+        let visit = Visit { peer: 0, target, looks, request, presented: None, offers: None };
         findings(&peers, &[visit], &["CN=root".to_owned()])
             .iter()
             .map(|f| (f.mark, f.code.as_str()))
@@ -281,7 +305,7 @@ mod tests {
         let found = findings(&[], &[], &[]);
         assert_eq!(found.iter().map(|f| f.mark).collect::<Vec<_>>(), [Mark::Skip]);
         let last = marks(vec![look("TLS 1.2", Some("X"), None)], asked()).pop().unwrap();
-        assert_eq!(last.0, Mark::Skip);
+        assert_eq!(last.0 == Mark::Skip, !Backend::OpenSsl.is_built());
     }
 
     #[test]

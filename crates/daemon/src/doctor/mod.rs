@@ -12,6 +12,7 @@ mod handshakes;
 mod host;
 mod lync;
 mod names;
+mod offers;
 mod peers;
 mod security;
 mod servers;

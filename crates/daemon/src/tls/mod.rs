@@ -5,6 +5,7 @@ mod chain;
 mod context;
 mod crl;
 pub mod facts;
+pub mod hello;
 pub(crate) mod identity;
 pub mod keylog;
 mod legacy;

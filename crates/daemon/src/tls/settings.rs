@@ -18,6 +18,14 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Whether it speaks this suite in this version; OpenSSL has every one that can be chosen.
+    pub fn has(self, version: Version, suite: &Suite) -> bool {
+        match self {
+            Self::Rustls => version >= Version::V1_2 && suite.group() == Group::Modern,
+            Self::OpenSsl => true,
+        }
+    }
+
     /// Whether this program has it.
     pub fn is_built(self) -> bool {
         match self {
@@ -52,6 +60,11 @@ impl Version {
             Self::V1_2 => 0x0303,
             Self::V1_3 => 0x0304,
         }
+    }
+
+    /// Every suite of it that can be chosen, best first.
+    pub fn suites(self) -> impl Iterator<Item = &'static Suite> {
+        SUITES.iter().filter(move |suite| (suite.lowest()..=suite.highest()).contains(&self))
     }
 
     /// The version behind a number, if it is one of ours.

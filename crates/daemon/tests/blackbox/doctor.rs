@@ -10,13 +10,14 @@ use lab::um::{AnswerRules, CallRouterConfig, Fault, MailboxServerConfig, PlanSec
 use lab::{LabUm, LabUmConfig};
 use serde_json::Value;
 
-use crate::harness::{Gateway, Net, folder, umbra};
+use crate::harness::{Gateway, Net, Process, folder, peers_present, umbra};
 
 /// A lab with two servers of each kind and a pool that listens, and the configuration of a gateway before it.
 struct Place {
     folder: tempfile::TempDir,
     net: Net,
     config: PathBuf,
+    pki: Arc<Pki>,
     _lab: LabUm,
     runtime: tokio::runtime::Runtime,
 }
@@ -42,7 +43,7 @@ impl Place {
         let lab = runtime.block_on(LabUm::start(site(net, &pki, faults, folder.path().join("voicemail"))));
         let config = folder.path().join("umbra.toml");
         std::fs::write(&config, text(net, &pki)).unwrap();
-        Self { folder, net, config, _lab: lab.unwrap(), runtime }
+        Self { folder, net, config, pki, _lab: lab.unwrap(), runtime }
     }
 
     fn edit(&self, old: &str, new: &str) {
@@ -218,6 +219,41 @@ fn a_certificate_of_another_name_and_a_wildcard_subject_fail() {
     let place = Place::new(&Faults { certificate: wildcard, ..Faults::default() });
     let found = place.assert_found("tls", "fail", "UMB-TLS004");
     assert!(found["what"].as_str().unwrap().contains("CN=*.contoso.test"), "{found}");
+}
+
+/// As Windows Server 2012 R2 is with an RSA certificate.
+#[test]
+fn a_server_that_shares_no_suite_with_rustls_is_found_with_what_openssl_would_bring() {
+    if !peers_present(&["openssl"]) {
+        return;
+    }
+    let place = Place::new(&Faults { dead: "mbx02.contoso.test", ..Faults::default() });
+    let (files, at) = (place.pki.identity_files("mbx02.contoso.test").unwrap(), place.net.host(32));
+    let mut command = std::process::Command::new("openssl");
+    command.args(["s_server", "-quiet", "-accept", &format!("{at}:5063"), "-no_tls1_3", "-cipher"]);
+    command.args(["ECDHE-RSA-AES256-SHA384:AES128-SHA256", "-cert"]).arg(&files.certificate);
+    let mut server = Process::start("s_server", command.arg("-key").arg(&files.key), place.folder.path());
+    server.wait_for_port(at.into(), 5063);
+    let found = place.assert_found("tls", "fail", "UMB-TLS014");
+    let what = found["what"].as_str().unwrap();
+    assert!(
+        what.starts_with("mbx02.")
+            && what.contains(": rustls: nothing; openssl: 2 suites of TLS 1.2; TLS 1.3 no "),
+        "{what}"
+    );
+    let (_, table) = place.doctor(&["tls"]);
+    let row =
+        |suite: &str| table.lines().find(|line| line.contains(suite)).unwrap_or_else(|| panic!("{table}"));
+    for suite in ["TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384", "TLS_RSA_WITH_AES_128_CBC_SHA256"] {
+        let words: Vec<&str> = row(suite).split_whitespace().collect();
+        assert_eq!(words, ["TLS", "1.2", suite, "x", "ok"]);
+    }
+    let others = table.lines().filter(|line| line.contains(": rustls: ") && line.contains(" ok "));
+    assert_eq!(
+        others.filter(|line| line.contains("suites of TLS 1.3, TLS 1.2; openssl: ")).count(),
+        4,
+        "{table}"
+    );
 }
 
 #[test]
