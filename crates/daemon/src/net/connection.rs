@@ -7,10 +7,9 @@ use b2bua::engine::FlowLoss;
 use bytes::{Bytes, BytesMut};
 use mio::net::TcpStream;
 use sip::{Frame, FrameError, Framer, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::wire::{Heard, Wire};
-use super::{Arrived, NetLimits};
+use super::{Arrived, NetLimits, Room};
 use crate::tls::Wrote;
 
 /// How long a closing connection may take to send its last bytes and to hear the peer close.
@@ -106,7 +105,7 @@ pub struct Connection {
     reading: Reading,
     queue_bytes_max: usize,
     /// Its place among the inbound connections is free again when this goes.
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<Room>,
 }
 
 impl Connection {

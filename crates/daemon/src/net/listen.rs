@@ -9,12 +9,11 @@ use std::time::Duration;
 use b2bua::engine::PeerIdentity;
 use sip::Transport;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{Arrived, Errand, NetContext, Wire};
+use super::{Arrived, Errand, NetContext, Room, Wire};
 use crate::tls::HandshakeFailure;
 
 /// Connections the system queues for us.
@@ -57,9 +56,12 @@ pub async fn accept_loop(context: Arc<NetContext>, listener: TcpListener, transp
                 continue;
             }
         };
-        let Ok(permit) = context.connections.clone().try_acquire_owned() else {
-            context.metrics.dropped("too_many_connections");
-            continue;
+        let permit = match context.connections.enter(remote.ip()) {
+            Ok(permit) => permit,
+            Err(full) => {
+                context.metrics.dropped(full.counter());
+                continue;
+            }
         };
         match transport {
             Transport::Tls => {
@@ -73,12 +75,7 @@ pub async fn accept_loop(context: Arc<NetContext>, listener: TcpListener, transp
     while tasks.join_next().await.is_some() {}
 }
 
-async fn arrive_tcp(
-    context: &NetContext,
-    stream: TcpStream,
-    remote: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
+async fn arrive_tcp(context: &NetContext, stream: TcpStream, remote: SocketAddr, permit: Room) {
     let Some(local) = prepare(&stream) else { return };
     let peer = PeerIdentity::Address;
     let Ok(stream) = stream.into_std() else { return };
@@ -87,12 +84,7 @@ async fn arrive_tcp(
     hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit, credentials }).await;
 }
 
-async fn arrive_tls(
-    context: &NetContext,
-    stream: TcpStream,
-    remote: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) {
+async fn arrive_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr, permit: Room) {
     let Some(local) = prepare(&stream) else { return };
     let (Some(tls), Ok(handshakes)) =
         (context.tls.load_full(), context.handshakes.clone().try_acquire_owned())

@@ -28,7 +28,7 @@ async fn world(limits: NetLimits, transport: Transport) -> World {
         flows: DashMap::new(),
         outgoing: Outgoing::default(),
         shards: vec![door],
-        connections: Arc::new(Semaphore::new(limits.connections_max)),
+        connections: crate::net::Rooms::new(&limits),
         handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
         limits,
         tls: arc_swap::ArcSwapOption::empty(),
@@ -92,6 +92,20 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_counted() {
     drop(held);
     let _third = TcpStream::connect(world.address).await.unwrap();
     assert!(matches!(world.next().await, Errand::Adopt(_)));
+}
+
+#[tokio::test]
+async fn connections_of_one_address_beyond_its_limit_are_closed_at_once_and_counted() {
+    let limits = NetLimits { connections_of_address_max: 1, ..NetLimits::default() };
+    let mut world = world(limits, Transport::Tcp).await;
+    let _first = TcpStream::connect(world.address).await.unwrap();
+    let _held = world.next().await;
+    assert!(is_closed(TcpStream::connect(world.address).await.unwrap()).await);
+    assert!(world.counted(r#"umbra_dropped_messages_total{kind="too_many_connections_of_one_address"} 1"#));
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let _other = socket.connect(world.address).await.unwrap();
+    assert!(matches!(world.next().await, Errand::Adopt(_)), "another address has its own");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod listen;
 mod lookups;
 mod outgoing;
 mod resolve;
+mod room;
 mod slots;
 mod udp;
 mod wire;
@@ -24,7 +25,7 @@ use arc_swap::ArcSwapOption;
 use b2bua::engine::PeerIdentity;
 use dashmap::DashMap;
 use sip::{FlowKey, Transport};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
 use crate::observe::{Metrics, WarnLimiter};
@@ -37,6 +38,7 @@ pub use listen::{Bound, accept_loop, bind_tcp};
 pub use lookups::{Asked, Asker, Located, Lookups};
 pub use outgoing::{Holds, Outgoing, Waiter, Wish};
 pub use resolve::{Dns, Locator, search_domains};
+pub use room::{Full, Room, Rooms};
 pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
 pub use udp::{DATAGRAM_BYTES_MAX, Datagram, Found, Sender, UdpPort, bind_udp, is_keep_alive, sender};
 pub use wire::{Heard, Wire};
@@ -60,6 +62,8 @@ pub struct NetLimits {
     pub write_timeout: Duration,
     /// Inbound connections at once, over all listeners.
     pub connections_max: usize,
+    /// Those of one address among them: a pool behind a balancer has one.
+    pub connections_of_address_max: usize,
     /// Inbound handshakes at once.
     pub handshakes_max: usize,
     /// Bytes waiting for one connection.
@@ -81,6 +85,7 @@ impl Default for NetLimits {
             idle_timeout: Duration::from_secs(35 * 60),
             write_timeout: Duration::from_secs(10),
             connections_max: 16_384,
+            connections_of_address_max: 12_288,
             handshakes_max: 4_096,
             queue_bytes_max: 1024 * 1024,
             udp_flows_max: 4_096,
@@ -121,7 +126,7 @@ pub struct Arrived {
     /// Who that is.
     pub peer: PeerIdentity,
     /// Its place among the inbound connections; outgoing ones need none.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub permit: Option<Room>,
     /// What an outgoing TLS connection was made with.
     pub credentials: Option<Box<Credentials>>,
 }
@@ -143,7 +148,7 @@ pub struct NetContext {
     /// Keeps refusals from flooding the log.
     pub warnings: WarnLimiter,
     /// Inbound connections still possible.
-    pub connections: Arc<Semaphore>,
+    pub connections: Rooms,
     /// Inbound handshakes still possible.
     pub handshakes: Arc<Semaphore>,
     /// Turns true when everything must end.

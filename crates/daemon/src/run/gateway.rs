@@ -22,7 +22,7 @@ use super::threads::{Built, Threads};
 use super::watch::{InForce, watch_files};
 use crate::media::MediaError;
 use crate::net::{
-    Bound, Control, Errand, Locator, Lookups, NetContext, Outgoing, accept_loop, bind_tcp, bind_udp,
+    Bound, Control, Errand, Locator, Lookups, NetContext, Outgoing, Rooms, accept_loop, bind_tcp, bind_udp,
 };
 use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Up, WarnLimiter};
 use crate::tls::{TlsContext, TlsError, keylog};
@@ -131,7 +131,7 @@ impl Gateway {
             flows: DashMap::new(),
             outgoing: Outgoing::default(),
             shards: built.inboxes(),
-            connections: Arc::new(Semaphore::new(settings.limits.connections_max)),
+            connections: Rooms::new(&settings.limits),
             handshakes: Arc::new(Semaphore::new(settings.limits.handshakes_max)),
             tls: ArcSwapOption::from(tls),
             metrics,
