@@ -61,7 +61,12 @@ fn forward(located: &Located) -> Finding {
     match &located.result {
         None => Finding::skip(GROUP, code, format!("{name}: not looked up, the time was up")),
         Some(Ok(targets)) => {
-            let places: Vec<String> = targets.iter().map(|target| target.ip().to_string()).collect();
+            // The port may be one that SRV records name; members are looked up without one.
+            let place = |target: &SocketAddr| match target.port() {
+                0 => target.ip().to_string(),
+                _ => target.to_string(),
+            };
+            let places: Vec<String> = targets.iter().map(place).collect();
             Finding::ok(GROUP, code, format!("{name} is {}", places.join(", ")))
         }
         Some(Err(failure)) if failure.kind == ResolveFailureKind::Silent => {
@@ -180,6 +185,7 @@ mod tests {
             ],
         );
         assert_eq!(marks(&found, "UMB-SRV006"), [Mark::Ok, Mark::Fail]);
+        assert!(found.iter().any(|f| f.what == "cas01.contoso.test is 10.0.0.1:5061"), "{found:#?}");
         assert_eq!(marks(&found, "UMB-DNS001"), [Mark::Fail, Mark::Warn]);
         assert_eq!(marks(&found, "UMB-SRV010"), [Mark::Fail]);
         let late = Located { result: None, ..located("x.test", Whose::Server, Err(none)) };
