@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::{Arrived, Errand, Inbox, NetContext, Wire};
+use crate::observe::RefusedSide;
 use crate::tls::{Credentials, HandshakeFailure, PeerRejection};
 
 /// What makes two wishes the same connection: address, port, transport and the name that was verified.
@@ -74,6 +75,9 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
         }
         Err(problem) => {
             context.metrics.handshake(&endpoint.name, problem.label());
+            let (far_end, why) =
+                ((endpoint.address, endpoint.name.as_str()), (problem.label(), problem.code()));
+            context.refusals.note(RefusedSide::Outbound, far_end, why, &problem.to_string());
             let (code, detail) = (problem.code(), problem.printable());
             let (peer, reason, umb_code) = (&endpoint.name, problem.label(), code.as_str());
             context.warnings.warn(reason, || {

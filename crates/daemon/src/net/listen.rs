@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::{Arrived, Errand, NetContext, Room, Wire};
+use crate::observe::RefusedSide;
 use crate::tls::HandshakeFailure;
 
 /// Connections the system queues for us.
@@ -124,6 +125,8 @@ async fn hand_over(context: &NetContext, arrived: Arrived) {
 fn refuse(context: &NetContext, remote: SocketAddr, failure: &HandshakeFailure) {
     context.metrics.handshake("", failure.label());
     let reason = failure.label();
+    let why = (reason, failure.code());
+    context.refusals.note(RefusedSide::Inbound, (remote, ""), why, &failure.to_string());
     context.warnings.warn(reason, || {
         let umb_code = failure.code().as_str();
         warn!(event = "tls_refused", %remote, reason, umb_code, detail = %failure.printable(), "TLS peer refused");

@@ -34,6 +34,7 @@ async fn world(limits: NetLimits, transport: Transport) -> World {
         tls: arc_swap::ArcSwapOption::empty(),
         metrics: Arc::new(Metrics::new()),
         warnings: WarnLimiter::new(),
+        refusals: Arc::default(),
         stop: stopped,
         source_addresses: Vec::new(),
         runtime: tokio::runtime::Handle::current(),

@@ -28,7 +28,7 @@ use sip::{FlowKey, Transport};
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
-use crate::observe::{Metrics, WarnLimiter};
+use crate::observe::{Metrics, TlsRefusals, WarnLimiter};
 use crate::tls::{Agreed, Credentials, Gone, PeerRejection, TlsContext, VerifiedPeer};
 
 pub use connect::{Endpoint, open, source_socket};
@@ -147,6 +147,8 @@ pub struct NetContext {
     pub metrics: Arc<Metrics>,
     /// Keeps refusals from flooding the log.
     pub warnings: WarnLimiter,
+    /// The last handshakes that failed.
+    pub refusals: Arc<TlsRefusals>,
     /// Inbound connections still possible.
     pub connections: Rooms,
     /// Inbound handshakes still possible.

@@ -1,4 +1,4 @@
-//! The admin endpoint: `/metrics`, `/livez`, `/readyz`. Owns its listener and its task; refuses every mutation.
+//! The admin endpoint: `/metrics`, `/livez`, `/readyz`, `/tls/refusals`. Owns its listener and its task; refuses every mutation.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::Metrics;
+use super::{Metrics, TlsRefusals};
 
 /// Content type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -47,6 +47,7 @@ impl Health {
 struct Shared {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    refusals: Arc<TlsRefusals>,
 }
 
 /// The running endpoint.
@@ -62,6 +63,7 @@ impl AdminServer {
         address: SocketAddr,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
+        refusals: Arc<TlsRefusals>,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
@@ -70,7 +72,8 @@ impl AdminServer {
             .route("/metrics", get(expose))
             .route("/livez", get(|| async { "alive\n" }))
             .route("/readyz", get(readiness))
-            .with_state(Shared { metrics, health });
+            .route("/tls/refusals", get(refused))
+            .with_state(Shared { metrics, health, refusals });
         let task = tokio::spawn(async move {
             let stopped = async move {
                 // An error means that the owner is gone, which is a reason to stop as well.
@@ -94,6 +97,12 @@ impl AdminServer {
 
 async fn expose(State(shared): State<Shared>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, OPENMETRICS)], shared.metrics.expose())
+}
+
+/// The last handshakes that failed, oldest first.
+async fn refused(State(shared): State<Shared>) -> impl IntoResponse {
+    let text = serde_json::to_string(&shared.refusals.all()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text)
 }
 
 async fn readiness(State(shared): State<Shared>) -> impl IntoResponse {
@@ -127,10 +136,11 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = AdminServer::start(any, metrics, health.clone(), stopped).await.unwrap();
+        let server = AdminServer::start(any, metrics, health.clone(), Arc::default(), stopped).await.unwrap();
         health.set_ready();
         assert!(fetch(server.address, "/livez").await.starts_with("HTTP/1.1 200"));
         assert!(fetch(server.address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(fetch(server.address, "/tls/refusals").await.ends_with("[]"));
         assert!(fetch(server.address, "/metrics").await.contains("umbra_calls_active 0"));
         health.set_unready();
         assert!(fetch(server.address, "/readyz").await.starts_with("HTTP/1.1 503"));

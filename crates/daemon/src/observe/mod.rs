@@ -7,6 +7,7 @@ mod limiter;
 mod logging;
 mod metrics;
 mod records;
+mod refusals;
 
 pub use admin::{AdminServer, Health};
 pub use events::Reporter;
@@ -14,3 +15,4 @@ pub use limiter::WarnLimiter;
 pub use logging::{LogColour, LogFormat, LogSettings, init_logging};
 pub use metrics::{Metrics, Up};
 pub use records::{RecordSender, RecordSettings, RecordWriter, Written};
+pub use refusals::{REFUSALS_MAX, RefusedSide, TlsRefusal, TlsRefusals};

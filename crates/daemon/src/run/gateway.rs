@@ -24,7 +24,9 @@ use crate::media::MediaError;
 use crate::net::{
     Bound, Control, Errand, Locator, Lookups, NetContext, Outgoing, Rooms, accept_loop, bind_tcp, bind_udp,
 };
-use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Up, WarnLimiter};
+use crate::observe::{
+    AdminServer, Health, Metrics, RecordSender, RecordWriter, TlsRefusals, Up, WarnLimiter,
+};
 use crate::tls::{TlsContext, TlsError, keylog};
 
 /// How long HTTP clients may hold up a stop.
@@ -116,12 +118,19 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         metrics.keys_logged(if keylog::path().is_some() { Up::Yes } else { Up::No });
         let health = Arc::new(Health::default());
+        let refusals = Arc::<TlsRefusals>::default();
         let (stop, stopped) = watch::channel(false);
         let admin = match settings.admin {
             Some(address) => Some(
-                AdminServer::start(address, metrics.clone(), health.clone(), stopped.clone())
-                    .await
-                    .map_err(|source| StartError::Admin { address, source })?,
+                AdminServer::start(
+                    address,
+                    metrics.clone(),
+                    health.clone(),
+                    refusals.clone(),
+                    stopped.clone(),
+                )
+                .await
+                .map_err(|source| StartError::Admin { address, source })?,
             ),
             None => None,
         };
@@ -136,6 +145,7 @@ impl Gateway {
             tls: ArcSwapOption::from(tls),
             metrics,
             warnings: WarnLimiter::new(),
+            refusals,
             stop: stopped,
             source_addresses: source_addresses(&sockets.bound),
             runtime: tokio::runtime::Handle::current(),

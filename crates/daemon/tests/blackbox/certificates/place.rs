@@ -267,6 +267,11 @@ impl Place {
         http_get(self.gateway.address, 9065, "/metrics")
     }
 
+    /// The last handshakes that failed, as JSON text.
+    pub fn refusals(&self) -> String {
+        http_get(self.gateway.address, 9065, "/tls/refusals")
+    }
+
     /// The record of a call, as JSON text.
     pub fn record(&self, call_id: &str) -> String {
         let until = Instant::now() + PATIENCE * 2;

@@ -70,5 +70,9 @@ fn a_connection_made_for_one_name_carries_nothing_for_another_at_the_same_addres
         assert_eq!(place.open_at(0), connections);
         let refused = reasons(&place.metrics(), |peer| peer == two);
         assert_eq!(refused.contains_key("name_mismatch"), second == 503, "{refused:?}");
+        let told = place.refusals();
+        let is_told =
+            ["\"outbound\"", two, "name_mismatch", "UMB-TLS"].iter().all(|word| told.contains(word));
+        assert_eq!(is_told, second == 503, "{told}");
     }
 }
