@@ -27,7 +27,7 @@ registry! {
     FILE_UNUSABLE = "UMB-TLS009", "certificate or key file cannot be used", sip None, ms None,
         cause "The file is missing, unreadable, or holds no PEM object of the expected kind.", exchange "", lync "", umbra "Give PEM files; relative paths start at the folder of the configuration file.";
     HANDSHAKE_FAILED = "UMB-TLS010", "TLS handshake failed", sip None, ms None,
-        cause "The peer broke the handshake off, spoke no TLS, or was too slow.", exchange "", lync "", umbra "";
+        cause "The peer broke the handshake off, spoke no TLS, or was too slow.", exchange "", lync "", umbra "A server that closes without a word right after our offer may have found nothing in it: `umbra explain UMB-TLS014`.";
     SUBJECT_NOT_FQDN = "UMB-TLS011", "certificate subject is not the gateway's FQDN", sip None, ms None,
         cause "Lync and Exchange know the gateway by the subject of its certificate, which must equal `fqdn`.",
         exchange "", lync "", umbra "Reissue with the FQDN as subject CN and as first SAN.";
@@ -37,7 +37,7 @@ registry! {
         cause "Lync checks revocation and wants a distribution point in the certificate.", exchange "", lync "", umbra "Issue from a CA that publishes CRLs; labs may ignore this.";
     NO_COMMON_SUITE = "UMB-TLS014", "no protocol version or cipher suite in common", sip None, ms None,
         cause "With an RSA certificate Windows Server 2012 R2 and older have ECDHE with CBC, but not with GCM, and rustls has only GCM; Windows Server 2008 R2 stops at TLS 1.0 unless told otherwise. The log line names what we take or offer, what the peer offers where that can be known, and what would help.",
-        exchange "Use an ECDSA certificate for the UM services (with it even these offer GCM), or a newer Windows; on Windows Server 2008 R2 enable TLS 1.2.", lync "The same: an ECDSA certificate, or a newer Windows.", umbra "For that listener or peer alone: `tls = { backend = \"openssl\" }`; with `min_version = \"1.0\"` for hosts without TLS 1.2, with `ciphers = \"modern cbc rsa\"` for hosts that know RSA key exchange only. It is old and will be warned of.";
+        exchange "Use an ECDSA certificate for the UM services (with it even these offer GCM), or a newer Windows; on Windows Server 2008 R2 enable TLS 1.2. Or let it be, with `tls = { backend = \"openssl\" }` for it here.", lync "The same: an ECDSA certificate, or a newer Windows; or `tls` for it here.", umbra "For that listener or peer alone: `tls = { backend = \"openssl\" }`; with `min_version = \"1.0\"` for hosts without TLS 1.2, with `ciphers = \"modern cbc rsa\"` for hosts that know RSA key exchange only. It is old and will be warned of.";
     EXPIRES_SOON = "UMB-TLS015", "certificate expires soon", sip None, ms None,
         cause "The certificate ends within 30 days.", exchange "", lync "", umbra "Renew it; a reload picks it up without dropping calls.";
     ROOT_MISSING = "UMB-TLS016", "certificate's issuer is not among the trusted roots", sip None, ms None,

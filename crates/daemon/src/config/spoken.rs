@@ -58,13 +58,17 @@ impl Choice {
     }
 
     /// Reports what does not work, and what is old about it.
-    fn compile(&self, root: &Reader<'_>) -> TlsSettings {
+    fn compile(&self, with: &str, root: &Reader<'_>) -> TlsSettings {
         let lowest = self.lowest.unwrap_or(Version::V1_2);
         match TlsSettings::new(self.backend.unwrap_or_default(), lowest, self.ciphers.as_deref()) {
             Ok(settings) => {
                 let legacy: Vec<&str> = settings.legacy().into_iter().map(|legacy| legacy.word()).collect();
                 if !legacy.is_empty() {
-                    root.warn(codes::TLS_LEGACY, &self.place, format!("allows {}", legacy.join(", ")));
+                    root.warn(
+                        codes::TLS_LEGACY,
+                        &self.place,
+                        format!("{} may be spoken with {with}", legacy.join(", ")),
+                    );
                 }
                 settings
             }
@@ -83,15 +87,15 @@ pub(super) fn compile(
     peers: &[(Choice, Vec<String>)],
     root: &Reader<'_>,
 ) -> Spoken {
-    let of_all = general.compile(root);
-    let own = |choice: &Choice| match choice.is_present() {
-        true => choice.over(general).compile(root),
+    let of_all = general.compile("whoever has no settings of its own", root);
+    let own = |choice: &Choice, with: &str| match choice.is_present() {
+        true => choice.over(general).compile(with, root),
         false => of_all.clone(),
     };
     let mut by_name = BTreeMap::new();
     for (choice, names) in peers {
-        let settings = own(choice);
+        let settings = own(choice, &names.join(", "));
         by_name.extend(names.iter().map(|name| (name.to_ascii_lowercase(), settings.clone())));
     }
-    Spoken { listener: own(listener), peers: by_name, general: of_all }
+    Spoken { listener: own(listener, "whoever connects to us"), peers: by_name, general: of_all }
 }

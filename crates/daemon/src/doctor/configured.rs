@@ -19,6 +19,7 @@ const ROWS: &[Row] = &[
         good: "our chain leads to a root of `trusted_roots`",
         codes: &[codes::ROOT_MISSING],
     },
+    Row { group: Group::Tls, good: "nothing old is allowed in TLS", codes: &[codes::TLS_LEGACY] },
     Row {
         group: Group::Security,
         good: "UM IP gateways of secured dial plans are known by FQDN",
@@ -79,7 +80,8 @@ const ELSEWHERE: &[Code] = &[codes::POOL_PLAN_MISMATCH, codes::BRIDGE_IN_USE];
 /// Every warning of the configuration, and the good words.
 pub fn findings(compiled: &Compiled) -> Vec<Finding> {
     let mut found = Vec::new();
-    let is_known = |row: &&Row| row.group != Group::Certificates || compiled.tls.is_some();
+    let is_known =
+        |row: &&Row| !matches!(row.group, Group::Certificates | Group::Tls) || compiled.tls.is_some();
     for row in ROWS.iter().filter(is_known) {
         let raised = compiled.warnings.iter().filter(|problem| row.codes.contains(&problem.code));
         let raised: Vec<_> = raised.map(|problem| of_problem(row.group, problem)).collect();

@@ -15,7 +15,9 @@ use super::offers::{self, Offer};
 use super::peers::Peer;
 use crate::tls::facts::{CertificateFacts, FactsError};
 use crate::tls::probe::{Objection, Probe, ProbeLimits, Request, Sighting};
-use crate::tls::{Backend, HandshakeFailure, Identity, Judge, PeerRejection, TlsContext, Version, Versions};
+use crate::tls::{
+    Backend, Glimpse, HandshakeFailure, Identity, Judge, PeerRejection, TlsContext, Version, Versions,
+};
 
 const GROUP: Group = Group::Tls;
 /// What is tried; more the backend does not have.
@@ -141,14 +143,13 @@ impl Looked {
             Ok(stream) => stream,
             Err(trouble) => return self.looks.push(unreachable(AS_CONFIGURED, &trouble)),
         };
-        let shaken = timeout(asker.rules.tls_timeout, tls.connect(name, stream)).await;
+        let shaken = timeout(asker.rules.tls_timeout, tls.glimpse(name, stream)).await;
         match shaken.unwrap_or(Err(HandshakeFailure::Timeout)) {
-            Ok((_, session, peer)) => {
-                let (agreed, tolerated) = (session.agreed(), peer.tolerated());
+            Ok(Glimpse { chain, agreed, verdict }) => {
                 let version = Version::of(agreed.version).map_or(AS_CONFIGURED, Version::word);
                 self.looks.push(Look { version, suite: Some(agreed.suite_name()), objection: None });
-                let facts = session.presented().first().map(|leaf| CertificateFacts::read(leaf, sight.now));
-                self.presented = facts.map(|facts| Presented { facts, verdict: Ok(tolerated) });
+                let facts = chain.first().map(|leaf| CertificateFacts::read(leaf, sight.now));
+                self.presented = facts.map(|facts| Presented { facts, verdict });
             }
             Err(failure) => {
                 let objection = Some(Objection::Failed(failure));

@@ -78,11 +78,12 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
             let (far_end, why) =
                 ((endpoint.address, endpoint.name.as_str()), (problem.label(), problem.code()));
             context.refusals.note(RefusedSide::Outbound, far_end, why, &problem.to_string());
-            let (code, detail) = (problem.code(), problem.printable());
-            let (peer, reason, umb_code) = (&endpoint.name, problem.label(), code.as_str());
+            let (peer, reason, code) = (&endpoint.name, problem.label(), problem.code());
             context.warnings.warn(reason, || {
+                let (umb_code, detail) = (code.as_str(), problem.printable());
                 warn!(event = "tls_failed", %peer, reason, umb_code, %detail, "no TLS with a server");
             });
+            let detail = b2bua::verdict::clean(&problem.to_string());
             Err(failure(kind_of(&problem), &format!("{code} {reason}: {detail}")))
         }
     }

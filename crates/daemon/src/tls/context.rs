@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
+use b2bua::quirks::QuirkSet;
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,7 +17,7 @@ use super::names::dns_matches;
 use super::offer::Overheard;
 use super::reject::{HandshakeFailure, PeerRejection};
 use super::session::Session;
-use super::settings::{Backend, Legacy, Spoken, TlsSettings};
+use super::settings::{Agreed, Backend, Legacy, Spoken, TlsSettings};
 use super::sides::{Dialer, Listener};
 use super::verify::{Judge, KnownPeers, Toward, VerifiedPeer};
 
@@ -275,17 +276,46 @@ impl TlsContext {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let dialer =
-            self.dialer(name).ok_or_else(|| HandshakeFailure::Protocol("no certificate".to_owned()))?;
-        let toward = if self.judge.known().may_be_weak(name) { Toward::Weak } else { Toward::Strong };
         let mut stream = Overheard::new(stream);
-        let session = dialer.connect(name, toward, &mut stream).await?;
+        let session = self.dial(name, &mut stream).await?;
         let chain = session.presented();
         let (leaf, issuers) = split(&chain)?;
         let peer = self.judge.outbound(leaf, issuers, name, UnixTime::now())?;
         drop(chain);
         Ok((stream.into_inner(), session, peer))
     }
+
+    /// The same handshake, after which nothing is said: what it came to, and what the judge thinks of it.
+    pub async fn glimpse<S>(&self, name: &str, stream: S) -> Result<Glimpse, HandshakeFailure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let session = self.dial(name, &mut Overheard::new(stream)).await?;
+        let chain = session.presented().into_owned();
+        let verdict = self.judge.judge(&chain, name, SystemTime::now());
+        Ok(Glimpse { agreed: session.agreed(), chain, verdict })
+    }
+
+    async fn dial<S>(&self, name: &str, stream: &mut Overheard<S>) -> Result<Session, HandshakeFailure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let dialer =
+            self.dialer(name).ok_or_else(|| HandshakeFailure::Protocol("no certificate".to_owned()))?;
+        let toward = if self.judge.known().may_be_weak(name) { Toward::Weak } else { Toward::Strong };
+        dialer.connect(name, toward, stream).await
+    }
+}
+
+/// What a handshake that only looked came to.
+#[derive(Clone, Debug)]
+pub struct Glimpse {
+    /// What was presented, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Version and suite.
+    pub agreed: Agreed,
+    /// Whether the gateway would take it, and what had to be tolerated.
+    pub verdict: Result<QuirkSet, PeerRejection>,
 }
 
 /// What the far end presented. Of rustls the judge saw it inside the handshake already, and is asked again because rustls does

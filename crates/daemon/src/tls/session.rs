@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// The far end's chain as it was sent, leaf first. The handshake proved the leaf's key and nothing else.
-    pub fn presented(&self) -> Cow<'_, [CertificateDer<'static>]> {
+    pub(super) fn presented(&self) -> Cow<'_, [CertificateDer<'static>]> {
         match self {
             Self::Rustls(session) => Cow::Borrowed(session.peer_certificates().unwrap_or_default()),
             #[cfg(feature = "openssl")]
