@@ -256,7 +256,9 @@ impl Watch {
             MediaCommand::Apply { .. } => {}
         }
         let is_release = matches!(command, MediaCommand::Release { .. });
-        let in_order = (book.allocated, book.released) == (1, u32::from(is_release));
+        let in_order = (1..=book.calls_max()).contains(&book.allocated)
+            && book.released <= book.allocated
+            && (is_release || book.released < book.allocated);
         let mut verdict =
             if in_order { Ok(()) } else { Err("media: one Allocate, then plans, then one Release".into()) };
         if let MediaCommand::Apply { plan, .. } = command {
