@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::finding::Finding;
+use crate::config::Remark;
 use crate::tls::identity::{CHAIN_LENGTH_MAX, is_pem, pem_certificates, pem_key, read};
 use crate::tls::{TlsError, provider};
 
@@ -28,10 +28,10 @@ pub(super) struct Bundle {
 ///
 /// # Errors
 /// What is wrong with which file, with its code.
-pub(super) fn open(path: &Path, key: Option<&Path>, password: &str) -> Result<Bundle, Finding> {
+pub(super) fn open(path: &Path, key: Option<&Path>, password: &str) -> Result<Bundle, Remark> {
     let bytes = read(path).map_err(unusable)?;
     if bytes.is_empty() {
-        return Err(Finding::error(codes::FILE_UNUSABLE, format!("{}: is empty", path.display())));
+        return Err(Remark::error(codes::FILE_UNUSABLE, format!("{}: is empty", path.display())));
     }
     let (certificates, key) = match (is_pem(&bytes), key) {
         (true, None) => from_pem(path, &bytes, (path, &bytes))?,
@@ -40,24 +40,24 @@ pub(super) fn open(path: &Path, key: Option<&Path>, password: &str) -> Result<Bu
     };
     let chain = ordered(&certificates, &key).ok_or_else(|| {
         let what = format!("{}: the private key belongs to none of its certificates", path.display());
-        Finding::error(codes::KEY_MISMATCH, what)
+        Remark::error(codes::KEY_MISMATCH, what)
     })?;
     Ok(Bundle { chain, key })
 }
 
 type Parts = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn from_pem(path: &Path, bytes: &[u8], (key_path, key_bytes): (&Path, &[u8])) -> Result<Parts, Finding> {
+fn from_pem(path: &Path, bytes: &[u8], (key_path, key_bytes): (&Path, &[u8])) -> Result<Parts, Remark> {
     let certificates = pem_certificates(path, bytes, CERTIFICATES_MAX).map_err(unusable)?;
     if certificates.is_empty() {
         let what = format!("{}: holds no certificate", path.display());
-        return Err(Finding::error(codes::FILE_UNUSABLE, what));
+        return Err(Remark::error(codes::FILE_UNUSABLE, what));
     }
     Ok((certificates, pem_key(key_path, key_bytes).map_err(unusable)?))
 }
 
-fn from_pfx(path: &Path, bytes: &[u8], password: &str) -> Result<Parts, Finding> {
-    let problem = |code, what: &str| Finding::error(code, format!("{}: {what}", path.display()));
+fn from_pfx(path: &Path, bytes: &[u8], password: &str) -> Result<Parts, Remark> {
+    let problem = |code, what: &str| Remark::error(code, format!("{}: {what}", path.display()));
     let archive = Pkcs12Archive::from_pkcs12(bytes, password).map_err(|error| match error {
         PfxError::MacError(_) | PfxError::Pkcs5Error(_) | PfxError::UnpadError => {
             problem(codes::PFX_PASSWORD, "the password is wrong, or the file is damaged")
@@ -74,8 +74,8 @@ fn from_pfx(path: &Path, bytes: &[u8], password: &str) -> Result<Parts, Finding>
     Ok((certificates, PrivateKeyDer::Pkcs8(key)))
 }
 
-fn unusable(error: TlsError) -> Finding {
-    Finding::error(codes::FILE_UNUSABLE, error.to_string())
+fn unusable(error: TlsError) -> Remark {
+    Remark::error(codes::FILE_UNUSABLE, error.to_string())
 }
 
 /// The certificate of the key, then each one's issuer as long as there is one. Exports come in any order.

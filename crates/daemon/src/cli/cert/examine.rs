@@ -94,7 +94,7 @@ impl Examiner<'_> {
         let leaf = facts.first().and_then(|leaf| leaf.as_ref().ok()).cloned();
         findings.extend(leaf.iter().flat_map(|leaf| remarks(leaf, &findings)).collect::<Vec<_>>());
         if let Err(objection) = &seen.reaction {
-            findings.push(Finding::error(objection.code(), objection.to_string()));
+            findings.push(finding::error(objection.code(), objection.to_string()));
         }
         let (asks, authorities) = match &seen.request {
             Request::Unknown => (None, Vec::new()),
@@ -102,8 +102,7 @@ impl Examiner<'_> {
             Request::Asked { authorities } => (Some(true), authorities.clone()),
         };
         if asks == Some(false) {
-            findings
-                .push(Finding::warning(codes::NOT_ASKED, "it does not ask for our certificate".to_owned()));
+            findings.push(finding::warning(codes::NOT_ASKED, "it does not ask for our certificate"));
         }
         Examined {
             target,
@@ -125,7 +124,7 @@ impl Examiner<'_> {
 }
 
 fn refusal(rejection: &PeerRejection) -> Finding {
-    Finding::error(rejection.code(), format!("we would refuse it: {rejection}"))
+    finding::error(rejection.code(), format!("we would refuse it: {rejection}"))
 }
 
 /// What is odd about the leaf without being refused already; PSS is Lync's trouble, not ours.
@@ -133,7 +132,7 @@ fn remarks(leaf: &CertificateFacts, said: &[Finding]) -> Vec<Finding> {
     let is_new = |remark: &config::Remark| {
         remark.code != codes::PSS_SIGNATURE && said.iter().all(|finding| finding.code != remark.code)
     };
-    config::condition(leaf).into_iter().filter(is_new).map(Finding::from).collect()
+    config::condition(leaf).into_iter().filter(is_new).map(finding::of_remark).collect()
 }
 
 /// Facts as JSON, or why there are none.
@@ -152,7 +151,7 @@ impl Examined {
 
     /// Nothing stands in the way of a connection.
     pub(super) fn is_fine(&self) -> bool {
-        !self.findings.iter().any(Finding::is_error)
+        !self.findings.iter().any(finding::is_error)
     }
 
     /// For people.

@@ -1,89 +1,57 @@
-//! One thing found, with code, cause and what to do on which side; for people and machines.
-
-use std::fmt::Write as _;
+//! What `umbra cert` finds, in the doctor's shape: made from remarks and problems, listed with errors first, and summed up.
 
 use b2bua::Code;
-use serde::Serialize;
 
-use crate::cli::screen::{Style, Tone, escaped};
-use crate::cli::wrapped;
+use crate::cli::doctor::lines;
+use crate::cli::screen::Style;
 use crate::config::{Problem, Remark, Severity};
+pub(super) use crate::doctor::Finding;
+use crate::doctor::{Group, Mark};
 
-/// Width of the text below a finding.
-const WIDTH: usize = 100;
-
-/// A finding; the keys are documented and stable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
-    pub(super) severity: Severity,
-    pub(super) code: Code,
-    pub(super) what: String,
-    cause: &'static str,
-    /// What to do, each with its side in front.
-    fixes: Vec<String>,
+pub(super) fn error(code: Code, what: impl AsRef<str>) -> Finding {
+    Finding::fail(Group::Certificates, code, what)
 }
 
-impl Finding {
-    pub(super) fn error(code: Code, what: String) -> Self {
-        Self::of(Severity::Error, code, what)
-    }
+pub(super) fn warning(code: Code, what: impl AsRef<str>) -> Finding {
+    Finding::warn(Group::Certificates, code, what)
+}
 
-    pub(super) fn warning(code: Code, what: String) -> Self {
-        Self::of(Severity::Warning, code, what)
-    }
+pub(super) fn of_remark(remark: Remark) -> Finding {
+    of(remark.severity, remark.code, &remark.what)
+}
 
-    fn of(severity: Severity, code: Code, what: String) -> Self {
-        let entry = code.entry();
-        let sides = [("Exchange", entry.fix_exchange), ("Lync", entry.fix_lync), ("here", entry.fix_umbra)];
-        let fixes = sides.into_iter().filter(|(_, words)| !words.is_empty());
-        let fixes = fixes.map(|(side, words)| format!("{side}: {words}")).collect();
-        Self { severity, code, what, cause: entry.cause, fixes }
-    }
+pub(super) fn of_problem(problem: &Problem) -> Finding {
+    of(problem.severity, problem.code, &problem.what)
+}
 
-    pub(super) fn is_error(&self) -> bool {
-        self.severity == Severity::Error
-    }
-
-    /// `FAIL` or `warn`, the words, the code; cause and fixes below.
-    fn text(&self, style: Style) -> String {
-        let mark = match self.severity {
-            Severity::Error => style.paint(Tone::Bad, "FAIL"),
-            Severity::Warning => style.paint(Tone::Odd, "warn"),
-        };
-        let code = style.paint(Tone::Strong, self.code.as_str());
-        let mut out = format!("  {mark}  {:<70} {code}\n", escaped(&self.what));
-        out.push_str(&wrapped(self.cause, 8, WIDTH));
-        for fix in &self.fixes {
-            out.push_str(&wrapped(&format!("Fix {fix}"), 8, WIDTH));
-        }
-        out
+fn of(severity: Severity, code: Code, what: &str) -> Finding {
+    match severity {
+        Severity::Error => error(code, what),
+        Severity::Warning => warning(code, what),
     }
 }
 
-impl From<Remark> for Finding {
-    fn from(remark: Remark) -> Self {
-        Self::of(remark.severity, remark.code, remark.what)
-    }
-}
-
-impl From<&Problem> for Finding {
-    fn from(problem: &Problem) -> Self {
-        Self::of(problem.severity, problem.code, problem.what.clone())
-    }
+pub(super) fn is_error(finding: &Finding) -> bool {
+    finding.mark == Mark::Fail
 }
 
 /// All findings, errors first.
 pub(super) fn list(findings: &[Finding], style: Style) -> String {
-    let of = |severity| findings.iter().filter(move |finding| finding.severity == severity);
-    of(Severity::Error).chain(of(Severity::Warning)).map(|finding| finding.text(style)).collect()
+    let (errors, others): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|found| is_error(found));
+    errors.into_iter().chain(others).map(|finding| lines(finding, style)).collect()
 }
 
-/// `2 failed, 1 warning   umbra explain UMB-TLS019`; empty without findings.
+/// `2 failed, 1 to look at   umbra explain UMB-TLS019`; empty without findings.
 pub(super) fn summary(findings: &[Finding]) -> String {
-    let Some(worst) = findings.iter().min_by_key(|finding| finding.severity) else { return String::new() };
-    let failed = findings.iter().filter(|finding| finding.is_error()).count();
-    let mut out = format!("{failed} failed, {} to look at", findings.len() - failed);
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "   umbra explain {}", worst.code);
-    out
+    let failed = findings.iter().filter(|finding| is_error(finding)).count();
+    match findings.iter().find(|finding| is_error(finding)).or(findings.first()) {
+        None => String::new(),
+        Some(worst) => {
+            format!(
+                "{failed} failed, {} to look at   umbra explain {}\n",
+                findings.len() - failed,
+                worst.code
+            )
+        }
+    }
 }

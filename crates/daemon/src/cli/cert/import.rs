@@ -79,7 +79,7 @@ pub(super) fn run(screen: &Screen, arguments: &ImportArgs) -> Exit {
     let bundle = match bundle::open(&arguments.file, arguments.key.as_deref(), &password) {
         Ok(bundle) => bundle,
         Err(problem) => {
-            screen.story(&finding::list(&[problem], screen.story));
+            screen.story(&finding::list(&[finding::of_remark(problem)], screen.story));
             return Exit::Failed;
         }
     };
@@ -121,7 +121,7 @@ fn take_over(bundle: &Bundle, places: &Places, what_if: bool) -> Result<(Vec<Fin
     let (certificate, key) = (beside(&places.certificate, "new"), beside(&places.key, "new"));
     let written = write_pair(bundle, &certificate, &key);
     let findings = written.map(|()| check(bundle, places, &certificate, &key));
-    let is_good = findings.as_ref().is_ok_and(|findings| !findings.iter().any(Finding::is_error));
+    let is_good = findings.as_ref().is_ok_and(|findings| !findings.iter().any(finding::is_error));
     if is_good && !what_if {
         move_in(&certificate, &places.certificate)?;
         move_in(&key, &places.key)?;
@@ -179,24 +179,24 @@ pub(super) fn of_config(config: &Path, certificate: &Path, key: &Path) -> Vec<Fi
         Err(problems) => problems.list,
     };
     let concerns = |setting: &str| setting.starts_with("tls.") || setting == "gateway.fqdn";
-    problems.iter().filter(|problem| concerns(&problem.setting)).map(Finding::from).collect()
+    problems.iter().filter(|problem| concerns(&problem.setting)).map(finding::of_problem).collect()
 }
 
 /// A chain that leads to none of the roots is a reason not to change a pair that works.
 fn demanding(finding: Finding) -> Finding {
-    if finding.code == codes::ROOT_MISSING { Finding::error(finding.code, finding.what) } else { finding }
+    if finding.code == codes::ROOT_MISSING { finding::error(finding.code, finding.what) } else { finding }
 }
 
 fn alone(bundle: &Bundle, certificate: &Path, key: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Err(error) = Identity::load(certificate, key) {
-        findings.push(Finding::error(codes::FILE_UNUSABLE, error.to_string()));
+        findings.push(finding::error(codes::FILE_UNUSABLE, error.to_string()));
     }
     let Some(facts) = leaf(bundle) else { return findings };
     if !facts.says_server() {
-        findings.push(Finding::error(codes::WRONG_PURPOSE, "serverAuth is missing".to_owned()));
+        findings.push(finding::error(codes::WRONG_PURPOSE, "serverAuth is missing"));
     }
-    findings.extend(config::condition(&facts).into_iter().map(Finding::from));
+    findings.extend(config::condition(&facts).into_iter().map(finding::of_remark));
     findings
 }
 
@@ -206,7 +206,7 @@ fn leaf(bundle: &Bundle) -> Option<CertificateFacts> {
 
 fn report(screen: &Screen, bundle: &Bundle, places: Places, findings: Vec<Finding>, written: bool) -> Exit {
     let facts = leaf(bundle);
-    let is_good = !findings.iter().any(Finding::is_error);
+    let is_good = !findings.iter().any(finding::is_error);
     let shown = |path: &Path| escaped(&path.display().to_string());
     let verdict = match (is_good, written) {
         (true, true) => format!(

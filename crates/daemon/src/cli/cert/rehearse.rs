@@ -66,7 +66,7 @@ pub(super) fn run(screen: &Screen, arguments: &RehearseArgs) -> Exit {
     match config::load_with_pair(&path, &absolute(&arguments.certificate), &absolute(&key)) {
         Ok(compiled) => rehearse(screen, &compiled, findings),
         // The pair itself does not pass: nobody needs to be asked.
-        Err(_) if findings.iter().any(Finding::is_error) => {
+        Err(_) if findings.iter().any(finding::is_error) => {
             report(screen, &Rehearsed { findings, peers: Vec::new() })
         }
         Err(problems) => {
@@ -149,7 +149,7 @@ fn report(screen: &Screen, rehearsed: &Rehearsed) -> Exit {
                     peer.examined.text(style)
                 ));
             }
-            out.push_str(&match (rehearsed.findings.iter().any(Finding::is_error), rehearsed.peers.len()) {
+            out.push_str(&match (rehearsed.findings.iter().any(finding::is_error), rehearsed.peers.len()) {
                 (true, _) => "this gateway would not start with it; no peer was asked\n".to_owned(),
                 (false, 0) => "no peer is reached over TLS\n".to_owned(),
                 (false, all) => format!(
@@ -162,5 +162,5 @@ fn report(screen: &Screen, rehearsed: &Rehearsed) -> Exit {
             screen.data(&out);
         }
     }
-    if all.iter().any(Finding::is_error) { Exit::Failed } else { Exit::Fine }
+    if all.iter().any(finding::is_error) { Exit::Failed } else { Exit::Fine }
 }

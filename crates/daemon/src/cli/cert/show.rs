@@ -43,7 +43,7 @@ pub(super) fn run(screen: &Screen, arguments: &ShowArgs) -> Exit {
     let is_file = path.symlink_metadata().is_ok();
     let chain = match (is_file, arguments.what.parse::<Target>()) {
         (true, _) => {
-            load_certificates(path).map_err(|error| Finding::error(codes::FILE_UNUSABLE, error.to_string()))
+            load_certificates(path).map_err(|error| finding::error(codes::FILE_UNUSABLE, error.to_string()))
         }
         // A missing file and a server look alike; one with a folder in its name is a file.
         (false, Ok(target)) if !looks_like_file(&arguments.what) => {
@@ -56,7 +56,7 @@ pub(super) fn run(screen: &Screen, arguments: &ShowArgs) -> Exit {
             screen.story(&escaped(&format!("{}: no such file, and no HOST:PORT: {why}", arguments.what)));
             return Exit::Usage;
         }
-        (false, _) => Err(Finding::error(codes::FILE_UNUSABLE, format!("{}: no such file", arguments.what))),
+        (false, _) => Err(finding::error(codes::FILE_UNUSABLE, format!("{}: no such file", arguments.what))),
     };
     match chain {
         Ok(chain) => show(screen, &arguments.what, &chain),
@@ -73,12 +73,12 @@ fn looks_like_file(text: &str) -> bool {
 }
 
 async fn presented(target: &Target) -> Result<Vec<CertificateDer<'static>>, Finding> {
-    let addresses = target.addresses(None).await.map_err(|why| Finding::error(codes::NO_CONNECTION, why))?;
+    let addresses = target.addresses(None).await.map_err(|why| finding::error(codes::NO_CONNECTION, why))?;
     let probe = Probe::new(None, Versions::From12);
     let (_, seen) = examine::look(&probe, &addresses, &target.host).await;
     match seen.reaction {
         Err(objection) if seen.chain.is_empty() => {
-            Err(Finding::error(objection.code(), objection.to_string()))
+            Err(finding::error(objection.code(), objection.to_string()))
         }
         _ => Ok(seen.chain),
     }
@@ -87,7 +87,7 @@ async fn presented(target: &Target) -> Result<Vec<CertificateDer<'static>>, Find
 fn show(screen: &Screen, source: &str, chain: &[CertificateDer<'_>]) -> Exit {
     let read = CertificateFacts::read_chain(chain.iter().map(|der| &der[..]), SystemTime::now());
     let unread = |error: &crate::tls::facts::FactsError| {
-        Finding::error(codes::CLIENT_CERTIFICATE_BAD, error.to_string())
+        finding::error(codes::CLIENT_CERTIFICATE_BAD, error.to_string())
     };
     let of_one = |facts: &Result<CertificateFacts, _>| match facts {
         // Nobody relies on the signature under a root.
@@ -95,7 +95,7 @@ fn show(screen: &Screen, source: &str, chain: &[CertificateDer<'_>]) -> Exit {
             let counts = |remark: &config::Remark| {
                 !(facts.is_ca && remark.code == codes::WEAK_SIGNATURE && facts.self_signed)
             };
-            config::condition(facts).into_iter().filter(counts).map(Finding::from).collect()
+            config::condition(facts).into_iter().filter(counts).map(finding::of_remark).collect()
         }
         Err(error) => vec![unread(error)],
     };

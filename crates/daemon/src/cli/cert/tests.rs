@@ -2,7 +2,7 @@
 
 use b2bua::codes;
 
-use super::finding::{self, Finding};
+use super::finding;
 use super::target::Target;
 use crate::cli::screen::Style;
 
@@ -22,13 +22,13 @@ fn hosts_and_ports_are_read_as_people_write_them() {
 #[test]
 fn a_finding_says_cause_and_fix_of_each_side_and_cannot_steer_the_terminal() {
     let list = [
-        Finding::warning(codes::EXPIRES_SOON, "ends soon".to_owned()),
-        Finding::error(codes::UNTRUSTED_CHAIN, "evil\u{1b}[2J".to_owned()),
+        finding::warning(codes::EXPIRES_SOON, "ends soon"),
+        finding::error(codes::UNTRUSTED_CHAIN, "evil\u{1b}[2J"),
     ];
     let shown = finding::list(&list, Style::Plain);
     assert!(shown.find("FAIL") < shown.find("warn"), "{shown}");
     assert!(
-        shown.contains("Fix Exchange: ") && shown.contains("Fix here: ") && !shown.contains('\u{1b}'),
+        shown.contains("Fix (Exchange): ") && shown.contains("Fix (Umbra): ") && !shown.contains('\u{1b}'),
         "{shown}"
     );
     assert!(finding::summary(&list).contains("1 failed, 1 to look at   umbra explain UMB-TLS002"));

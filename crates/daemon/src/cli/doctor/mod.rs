@@ -7,6 +7,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+pub(super) use table::lines;
 
 use super::screen::{Format, Screen};
 use super::{Exit, KeyLogArgs, load};

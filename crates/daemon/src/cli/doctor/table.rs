@@ -26,7 +26,8 @@ pub(super) fn text(report: &Report, style: Style) -> String {
     out
 }
 
-fn lines(finding: &Finding, style: Style) -> String {
+/// One finding: mark, words and code; cause, fixes and drawing below when it is trouble.
+pub(in crate::cli) fn lines(finding: &Finding, style: Style) -> String {
     let (word, tone) = match finding.mark {
         Mark::Ok => ("ok  ", Tone::Good),
         Mark::Warn => ("warn", Tone::Odd),
