@@ -25,8 +25,8 @@ registry! {
         cause "The gateway's status is Disabled.",
         exchange "Enable-UMIPGateway <gateway>.", lync "", umbra "Set `status = \"Enabled\"`.";
     SEVERAL_OUTCALL_GATEWAYS = "UMB-GW002", "several gateways allow outgoing calls", sip None, ms None,
-        cause "UM picks any gateway that allows outgoing calls; Play-on-Phone then leaves through a pool that may not serve the user.",
-        exchange "Set-UMIPGateway <gateway> -OutcallsAllowed $false on all but one.", lync "", umbra "Set `outcalls_allowed = false` on all but one [[ip_gateway]].";
+        cause "For a dial plan UM picks any of its gateways that allows outgoing calls; Play-on-Phone then leaves through a pool that may not serve the user.",
+        exchange "Set-UMIPGateway <gateway> -OutcallsAllowed $false on all but one of the dial plan.", lync "", umbra "Set `outcalls_allowed = false` on all but one [[ip_gateway]] of the dial plan.";
     NO_NEW_CALLS = "UMB-GW003", "UM IP gateway takes no new calls", sip Some(UNAVAILABLE), ms Some(61003),
         cause "The gateway's status is NoNewCalls: calls in progress go on, new ones are refused.",
         exchange "Enable-UMIPGateway <gateway>.", lync "", umbra "Set `status = \"Enabled\"`.";
@@ -37,8 +37,8 @@ registry! {
         cause "UM sent a message-waiting NOTIFY for a user whose gateway does not allow it.",
         exchange "Set-UMIPGateway <gateway> -MessageWaitingIndicatorAllowed $true.", lync "", umbra "Set `message_waiting_indicator_allowed = true`.";
     NO_OUTCALL_GATEWAY = "UMB-GW006", "no gateway allows outgoing calls", sip None, ms None,
-        cause "Play-on-Phone, find-me and outdialling need one UM IP gateway with outcalls_allowed.",
-        exchange "Set-UMIPGateway <gateway> -OutcallsAllowed $true on exactly one.", lync "", umbra "Set `outcalls_allowed = true` on exactly one [[ip_gateway]].";
+        cause "Play-on-Phone, find-me and outdialling of a dial plan need one UM IP gateway that a hunt group ties to it, with outcalls_allowed and not Disabled.",
+        exchange "Set-UMIPGateway <gateway> -OutcallsAllowed $true on exactly one of the dial plan.", lync "", umbra "Set `outcalls_allowed = true` on exactly one [[ip_gateway]] of the dial plan.";
     GATEWAY_WITHOUT_HUNT_GROUP = "UMB-GW007", "UM IP gateway without hunt group", sip None, ms None,
         cause "No hunt group names this gateway, so each of its calls ends in 404 unless its URI names a phone-context.",
         exchange "New-UMHuntGroup -UMIPGateway <gateway> -UMDialPlan <plan>.", lync "", umbra "Add a [[hunt_group]] with `ip_gateway` set to it.";

@@ -15,8 +15,8 @@ registry! {
     WILDCARD_SUBJECT = "UMB-TLS004", "wildcard subject", sip None, ms None,
         cause "The subject name is a wildcard. Deposits seem to work, but message waiting and Play-on-Phone silently break; a wildcard is tolerated among the SANs only.",
         exchange "Reissue for the FQDN and assign it to the UM services.", lync "Reissue for the pool's FQDN.", umbra "Reissue the gateway's certificate for `fqdn`.";
-    EXPIRED = "UMB-TLS005", "certificate outside its lifetime", sip None, ms None,
-        cause "The certificate is expired or not yet valid, or a clock is wrong.",
+    EXPIRED = "UMB-TLS005", "certificate has expired", sip None, ms None,
+        cause "The life of the certificate is over, or a clock is ahead. One whose life has not begun is UMB-TLS047.",
         exchange "Renew it, assign it to the UM services, restart them.", lync "Renew it and run Set-CsCertificate.", umbra "Renew the file named by `certificate`.";
     WEAK_KEY = "UMB-TLS006", "weak key", sip None, ms None,
         cause "An RSA key of less than 2048 bits.", exchange "", lync "", umbra "Issue a certificate with RSA 2048 or more, or ECDSA P-256.";
@@ -123,6 +123,9 @@ registry! {
     TLS_LEGACY = "UMB-TLS046", "old TLS is allowed", sip None, ms None,
         cause "For this listener or peer `tls` allows what is no longer held safe: TLS 1.0 or 1.1, suites with CBC, RSA key exchange (who gets the key later reads what was recorded), SHA-1.",
         exchange "Move UM to Windows Server 2016 or newer, or to an ECDSA certificate.", lync "The same for the Front End.", umbra "Take the setting out when the host is gone: `umbra_tls_legacy_handshakes_total` shows who still uses it, `umbra_tls_legacy_allowed` what is allowed where.";
+    NOT_YET_VALID = "UMB-TLS047", "certificate is not valid yet", sip None, ms None,
+        cause "The life of the certificate, or of one of its issuers, has not begun: it was issued a moment ago or for a later day, or a clock is behind.",
+        exchange "Check w32tm /query /status on the server and on the CA; until then assign the certificate before it.", lync "Check w32tm /query /status on the Front End and on the CA.", umbra "Compare this host's clock with theirs: umbra doctor time.";
     KEYS_LOGGED = "UMB-TLS060", "TLS secrets are written to a file", sip None, ms None,
         cause "--keylog or SSLKEYLOGFILE is set: whoever reads the file can decrypt captures of every connection made since, the SRTP keys and PIN digits in them included.",
         exchange "", lync "", umbra "Stop, start without it, and delete the file when the capture has been looked at.";

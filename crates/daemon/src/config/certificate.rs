@@ -212,7 +212,7 @@ pub fn condition(facts: &CertificateFacts) -> Vec<Remark> {
     }
     remarks.extend(match facts.life {
         Lifetime::NotYetValid => {
-            Some(Remark::error(codes::EXPIRED, format!("not valid before {}", facts.not_before)))
+            Some(Remark::error(codes::NOT_YET_VALID, format!("not valid before {}", facts.not_before)))
         }
         Lifetime::Expired => Some(Remark::error(codes::EXPIRED, format!("expired at {}", facts.not_after))),
         Lifetime::Current if facts.days_left < RENEW_DAYS => {

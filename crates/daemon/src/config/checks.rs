@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use b2bua::policy::{
-    Allowed, DialPlan, MediaBridge, MediaMode, PeerAddress, Policy, ServerRole, UriType, VoipSecurity,
+    Allowed, DialPlan, GatewayStatus, MediaBridge, MediaMode, PeerAddress, Policy, ServerRole, UriType,
+    VoipSecurity,
 };
 use b2bua::{codes, security};
 
@@ -130,22 +131,38 @@ fn listeners_fit_plans(compiled: &Compiled, root: &Reader<'_>) {
     }
 }
 
-fn gateways(policy: &Policy, root: &Reader<'_>) {
-    let is_outcall = |allowed| allowed == Allowed::Yes;
-    let outcall: Vec<&str> = policy
-        .ip_gateways
-        .iter()
-        .filter(|g| is_outcall(g.outcalls_allowed))
-        .map(|g| g.name.as_str())
-        .collect();
-    match outcall.len() {
-        1 => {}
-        0 => root.warn(codes::NO_OUTCALL_GATEWAY, "ip_gateway", "no UM IP gateway has outcalls_allowed"),
-        several => {
-            let what = format!("{several} UM IP gateways have outcalls_allowed: {}", outcall.join(", "));
-            root.warn(codes::SEVERAL_OUTCALL_GATEWAYS, "ip_gateway", what);
+/// One way out for each dial plan that calls can come to: UM chooses among the gateways of the plan.
+fn outgoing_calls(policy: &Policy, root: &Reader<'_>) {
+    for (index, plan) in policy.dial_plans.iter().enumerate() {
+        let is_of_plan = |gateway: &usize| {
+            policy.hunt_groups.iter().any(|group| (group.ip_gateway, group.dial_plan) == (*gateway, index))
+        };
+        let of_plan = || (0..policy.ip_gateways.len()).filter(is_of_plan);
+        let allow = of_plan().filter_map(|gateway| policy.ip_gateways.get(gateway)).filter(|gateway| {
+            gateway.outcalls_allowed == Allowed::Yes && gateway.status != GatewayStatus::Disabled
+        });
+        let allow: Vec<&str> = allow.map(|gateway| gateway.name.as_str()).collect();
+        let name = &plan.name;
+        match allow.as_slice() {
+            // That no hunt group leads to the plan is told elsewhere.
+            [] if of_plan().next().is_none() => {}
+            [_] => {}
+            [] => {
+                let what = format!("no UM IP gateway of dial plan {name} has outcalls_allowed");
+                root.warn(codes::NO_OUTCALL_GATEWAY, "ip_gateway", what);
+            }
+            several => {
+                let (count, names) = (several.len(), several.join(", "));
+                let what =
+                    format!("{count} UM IP gateways of dial plan {name} have outcalls_allowed: {names}");
+                root.warn(codes::SEVERAL_OUTCALL_GATEWAYS, "ip_gateway", what);
+            }
         }
     }
+}
+
+fn gateways(policy: &Policy, root: &Reader<'_>) {
+    outgoing_calls(policy, root);
     for (index, gateway) in policy.ip_gateways.iter().enumerate() {
         let setting = format!("ip_gateway[{index}].name");
         let groups: Vec<_> = policy.hunt_groups.iter().filter(|group| group.ip_gateway == index).collect();

@@ -103,6 +103,12 @@ pub struct Listen {
     pub header_timeout: Duration,
     /// From the first byte of a message to the end of its body.
     pub body_timeout: Duration,
+    /// Inbound connections at once.
+    pub connections_max: usize,
+    /// Those of one address among them.
+    pub connections_of_address_max: usize,
+    /// Inbound handshakes at once.
+    pub handshakes_max: usize,
 }
 
 /// TLS settings.

@@ -20,6 +20,8 @@ use crate::net::{Dns, NetLimits, SHARDS_MAX};
 use crate::tls::{CrlPolicy, NamedFiles, Spoken, TlsFiles};
 
 const CALLS_MAX: u64 = 100_000;
+/// Each costs a descriptor and some memory: more than one host carries.
+const CONNECTIONS_MAX: u64 = 1_000_000;
 const MEDIA_THREADS_MAX: u64 = 256;
 const DNS_PORT: u16 = 53;
 const DEFAULT_RTP_PORTS: (u16, u16) = (20_000, 20_599);
@@ -104,6 +106,7 @@ pub(super) fn listen(root: &Reader<'_>, has_tls: bool) -> Listen {
     let deadline = |key, default| {
         section.duration(key, Duration::from_millis(100)..=Duration::from_secs(600)).unwrap_or(default)
     };
+    let rooms = rooms(&section, &default_limits);
     let unknown = [("drop", UnknownPeer::Drop), ("reject", UnknownPeer::Reject)];
     let listen = Listen {
         startup_mode,
@@ -118,9 +121,38 @@ pub(super) fn listen(root: &Reader<'_>, has_tls: bool) -> Listen {
         handshake_timeout: deadline("handshake_timeout", default_limits.handshake_timeout),
         header_timeout: deadline("header_timeout", default_limits.header_timeout),
         body_timeout: deadline("body_timeout", default_limits.body_timeout),
+        connections_max: rooms.connections_max,
+        connections_of_address_max: rooms.connections_of_address_max,
+        handshakes_max: rooms.handshakes_max,
     };
     section.finish();
     listen
+}
+
+/// How many may come. A part that is not set is the same share of the whole as it is by default; one that is set larger than the
+/// whole is a slip.
+fn rooms(section: &Reader<'_>, default: &NetLimits) -> NetLimits {
+    let connections_max =
+        count(section.whole("connections_max", 1..=CONNECTIONS_MAX), default.connections_max);
+    let part = |key, usual: usize| match section.whole(key, 1..=CONNECTIONS_MAX) {
+        None => (connections_max.saturating_mul(usual) / default.connections_max).max(1),
+        Some(number) => {
+            let number = count(Some(number), usual);
+            if number > connections_max {
+                let what = format!(
+                    "{number} is more than `connections_max`, {connections_max}: it is never reached"
+                );
+                section.error(codes::CFG_RANGE, key, what);
+            }
+            number
+        }
+    };
+    NetLimits {
+        connections_max,
+        connections_of_address_max: part("connections_of_address_max", default.connections_of_address_max),
+        handshakes_max: part("handshakes_max", default.handshakes_max),
+        ..default.clone()
+    }
 }
 
 /// `[engine] shards`: a number, or `auto` for one to each core.

@@ -102,7 +102,7 @@ fn the_annotated_example_compiles_and_means_what_its_comments_say() {
     assert_eq!(policy.dial_plans[0].voip_security, VoipSecurity::Secured);
     assert_eq!(policy.dial_plans[0].mailbox_servers, [0, 1]);
     assert_eq!(policy.servers(ServerRole::CallRouter).len(), 2);
-    assert_eq!(policy.ip_gateways[1].outcalls_allowed, Allowed::No);
+    assert_eq!(policy.ip_gateways[1].outcalls_allowed, Allowed::Yes);
     assert_eq!(policy.hunt_groups[1].dial_plan, 1);
     assert_eq!(policy.auto_attendants[0].dial_plan, 0);
     assert_eq!(policy.mailboxes[0].sip.as_deref(), Some("ken@contoso.test"));
@@ -242,7 +242,7 @@ fn certificates_that_lync_or_exchange_would_refuse_are_refused_here() {
         (CertSpec { naming: Naming::WildcardSubject, ..host() }, "UMB-TLS004"),
         (CertSpec { fqdn: "other.contoso.test".into(), ..host() }, "UMB-TLS011"),
         (host().life(Life::Expired), "UMB-TLS005"),
-        (host().life(Life::NotYet), "UMB-TLS005"),
+        (host().life(Life::NotYet), "UMB-TLS047"),
         (host().purpose(Purpose::ClientOnly), "UMB-TLS007"),
     ];
     for (spec, code) in cases {
@@ -443,6 +443,24 @@ fn rtp_ports_must_suffice_start_even_and_keep_clear_of_listeners() {
 }
 
 #[test]
+fn the_limits_of_inbound_connections_are_read_and_a_part_is_never_larger_than_the_whole() {
+    let with = |lines: &str| plain(&PLAIN.replacen("[listen]\n", &format!("[listen]\n{lines}"), 1));
+    let limits = |lines: &str| {
+        let limits = crate::run::Settings::from(&with(lines).expect("runs")).limits;
+        (limits.connections_max, limits.connections_of_address_max, limits.handshakes_max)
+    };
+    assert_eq!(limits(""), (16_384, 12_288, 4_096));
+    assert_eq!(limits("connections_max = 100\n"), (100, 75, 25));
+    assert_eq!(limits("connections_max = 1\n"), (1, 1, 1));
+    assert_eq!(limits("connections_of_address_max = 5\nhandshakes_max = 7\n"), (16_384, 5, 7));
+    let problems = |lines: &str| with(lines).expect_err("is refused").list;
+    assert_has(&problems("connections_max = 0\n"), "UMB-CFG013", "listen.connections_max");
+    assert_has(&problems("handshakes_max = 16385\n"), "UMB-CFG013", "listen.handshakes_max");
+    let part = problems("connections_max = 10\nconnections_of_address_max = 11\n");
+    assert_has(&part, "UMB-CFG013", "listen.connections_of_address_max");
+}
+
+#[test]
 fn objects_that_contradict_each_other_are_found() {
     let twice =
         format!("{PLAIN}\n[[hunt_group]]\nname = \"again\"\nip_gateway = \"PBX\"\ndial_plan = \"dp-tel\"\n");
@@ -452,8 +470,18 @@ fn objects_that_contradict_each_other_are_found() {
     assert_has(&refused(&same), "UMB-CFG007", "ip_gateway[1].address");
     let other = format!("{PLAIN}\n[[ip_gateway]]\nname = \"b\"\naddress = \"127.0.0.9\"\n");
     let warnings = plain(&other).expect("runs").warnings;
-    assert_has(&warnings, "UMB-GW002", "ip_gateway");
     assert_has(&warnings, "UMB-GW007", "ip_gateway[1].name");
+    assert!(!codes_of(&warnings).contains(&"UMB-GW002"), "it is of no dial plan");
+    let group = "\n[[hunt_group]]\nname = \"b\"\nip_gateway = \"b\"\ndial_plan = \"dp-tel\"\n";
+    let both = format!("{other}{group}");
+    assert_has(&plain(&both).expect("runs").warnings, "UMB-GW002", "ip_gateway");
+    let one = both.replace("\"127.0.0.9\"", "\"127.0.0.9\"\nstatus = \"Disabled\"");
+    assert!(
+        !codes_of(&plain(&one).expect("runs").warnings).contains(&"UMB-GW002"),
+        "one of them is Disabled"
+    );
+    let none = one.replacen("[[ip_gateway]]\n", "[[ip_gateway]]\noutcalls_allowed = false\n", 1);
+    assert_has(&plain(&none).expect("runs").warnings, "UMB-GW006", "ip_gateway");
 }
 
 #[test]

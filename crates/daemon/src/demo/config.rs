@@ -97,8 +97,9 @@ fn head(net: Net) -> String {
 fn pool_text(pool: &PoolFacts, address: IpAddr) -> String {
     let PoolFacts { name, encryption, plan } = pool;
     let fqdn = pool.fqdn();
-    // Only one gateway should place calls for UM.
-    let outcalls = *name == "pool01";
+    // Only one gateway of a dial plan should place calls for UM.
+    let first = POOLS.iter().find(|other| other.plan == *plan);
+    let outcalls = first.is_some_and(|first| first.name == *name);
     format!(
         "\n[[pool]]\nname = \"{name}\"\nfqdn = \"{fqdn}\"\naddress = [\"{address}\"]\nencryption = \"{encryption}\"\n\
          \n[[ip_gateway]]\nname = \"{name}\"\naddress = \"{fqdn}\"\nport = 5061\noutcalls_allowed = {outcalls}\n\
@@ -109,7 +110,7 @@ fn pool_text(pool: &PoolFacts, address: IpAddr) -> String {
 fn pbx(net: Net) -> String {
     let address = net.host(Net::PBX);
     format!(
-        "\n[[ip_gateway]]\nname = \"pbx\"\naddress = \"{address}\"\nport = 5060\noutcalls_allowed = false\n\
+        "\n[[ip_gateway]]\nname = \"pbx\"\naddress = \"{address}\"\nport = 5060\noutcalls_allowed = true\n\
          \n[[hunt_group]]\nname = \"pbx-voicemail\"\nip_gateway = \"pbx\"\ndial_plan = \"DP-Pbx\"\n\
          pilot_identifier = \"{PBX_PILOT}\"\n"
     )

@@ -55,7 +55,7 @@ fn each_bad_certificate_is_found_by_its_code() {
         (CertSpec::host("cas09.contoso.test"), "UMB-TLS003"),
         (host().naming(Naming::WildcardSubject), "UMB-TLS004"),
         (host().life(Life::Expired), "UMB-TLS005"),
-        (host().life(Life::NotYet), "UMB-TLS005"),
+        (host().life(Life::NotYet), "UMB-TLS047"),
         (host().purpose(Purpose::ClientOnly), "UMB-TLS007"),
     ];
     for (spec, code) in cases {

@@ -32,7 +32,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         group: Group::Gateways,
-        good: "exactly one UM IP gateway allows outgoing calls",
+        good: "exactly one UM IP gateway of each dial plan allows outgoing calls",
         codes: &[codes::SEVERAL_OUTCALL_GATEWAYS, codes::NO_OUTCALL_GATEWAY],
     },
     Row {
@@ -159,7 +159,11 @@ mod tests {
     #[test]
     fn each_broken_thing_is_found_by_its_code() {
         let cases: [(&str, &str, &str); 9] = [
-            ("outcalls_allowed = false", "outcalls_allowed = true", "UMB-GW002"),
+            (
+                "ip_gateway = \"pbx\"\ndial_plan = \"DP-Pbx\"",
+                "ip_gateway = \"pbx\"\ndial_plan = \"DP-Sip\"",
+                "UMB-GW002",
+            ),
             ("outcalls_allowed = true", "outcalls_allowed = false", "UMB-GW006"),
             (
                 "ip_gateway = \"pbx\"\ndial_plan = \"DP-Pbx\"",

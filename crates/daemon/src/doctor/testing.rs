@@ -39,7 +39,7 @@ outcalls_allowed = true
 [[ip_gateway]]
 name = "pbx"
 address = "127.0.0.40"
-outcalls_allowed = false
+outcalls_allowed = true
 
 [[hunt_group]]
 name = "pool01-default"

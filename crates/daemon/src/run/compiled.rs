@@ -49,6 +49,9 @@ impl From<&Compiled> for Settings {
                 handshake_timeout: compiled.listen.handshake_timeout,
                 header_timeout: compiled.listen.header_timeout,
                 body_timeout: compiled.listen.body_timeout,
+                connections_max: compiled.listen.connections_max,
+                connections_of_address_max: compiled.listen.connections_of_address_max,
+                handshakes_max: compiled.listen.handshakes_max,
                 ..NetLimits::default()
             },
             tap: None,

@@ -136,7 +136,7 @@ fn text(net: Net, pki: &Pki) -> String {
          [[pool]]\nname = \"pool01\"\nfqdn = \"pool01.contoso.test\"\naddress = [\"{pool}\"]\n\
          encryption = \"RequireEncryption\"\n\n\
          [[ip_gateway]]\nname = \"pool01\"\naddress = \"pool01.contoso.test\"\nport = 5061\n\n\
-         [[ip_gateway]]\nname = \"pbx\"\naddress = \"{pbx}\"\noutcalls_allowed = false\n\n\
+         [[ip_gateway]]\nname = \"pbx\"\naddress = \"{pbx}\"\noutcalls_allowed = true\n\n\
          [[hunt_group]]\nname = \"pool01-default\"\nip_gateway = \"pool01\"\ndial_plan = \"DP-Sip\"\n\n\
          [[hunt_group]]\nname = \"pbx-default\"\nip_gateway = \"pbx\"\ndial_plan = \"DP-Pbx\"\n\n\
          [[dial_plan]]\nname = \"DP-Sip\"\nvoip_security = \"Secured\"\nphone_context = \"DP-Sip.contoso.test\"\n\n\
@@ -259,7 +259,7 @@ fn a_server_that_shares_no_suite_with_rustls_is_found_with_what_openssl_would_br
 #[test]
 fn what_the_configuration_shows_is_found_with_the_cell_marked() {
     let place = Place::new(&Faults::default());
-    place.edit("outcalls_allowed = false", "outcalls_allowed = true");
+    place.edit("\"pbx\"\ndial_plan = \"DP-Pbx\"", "\"pbx\"\ndial_plan = \"DP-Sip\"");
     place.assert_found("exchange", "warn", "UMB-GW002");
     place.edit("voip_security = \"Secured\"", "voip_security = \"SIPSecured\"");
     let found = place.assert_found("lync", "fail", "UMB-SEC001");

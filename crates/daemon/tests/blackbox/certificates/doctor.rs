@@ -22,7 +22,7 @@ const FOUND: [(&str, &str); 21] = [
     ("name_mismatch", "UMB-TLS003"),
     ("no_name", "UMB-TLS043"),
     ("not_a_ca", "UMB-TLS026"),
-    ("not_yet_valid", "UMB-TLS005"),
+    ("not_yet_valid", "UMB-TLS047"),
     ("old_version", "UMB-TLS033"),
     ("path_too_long", "UMB-TLS027"),
     ("revoked", "UMB-TLS030"),
