@@ -53,6 +53,10 @@ registry! {
     OTHER_AUTHORITIES = "UMB-TLS051", "peer names other authorities than ours", sip None, ms None,
         cause "With its wish for a client certificate the peer names the authorities it trusts, and none of them issued the gateway's certificate or its chain; it will probably refuse it.",
         exchange "Import the gateway's root into Trusted Root Certification Authorities of the server.", lync "Import the gateway's root into Trusted Root Certification Authorities of each Front End.", umbra "Use a certificate of the CA that Lync and Exchange share.";
+    NO_COMMON_ROOT = "UMB-TLS052", "no authority in common with a peer", sip None, ms None,
+        cause "Each side must trust the authority that the other's certificate leads to: `trusted_roots` here, the store of trusted roots there. For this peer one of the two is missing.",
+        exchange "Import the gateway's root into Trusted Root Certification Authorities of the server (Local Computer); send intermediate certificates along.",
+        lync "Import the gateway's root into Trusted Root Certification Authorities of each Front End (Local Computer); send intermediate certificates along.", umbra "Add the root of the peer's certificate to `trusted_roots` in [tls]; best is one CA that all three share.";
     CLOCK_SKEW = "UMB-TIME001", "clock differs from a peer's", sip None, ms None,
         cause "The Date of a peer's answer is far from this host's time: certificates and tokens near the ends of their lives are refused, and logs do not fit together.",
         exchange "Check w32tm /query /status on the server.", lync "Check w32tm /query /status on the Front End.", umbra "Synchronise this host with the same source: timedatectl, chronyc tracking.";

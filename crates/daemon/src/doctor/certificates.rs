@@ -67,7 +67,7 @@ pub fn of_peers(peers: &[Peer], visits: &[Visit]) -> Vec<Finding> {
     visits.iter().filter_map(of).flatten().collect()
 }
 
-fn of_peer(place: &str, Presented { facts, verdict }: &Presented) -> Vec<Finding> {
+fn of_peer(place: &str, Presented { facts, verdict, .. }: &Presented) -> Vec<Finding> {
     let facts = match facts {
         Ok(facts) => facts,
         Err(error) => {

@@ -27,8 +27,8 @@ fn place() -> Place {
 }
 
 fn presented(place: &Place, chain: &[CertificateDer<'_>]) -> Presented {
-    let facts = CertificateFacts::read(&chain[0], place.now);
-    Presented { facts, verdict: place.judge.judge(chain, "cas01.contoso.test", place.now) }
+    let verdict = place.judge.judge(chain, "cas01.contoso.test", place.now);
+    Presented::of(chain, verdict, place.now).unwrap()
 }
 
 fn marks(found: &[Finding]) -> Vec<(Mark, &'static str)> {

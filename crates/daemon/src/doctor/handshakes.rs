@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use b2bua::codes;
 use b2bua::quirks::QuirkSet;
+use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
 
 use super::ask::{Asker, Trouble};
@@ -59,8 +60,23 @@ pub struct Look {
 pub struct Presented {
     /// What it says.
     pub facts: Result<CertificateFacts, FactsError>,
+    /// Who issued it, and each certificate that was sent along.
+    pub issuers: Vec<String>,
     /// Whether the gateway would take it for the peer.
     pub verdict: Result<QuirkSet, PeerRejection>,
+}
+
+impl Presented {
+    /// What a chain says, leaf first; nothing of an empty one.
+    pub fn of(
+        chain: &[CertificateDer<'_>],
+        verdict: Result<QuirkSet, PeerRejection>,
+        now: SystemTime,
+    ) -> Option<Self> {
+        let mut facts = CertificateFacts::read_chain(chain.iter().map(|der| &der[..]), now);
+        let issuers = facts.iter().flatten().map(|facts| facts.issuer.clone()).collect();
+        (!facts.is_empty()).then(|| Self { facts: facts.swap_remove(0), issuers, verdict })
+    }
 }
 
 /// Looks once with each version.
@@ -148,8 +164,7 @@ impl Looked {
             Ok(Glimpse { chain, agreed, verdict }) => {
                 let version = Version::of(agreed.version).map_or(AS_CONFIGURED, Version::word);
                 self.looks.push(Look { version, suite: Some(agreed.suite_name()), objection: None });
-                let facts = chain.first().map(|leaf| CertificateFacts::read(leaf, sight.now));
-                self.presented = facts.map(|facts| Presented { facts, verdict });
+                self.presented = Presented::of(&chain, verdict, sight.now);
             }
             Err(failure) => {
                 let objection = Some(Objection::Failed(failure));
@@ -159,12 +174,9 @@ impl Looked {
     }
 
     fn take(&mut self, version: &'static str, sighting: Sighting, sight: &Sight, name: &str) {
-        if self.presented.is_none()
-            && let Some(leaf) = sighting.chain.first()
-        {
-            let facts = CertificateFacts::read(leaf, sight.now);
+        if self.presented.is_none() {
             let verdict = sighting.judge(&sight.judge, name, sight.now);
-            self.presented = Some(Presented { facts, verdict });
+            self.presented = Presented::of(&sighting.chain, verdict, sight.now);
         }
         if self.request == Request::Unknown {
             self.request = sighting.request.clone();
@@ -177,13 +189,13 @@ fn unreachable(version: &'static str, trouble: &Trouble) -> Look {
     Look { version, suite: None, objection: Some(Objection::Unreachable(trouble.to_string())) }
 }
 
-/// Versions, suites, client certificates; `ours` are the issuers of our own chain.
-pub fn findings(peers: &[Peer], visits: &[Visit], ours: &[String]) -> Vec<Finding> {
+/// Versions, suites, client certificates.
+pub fn findings(peers: &[Peer], visits: &[Visit]) -> Vec<Finding> {
     let of = |visit: &Visit| {
         let peer = peers.get(visit.peer)?;
         let place = format!("{} {}", peer.name, visit.target);
         let mut found = vec![versions(&place, visit)];
-        found.extend(client_certificate(&place, visit, ours));
+        found.extend(client_certificate(&place, visit));
         Some(found.into_iter().map(|finding| finding.on(peer.kind.side())).collect::<Vec<_>>())
     };
     let mut found: Vec<Finding> = visits.iter().filter_map(of).flatten().collect();
@@ -232,7 +244,7 @@ fn versions(place: &str, Visit { looks, offers, .. }: &Visit) -> Finding {
     finding.drawn(picture)
 }
 
-fn client_certificate(place: &str, visit: &Visit, ours: &[String]) -> Option<Finding> {
+fn client_certificate(place: &str, visit: &Visit) -> Option<Finding> {
     let refused = visit.looks.iter().find_map(|look| match &look.objection {
         Some(objection @ (Objection::RefusesUs(_) | Objection::WantsCertificate)) => Some(objection),
         _ => None,
@@ -248,13 +260,6 @@ fn client_certificate(place: &str, visit: &Visit, ours: &[String]) -> Option<Fin
         }
         Request::Asked { authorities } if authorities.is_empty() => {
             Finding::ok(GROUP, code, format!("{place} asks for a client certificate of any authority"))
-        }
-        Request::Asked { authorities } if !authorities.iter().any(|name| ours.contains(name)) => {
-            let what = format!(
-                "{place} names authorities, none of them is in our chain: {}",
-                authorities.join("; ")
-            );
-            Finding::warn(GROUP, codes::OTHER_AUTHORITIES, what)
         }
         Request::Asked { authorities } => {
             let count = authorities.len();
@@ -273,15 +278,11 @@ mod tests {
         Look { version, suite: suite.map(str::to_owned), objection }
     }
 
-    /// Our own certificate is issued by `CN=root`.
     fn marks(looks: Vec<Look>, request: Request) -> Vec<(Mark, &'static str)> {
         let peers = peers::of(&testing::compiled("").policy);
         let target = "127.0.0.30:5061".parse().unwrap();
         let visit = Visit { peer: 0, target, looks, request, presented: None, offers: None };
-        findings(&peers, &[visit], &["CN=root".to_owned()])
-            .iter()
-            .map(|f| (f.mark, f.code.as_str()))
-            .collect()
+        findings(&peers, &[visit]).iter().map(|f| (f.mark, f.code.as_str())).collect()
     }
 
     fn asked() -> Request {
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_the_backend_cannot_try_is_said() {
-        let found = findings(&[], &[], &[]);
+        let found = findings(&[], &[]);
         assert_eq!(found.iter().map(|f| f.mark).collect::<Vec<_>>(), [Mark::Skip]);
         let last = marks(vec![look("TLS 1.2", Some("X"), None)], asked()).pop().unwrap();
         assert_eq!(last.0 == Mark::Skip, !Backend::OpenSsl.is_built());
@@ -316,9 +317,6 @@ mod tests {
         assert_eq!(found[1], (Mark::Fail, codes::REFUSED_BY_PEER.as_str()));
         let found = marks(vec![look("TLS 1.2", Some("X"), None)], Request::NotAsked);
         assert_eq!(found[1], (Mark::Warn, codes::NOT_ASKED.as_str()));
-        let others = Request::Asked { authorities: vec!["CN=other root".into()] };
-        let found = marks(vec![look("TLS 1.2", Some("X"), None)], others);
-        assert_eq!(found[1], (Mark::Warn, "UMB-TLS051"));
         let any = Request::Asked { authorities: Vec::new() };
         assert_eq!(marks(vec![look("TLS 1.2", Some("X"), None)], any)[1].0, Mark::Ok);
     }

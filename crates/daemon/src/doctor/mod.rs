@@ -14,17 +14,18 @@ mod lync;
 mod names;
 mod offers;
 mod peers;
+mod roots;
 mod security;
 mod servers;
 #[cfg(test)]
 mod testing;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use b2bua::engine::{Question, ResolveFailure, ResolveFailureKind};
-use b2bua::policy::PortSource;
+use b2bua::engine::{Question, ResolveFailureKind};
+use b2bua::policy::{self, PortSource};
 use sip::Transport;
 use tokio::time::Instant;
 
@@ -39,14 +40,12 @@ pub use configured::refused;
 pub use finding::{Finding, Fix, Group, Mark, Report};
 use handshakes::{Sight, Visit};
 use names::{Located, Whose};
-use peers::{KnownBy, Peer, State};
+use peers::{Kind, KnownBy, Peer, State};
+use roots::Ours;
 use servers::{Asked, Knocked};
 
 /// Addresses of a peer that are visited.
 const ADDRESSES_MAX: usize = 4;
-/// Members of pools that are looked up.
-const MEMBERS_MAX: usize = 64;
-
 /// Certificates of our own file that are read.
 const CHAIN_LENGTH_MAX: usize = 16;
 
@@ -126,8 +125,8 @@ async fn host_findings(compiled: &Compiled) -> Vec<Finding> {
 /// Looks up every peer that has no configured address, and every member of a pool.
 async fn locate(compiled: &Compiled, peers: &[Peer], locator: &Arc<Locator>, until: Instant) -> Vec<Located> {
     let by_name = peers.iter().filter(|peer| peer.known_by == KnownBy::Name && peer.addresses.is_empty());
-    let of_peers = by_name.flat_map(|peer| {
-        let whose = if peer.kind.is_server() { Whose::Server } else { Whose::Gateway };
+    let questions = by_name.flat_map(|peer| {
+        let whose = whose(compiled, peer);
         peer.services.iter().map(move |service| {
             let question = Question {
                 name: peer.name.clone(),
@@ -138,33 +137,29 @@ async fn locate(compiled: &Compiled, peers: &[Peer], locator: &Arc<Locator>, unt
             (whose, question)
         })
     });
-    let pools = compiled.policy.pools.iter().filter(|pool| pool.address.is_empty());
-    let members = pools.flat_map(|pool| &pool.members).take(MEMBERS_MAX);
-    let of_members = members.map(|member| (Whose::Member, plain_question(member)));
-    let questions: Vec<(Whose, Question)> = of_peers.chain(of_members).collect();
+    let questions: Vec<(Whose, Question)> = questions.collect();
     let domains = Arc::new(search_domains());
-    let checks = questions.iter().cloned().map(|(_, question)| {
+    let checks = questions.iter().cloned().map(|(whose, question)| {
         let (locator, domains) = (locator.clone(), domains.clone());
-        async move { look_up(&locator, &question, &domains).await }
+        async move { look_up(&locator, whose, &question, &domains).await }
     });
     let results = bounded::all(checks.collect(), CHECK_MAX, until).await;
-    let pairs = questions.into_iter().zip(results);
-    pairs
-        .map(|((whose, question), result)| {
-            let (result, with_search_domain, back) = match result {
-                Some((result, longer, back)) => (Some(result), longer, back),
-                None => (None, None, Vec::new()),
-            };
-            Located {
-                name: question.name,
-                whose,
-                transport: question.transport,
-                result,
-                with_search_domain,
-                back,
-            }
-        })
-        .collect()
+    let late =
+        |(whose, question): (Whose, Question)| Located::nothing(whose, &question.name, question.transport);
+    questions.into_iter().zip(results).map(|(asked, result)| result.unwrap_or_else(|| late(asked))).collect()
+}
+
+fn whose(compiled: &Compiled, peer: &Peer) -> Whose {
+    let pool = match peer.id {
+        policy::Peer::IpGateway(index) => compiled.policy.pool_of(index),
+        policy::Peer::Server(..) => None,
+    };
+    match peer.kind {
+        Kind::CallRouter | Kind::Mailbox => Whose::Server,
+        Kind::Pool | Kind::Gateway => Whose::Gateway,
+        Kind::Member if pool.is_some_and(|pool| !pool.address.is_empty()) => Whose::SpareMember,
+        Kind::Member => Whose::Member,
+    }
 }
 
 fn plain_question(name: &str) -> Question {
@@ -172,30 +167,32 @@ fn plain_question(name: &str) -> Question {
     Question { name: name.to_owned(), transport: Transport::Tls, port: 0, port_source }
 }
 
-type LookedUp = (Result<Vec<SocketAddr>, ResolveFailure>, Option<String>, Vec<(IpAddr, Vec<String>)>);
-
-async fn look_up(locator: &Locator, question: &Question, domains: &[String]) -> LookedUp {
-    match locator.locate(question).await {
+async fn look_up(locator: &Locator, whose: Whose, question: &Question, domains: &[String]) -> Located {
+    let mut located = Located::nothing(whose, &question.name, question.transport);
+    if question.port_source == PortSource::Srv {
+        located.services = locator.services(&question.name, question.transport).await;
+    }
+    let result = locator.locate(question).await;
+    match &result {
         Ok(targets) => {
-            let mut back: Vec<(IpAddr, Vec<String>)> = Vec::new();
             for target in targets.iter().take(ADDRESSES_MAX) {
-                if !back.iter().any(|(address, _)| *address == target.ip()) {
-                    back.push((target.ip(), locator.names_of(target.ip()).await));
+                if !located.back.iter().any(|(address, _)| *address == target.ip()) {
+                    located.back.push((target.ip(), locator.names_of(target.ip()).await));
                 }
             }
-            (Ok(targets), None, back)
         }
         Err(failure) if failure.kind == ResolveFailureKind::NoAddress => {
             for domain in domains {
                 let longer = format!("{}.{domain}", question.name);
                 if locator.locate(&plain_question(&longer)).await.is_ok() {
-                    return (Err(failure), Some(longer), Vec::new());
+                    located.with_search_domain = Some(longer);
+                    break;
                 }
             }
-            (Err(failure), None, Vec::new())
         }
-        Err(failure) => (Err(failure), None, Vec::new()),
+        Err(_) => {}
     }
+    Located { result: Some(result), ..located }
 }
 
 async fn lync_findings(compiled: &Compiled, locator: &Arc<Locator>, until: Instant) -> Vec<Finding> {
@@ -228,9 +225,7 @@ fn doors(peers: &[Peer], located: &[Located]) -> Vec<Door> {
     for (index, peer) in peers.iter().enumerate().filter(|(_, peer)| peer.state == State::Used) {
         for service in &peer.services {
             let configured = peer.addresses.iter().map(|address| SocketAddr::new(*address, service.port));
-            let is_meant = |l: &&Located| {
-                l.name == peer.name && l.transport == service.transport && l.whose != Whose::Member
-            };
+            let is_meant = |l: &&Located| l.name == peer.name && l.transport == service.transport;
             let looked_up = located.iter().filter(is_meant);
             let looked_up = looked_up.filter_map(|l| l.result.as_ref()?.as_ref().ok()).flatten().copied();
             let mut targets: Vec<SocketAddr> = configured.chain(looked_up).collect();
@@ -284,14 +279,14 @@ async fn look(compiled: &Compiled, peers: &[Peer], doors: &[Door], until: Instan
             named.push((format!("the certificate of {} {}", peer.name, visit.target), facts));
         }
     }
-    let authorities: Vec<String> =
-        own.iter().flat_map(|(_, chain)| chain).flatten().map(|facts| facts.issuer.clone()).collect();
+    let ours = Ours::of(&own, compiled.tls.as_ref().map_or(&[][..], |tls| &tls.files.trusted_roots[..]), now);
     let (oauth, sip_domain) = (&compiled.lync.oauth_certificates, &compiled.policy.gateway.sip_domain);
     let mut found = certificates::own(&own);
     found.extend(certificates::of_peers(peers, &visits));
     found.extend(certificates::oauth(oauth, sip_domain, now));
     found.extend(certificates::edges(&named, now));
-    found.extend(handshakes::findings(peers, &visits, &authorities));
+    found.extend(roots::findings(peers, &visits, &ours));
+    found.extend(handshakes::findings(peers, &visits));
     found
 }
 

@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use b2bua::codes;
 use b2bua::engine::{ResolveFailure, ResolveFailureKind};
 use sip::Transport;
+use sip::locate::Srv;
 
 use super::finding::{Finding, Group, Mark};
-use super::peers::{KnownBy, Peer};
+use super::peers::{Kind, KnownBy, Peer};
+use crate::net::Offered;
 
 const GROUP: Group = Group::Names;
 
@@ -22,6 +24,8 @@ pub struct Located {
     pub whose: Whose,
     /// Over what it is to be reached: SRV records are of one transport.
     pub transport: Transport,
+    /// Its SRV records, where they may choose host and port.
+    pub services: Vec<Offered>,
     /// Where it leads; `None` when its time was up.
     pub result: Option<Result<Vec<SocketAddr>, ResolveFailure>>,
     /// The name with a search domain appended that has an address, where the name itself has none.
@@ -39,11 +43,30 @@ pub enum Whose {
     Gateway,
     /// A pool member's.
     Member,
+    /// Of a member whose pool has configured addresses: no call needs it.
+    SpareMember,
+}
+
+impl Located {
+    /// Nothing is known yet.
+    pub fn nothing(whose: Whose, name: &str, transport: Transport) -> Self {
+        let (services, back) = (Vec::new(), Vec::new());
+        Self {
+            name: name.to_owned(),
+            whose,
+            transport,
+            services,
+            result: None,
+            with_search_domain: None,
+            back,
+        }
+    }
 }
 
 /// Everything about names.
 pub fn findings(peers: &[Peer], located: &[Located]) -> Vec<Finding> {
     let mut found: Vec<Finding> = located.iter().map(forward).collect();
+    found.extend(located.iter().flat_map(services));
     found.extend(located.iter().filter_map(search_domain));
     found.extend(reverse(located));
     found.extend(configured(peers));
@@ -57,22 +80,44 @@ fn forward(located: &Located) -> Finding {
         Whose::Server => (codes::SERVER_UNRESOLVED, Mark::Fail),
         Whose::Gateway => (codes::DNS_NO_ADDRESS, Mark::Fail),
         Whose::Member => (codes::DNS_NO_ADDRESS, Mark::Warn),
+        Whose::SpareMember => (codes::DNS_NO_ADDRESS, Mark::Skip),
     };
     match &located.result {
         None => Finding::skip(GROUP, code, format!("{name}: not looked up, the time was up")),
         Some(Ok(targets)) => {
-            // The port may be one that SRV records name; members are looked up without one.
-            let place = |target: &SocketAddr| match target.port() {
-                0 => target.ip().to_string(),
-                _ => target.to_string(),
-            };
-            let places: Vec<String> = targets.iter().map(place).collect();
+            // The port may be one that SRV records name.
+            let places: Vec<String> = targets.iter().map(ToString::to_string).collect();
             Finding::ok(GROUP, code, format!("{name} is {}", places.join(", ")))
         }
         Some(Err(failure)) if failure.kind == ResolveFailureKind::Silent => {
             Finding::new(GROUP, mark, codes::DNS_SILENT, &failure.detail)
         }
         Some(Err(failure)) => Finding::new(GROUP, mark, code, &failure.detail),
+    }
+}
+
+/// Each of several SRV records, with the addresses of its target; of a single one the targets say everything.
+fn services(located: &Located) -> Vec<Finding> {
+    let Located { name, transport, services, .. } = located;
+    let of = |(srv, addresses): &Offered| {
+        let Srv { priority, weight, port, target } = srv;
+        let record =
+            format!("{name} SRV for {transport}: {target} port {port}, priority {priority}, weight {weight}");
+        match addresses {
+            Ok(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                Finding::ok(GROUP, codes::DNS_NO_ADDRESS, format!("{record}: {}", addresses.join(", ")))
+            }
+            Err(why) => {
+                let is_silent = why.kind == ResolveFailureKind::Silent;
+                let code = if is_silent { codes::DNS_SILENT } else { codes::DNS_NO_ADDRESS };
+                Finding::warn(GROUP, code, format!("{record}: {}", why.detail))
+            }
+        }
+    };
+    match services.len() {
+        0 | 1 => Vec::new(),
+        _ => services.iter().map(of).collect(),
     }
 }
 
@@ -117,7 +162,8 @@ fn configured(peers: &[Peer]) -> Option<Finding> {
 /// Configured and looked-up addresses alike.
 fn shared(peers: &[Peer], located: &[Located]) -> Vec<Finding> {
     let mut by_address: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
-    for peer in peers.iter().filter(|peer| !peer.kind.is_server()) {
+    // The addresses of Front Ends are those of their pool.
+    for peer in peers.iter().filter(|peer| matches!(peer.kind, Kind::Pool | Kind::Gateway)) {
         let looked_up = located.iter().filter(|l| l.name.eq_ignore_ascii_case(&peer.name));
         let looked_up =
             looked_up.filter_map(|l| l.result.as_ref()?.as_ref().ok()).flatten().map(SocketAddr::ip);
@@ -158,12 +204,8 @@ mod tests {
         let result = result.map(|ip| vec![SocketAddr::new(ip.parse().unwrap(), 5061)]);
         let detail = format!("{name} has no address");
         Located {
-            name: name.into(),
-            whose,
-            transport: Transport::Tls,
             result: Some(result.map_err(|kind| ResolveFailure { kind, detail })),
-            with_search_domain: None,
-            back: Vec::new(),
+            ..Located::nothing(whose, name, Transport::Tls)
         }
     }
 
@@ -188,8 +230,35 @@ mod tests {
         assert!(found.iter().any(|f| f.what == "cas01.contoso.test is 10.0.0.1:5061"), "{found:#?}");
         assert_eq!(marks(&found, "UMB-DNS001"), [Mark::Fail, Mark::Warn]);
         assert_eq!(marks(&found, "UMB-SRV010"), [Mark::Fail]);
+        let spare = located("fe02.contoso.test", Whose::SpareMember, Err(none));
+        assert_eq!(marks(&findings(&[], &[spare]), "UMB-DNS001"), [Mark::Skip]);
         let late = Located { result: None, ..located("x.test", Whose::Server, Err(none)) };
         assert_eq!(marks(&findings(&[], &[late]), "UMB-SRV006"), [Mark::Skip]);
+    }
+
+    #[test]
+    fn several_srv_records_are_told_one_by_one_and_a_single_one_is_not() {
+        let record = |target: &str, weight, addresses| {
+            (Srv { priority: 10, weight, port: 5061, target: target.to_owned() }, addresses)
+        };
+        let gone =
+            ResolveFailure { kind: ResolveFailureKind::NoAddress, detail: "fe02 has no address".into() };
+        let fe01 = record("fe01.contoso.test", 60, Ok(vec!["10.0.0.1".parse().unwrap()]));
+        let mut pool = located("pool01.contoso.test", Whose::Gateway, Ok("10.0.0.1"));
+        pool.services = vec![fe01.clone()];
+        assert_eq!(services(&pool), []);
+        pool.services = vec![fe01, record("fe02.contoso.test", 40, Err(gone))];
+        let told: Vec<_> = services(&pool).into_iter().map(|f| (f.mark, f.what)).collect();
+        let line = |target: &str, weight, rest: &str| {
+            format!(
+                "pool01.contoso.test SRV for TLS: {target} port 5061, priority 10, weight {weight}: {rest}"
+            )
+        };
+        let expected = [
+            (Mark::Ok, line("fe01.contoso.test", 60, "10.0.0.1")),
+            (Mark::Warn, line("fe02.contoso.test", 40, "fe02 has no address")),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

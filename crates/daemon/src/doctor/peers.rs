@@ -10,6 +10,9 @@ use sip::Transport;
 
 use super::finding::{Group, Side};
 
+/// Members of pools that are looked up and visited.
+const MEMBERS_MAX: usize = 64;
+
 /// A peer as the doctor visits it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Peer {
@@ -49,6 +52,8 @@ pub enum Kind {
     Mailbox,
     /// Lync pool.
     Pool,
+    /// A Front End of a pool.
+    Member,
     /// Another UM IP gateway.
     Gateway,
 }
@@ -58,7 +63,7 @@ impl Kind {
     pub fn group(self) -> Group {
         match self {
             Self::CallRouter | Self::Mailbox => Group::Servers,
-            Self::Pool => Group::Lync,
+            Self::Pool | Self::Member => Group::Lync,
             Self::Gateway => Group::Gateways,
         }
     }
@@ -72,7 +77,7 @@ impl Kind {
     pub fn side(self) -> Side {
         match self {
             Self::CallRouter | Self::Mailbox => Side::Exchange,
-            Self::Pool => Side::Lync,
+            Self::Pool | Self::Member => Side::Lync,
             Self::Gateway => Side::Umbra,
         }
     }
@@ -98,11 +103,33 @@ pub struct Service {
     pub port_source: PortSource,
 }
 
-/// Every peer of a policy: Call Routers, Mailbox servers, UM IP gateways.
+/// Every peer of a policy: Call Routers, Mailbox servers, UM IP gateways, members of pools.
 pub fn of(policy: &Policy) -> Vec<Peer> {
     let servers = |role| (0..policy.servers(role).len()).filter_map(move |index| server(policy, role, index));
     let gateways = (0..policy.ip_gateways.len()).filter_map(|index| gateway(policy, index));
-    servers(ServerRole::CallRouter).chain(servers(ServerRole::Mailbox)).chain(gateways).collect()
+    let members = (0..policy.ip_gateways.len()).flat_map(|index| members(policy, index)).take(MEMBERS_MAX);
+    servers(ServerRole::CallRouter)
+        .chain(servers(ServerRole::Mailbox))
+        .chain(gateways)
+        .chain(members)
+        .collect()
+}
+
+/// The Front Ends behind a UM IP gateway, each to be visited as the pool is. A pool of one is the pool.
+fn members(policy: &Policy, index: usize) -> Vec<Peer> {
+    let (Some(pool), Some(whole)) = (policy.pool_of(index), gateway(policy, index)) else {
+        return Vec::new();
+    };
+    let plain = |service: &Service| Service { port_source: PortSource::Configured, ..*service };
+    let services: Vec<Service> = whole.services.iter().map(plain).collect();
+    let member = |name: &String| Peer {
+        name: name.clone(),
+        kind: Kind::Member,
+        services: services.clone(),
+        addresses: Vec::new(),
+        ..whole.clone()
+    };
+    pool.members.iter().filter(|name| !name.eq_ignore_ascii_case(&whole.name)).map(member).collect()
 }
 
 fn server(policy: &Policy, role: ServerRole, index: usize) -> Option<Peer> {
@@ -179,6 +206,20 @@ mod tests {
         assert_eq!((pbx.kind, pbx.known_by), (Kind::Gateway, KnownBy::Address));
         assert_eq!(pbx.services[0].transport, Transport::Tcp);
         assert_eq!(find("mbx01.contoso.test").worker_ports, [5065, 5066, 5067, 5068]);
+    }
+
+    #[test]
+    fn each_member_of_a_pool_is_a_peer_and_a_pool_of_one_is_not() {
+        let with = |members: &str| {
+            let compiled = testing::edited(|text| {
+                text.replace("encryption = ", &format!("members = [{members}]\nencryption = "))
+            });
+            let peers = of(&compiled.policy).into_iter().filter(|peer| peer.kind == Kind::Member);
+            peers.map(|peer| (peer.name, peer.services[0].port)).collect::<Vec<_>>()
+        };
+        let both = [("fe01.contoso.test".to_owned(), 5061), ("fe02.contoso.test".to_owned(), 5061)];
+        assert_eq!(with("\"fe01.contoso.test\", \"fe02.contoso.test\""), both);
+        assert_eq!(with("\"pool01.contoso.test\""), []);
     }
 
     #[test]

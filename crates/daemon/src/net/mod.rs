@@ -37,7 +37,7 @@ pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox
 pub use listen::{Bound, accept_loop, bind_tcp};
 pub use lookups::{Asked, Asker, Located, Lookups};
 pub use outgoing::{Holds, Outgoing, Waiter, Wish};
-pub use resolve::{Dns, Locator, search_domains};
+pub use resolve::{Dns, Locator, Offered, search_domains};
 pub use room::{Full, Room, Rooms};
 pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
 pub use udp::{DATAGRAM_BYTES_MAX, Datagram, Found, Sender, UdpPort, bind_udp, is_keep_alive, sender};

@@ -13,6 +13,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use sip::Transport;
 use sip::locate::{self, Srv};
 use tokio::time::timeout;
 use tracing::warn;
@@ -43,6 +44,9 @@ impl Default for Dns {
     }
 }
 
+/// An SRV record, and the addresses of its target.
+pub type Offered = (Srv, Result<Vec<IpAddr>, ResolveFailure>);
+
 /// Looks names up, and remembers.
 pub struct Locator {
     resolver: Result<TokioResolver, String>,
@@ -69,7 +73,7 @@ impl Locator {
             return Ok(vec![SocketAddr::new(address, question.port)]);
         }
         if question.port_source == PortSource::Srv {
-            let records = self.services(&locate::srv_name(name, question.transport)).await;
+            let records = self.srv_records(&locate::srv_name(name, question.transport)).await;
             if locate::is_refused(&records) {
                 let detail = format!("{name} says that it offers no SIP over {}", question.transport);
                 return Err(ResolveFailure { kind: ResolveFailureKind::NoAddress, detail });
@@ -81,6 +85,16 @@ impl Locator {
         }
         let found = self.addresses(name).await?;
         Ok(found.into_iter().map(|address| SocketAddr::new(address, question.port)).collect())
+    }
+
+    /// The SRV records of a name, the one to be tried first in front: to be told, not to be chosen from.
+    pub async fn services(&self, name: &str, transport: Transport) -> Vec<Offered> {
+        let mut records = self.srv_records(&locate::srv_name(name, transport)).await;
+        records.retain(|srv| !srv.target.is_empty());
+        records.sort_by_key(|srv| (srv.priority, std::cmp::Reverse(srv.weight)));
+        records.truncate(ADDRESSES_MAX);
+        let found = join_all(records.iter().map(|srv| self.addresses(&srv.target))).await;
+        records.into_iter().zip(found).collect()
     }
 
     /// The names that an address leads back to; none when nobody tells.
@@ -95,7 +109,7 @@ impl Locator {
     }
 
     // No SRV records, or none that can be had: the name's own addresses remain (RFC 3263 §4.2).
-    async fn services(&self, name: &str) -> Vec<Srv> {
+    async fn srv_records(&self, name: &str) -> Vec<Srv> {
         let records = self.records(name, RecordType::SRV).await.unwrap_or_default();
         let srv = |data: &RData| match data {
             RData::SRV(srv) => Some(Srv {

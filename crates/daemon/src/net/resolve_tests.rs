@@ -136,6 +136,23 @@ async fn srv_records_give_port_and_order_where_none_is_configured() {
 }
 
 #[tokio::test]
+async fn srv_records_are_told_in_the_order_of_trying_each_with_the_addresses_of_its_target() {
+    let records = vec![srv(20, 5071, "fe02.contoso.test."), srv(10, 5081, "fe01.contoso.test.")];
+    let zone = zone(&[
+        ("_sips._tcp.pool01.contoso.test.", RecordType::SRV, records),
+        ("fe01.contoso.test.", RecordType::A, vec![a("10.0.0.1")]),
+    ]);
+    let stub = stub(zone, &[]).await;
+    let told = locator(&stub).services("pool01.contoso.test", Transport::Tls).await;
+    let ports: Vec<_> = told.iter().map(|(srv, _)| (srv.target.as_str(), srv.port)).collect();
+    assert_eq!(ports, [("fe01.contoso.test", 5081), ("fe02.contoso.test", 5071)]);
+    assert_eq!(told[0].1, Ok(vec!["10.0.0.1".parse().unwrap()]));
+    assert_eq!(told[1].1.as_ref().unwrap_err().kind, ResolveFailureKind::NoAddress);
+    let none = locator(&stub).services("pool02.contoso.test", Transport::Tls).await;
+    assert!(none.is_empty(), "{none:?}");
+}
+
+#[tokio::test]
 async fn without_srv_records_the_names_own_addresses_are_tried_at_the_default_port() {
     let stub = stub(zone(&[(POOL, RecordType::A, vec![a("10.0.0.1")])]), &[]).await;
     let found = locator(&stub).locate(&question("pool01.contoso.test", PortSource::Srv)).await;

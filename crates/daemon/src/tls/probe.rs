@@ -29,7 +29,7 @@ use super::verify::{Handshakes, Judge, Toward};
 use super::versions::Versions;
 
 /// Authorities of a certificate request that are kept.
-const AUTHORITIES_MAX: usize = 32;
+pub const AUTHORITIES_MAX: usize = 32;
 
 /// How long each step of a probe may take.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]

@@ -1,7 +1,7 @@
 //! `umbra doctor` against a lab site: green when nothing is wrong, and each fault found by its code in the table, in
 //! JSON and in JUnit.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -116,6 +116,7 @@ fn site(net: Net, pki: &Arc<Pki>, faults: &Faults, voicemail: PathBuf) -> LabUmC
             router("cas01.contoso.test", 30),
             router("cas02.contoso.test", 29),
             router("pool01.contoso.test", 10),
+            router("fe01.contoso.test", 11),
         ],
         mailbox_servers: vec![mailbox("mbx01.contoso.test", 31), mailbox("mbx02.contoso.test", 32)],
         mailboxes: Vec::new(),
@@ -175,6 +176,9 @@ fn a_site_without_faults_is_green_in_every_group() {
         assert!(good(group) > 0, "{group}: {json}");
     }
     assert!(good("servers") >= 10, "four servers on two transports and their workers: {json}");
+    let shared = findings.iter().filter(|f| f["code"] == "UMB-TLS052" && f["mark"] == "ok");
+    let drawn = shared.filter(|f| f["picture"][0].as_str().unwrap().starts_with("issued its certificate  "));
+    assert_eq!(drawn.count(), 5, "four servers and the pool share an authority with us: {json}");
     // Nobody listens for the PBX, which only calls; that is all there is to warn of beside short lives of lab certificates.
     let odd = findings
         .iter()
@@ -313,6 +317,59 @@ fn a_name_that_nobody_answers_for_fails() {
     place.edit(&format!("address = [\"{}\"]\n", place.net.host(29)), "");
     let found = place.assert_found("dns", "fail", "UMB-SRV010");
     assert!(found["what"].as_str().unwrap().contains("cas02.contoso.test"), "{found}");
+}
+
+/// Knows one address, and of everything else that it is not there.
+fn name_server(socket: UdpSocket, name: &str, address: Ipv4Addr) {
+    let label = |label: &str| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat();
+    let name: Vec<u8> = name.split('.').flat_map(label).collect();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            // Header, name, a zero, type and class (RFC 1035 §4.1).
+            let Some(end) = buffer[12..length].iter().position(|byte| *byte == 0) else { continue };
+            let question = &buffer[12..12 + end + 5];
+            let is_known =
+                question[..end].eq_ignore_ascii_case(&name) && question[end + 1..end + 3] == [0, 1];
+            let mut answer =
+                [&buffer[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_known), 0, 0, 0, 0], question].concat();
+            if is_known {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                answer.extend(address.octets());
+            }
+            let _sent = socket.send_to(&answer, from);
+        }
+    });
+}
+
+#[test]
+fn the_members_of_a_pool_are_visited_one_by_one() {
+    let place = Place::new(&Faults::default());
+    let server = UdpSocket::bind((place.net.host(53), 0)).unwrap();
+    let dns = format!("[dns]\nservers = [\"{}\"]\ntimeout = \"2s\"\n\n", server.local_addr().unwrap());
+    name_server(server, "fe01.contoso.test", place.net.host(11));
+    place.edit("[media]", &format!("{dns}[media]"));
+    let members = "members = [\"fe01.contoso.test\", \"fe02.contoso.test\"]\nencryption = ";
+    place.edit("encryption = ", members);
+    let (exit, json) = place.doctor(&["-o", "json"]);
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let told = |mark: &str, start: &str| {
+        let findings = report["findings"].as_array().unwrap().iter();
+        findings.filter(|f| f["mark"] == mark && f["what"].as_str().unwrap().starts_with(start)).count()
+    };
+    let at = format!("{}:5061", place.net.host(11));
+    assert_eq!(
+        told("ok", &format!("fe01.contoso.test {at} presents CN=fe01.contoso.test, trusted")),
+        1,
+        "{json}"
+    );
+    assert_eq!(told("ok", &format!("fe01.contoso.test tls {at} answers OPTIONS")), 1, "{json}");
+    assert_eq!(told("skip", "fe02.contoso.test was not asked: it has no address"), 1, "{json}");
+    assert_eq!(
+        (exit, told("warn", "fe02."), told("fail", "fe0")),
+        (0, 0, 0),
+        "the pool has an address: {json}"
+    );
 }
 
 #[test]
