@@ -11,7 +11,7 @@ use super::check::{self, Deny};
 use super::screen::{Screen, escaped_lines};
 use super::{Exit, KeyLogArgs, load};
 use crate::observe::init_logging;
-use crate::run::{Gateway, Settings, run_until_stopped};
+use crate::run::{Gateway, Settings, Signals};
 use crate::tls::keylog;
 
 /// The longest call a dial plan allows by default.
@@ -64,22 +64,22 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
 }
 
 async fn serve(screen: &Screen, loaded: load::Loaded, drain_max: Duration) -> Exit {
+    let cannot_start = |error: &dyn std::fmt::Display| {
+        screen.story(&escaped_lines(&format!("cannot start: {error}")));
+        Exit::Failed
+    };
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return cannot_start(&error),
+    };
     let gateway = match Gateway::start(Settings::from(&loaded.compiled)).await {
         Ok(gateway) => gateway,
-        Err(error) => {
-            screen.story(&escaped_lines(&format!("cannot start: {error}")));
-            return Exit::Failed;
-        }
+        Err(error) => return cannot_start(&error),
     };
     announce(screen, &gateway);
     let path = loaded.path;
-    match run_until_stopped(gateway, drain_max, || load::again(&path)).await {
-        Ok(_) => Exit::Fine,
-        Err(error) => {
-            screen.story(&format!("cannot wait for signals: {error}"));
-            Exit::Failed
-        }
-    }
+    signals.run_until_stopped(gateway, drain_max, || load::again(&path)).await;
+    Exit::Fine
 }
 
 /// The ready line: one line on stderr, always in this shape, whatever the log format is.

@@ -15,4 +15,4 @@ mod watch;
 
 pub use gateway::{Gateway, ReloadError, StartError};
 pub use settings::{ListenAt, Settings, TlsSetup};
-pub use signals::{Stop, run_until_stopped};
+pub use signals::{Signals, Stop};

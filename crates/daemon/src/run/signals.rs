@@ -20,31 +20,47 @@ pub enum Stop {
     Now,
 }
 
-/// Serves until a signal ends it. `read` compiles the configuration anew for a reload; its error is for the log.
-pub async fn run_until_stopped(
-    gateway: Gateway,
-    drain_max: Duration,
-    read: impl Fn() -> Result<Settings, String>,
-) -> std::io::Result<Stop> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    let mut hup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = term.recv() => break,
-            _ = int.recv() => break,
-            _ = hup.recv() => reload(&gateway, read()).await,
-        }
+/// The signals, caught from here on: to be made before anybody can see that the daemon runs.
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Catches them.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
-    info!(
-        event = "draining",
-        drain_max_s = drain_max.as_secs(),
-        "no new calls; stopping when the last is over"
-    );
-    let stop = drain(&gateway, drain_max, &mut int).await;
-    gateway.stop().await;
-    info!(event = "stopped", ?stop, "stopped");
-    Ok(stop)
+
+    /// Serves until a signal ends it. `read` compiles the configuration anew for a reload; its error is for the log.
+    pub async fn run_until_stopped(
+        mut self,
+        gateway: Gateway,
+        drain_max: Duration,
+        read: impl Fn() -> Result<Settings, String>,
+    ) -> Stop {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => break,
+                _ = self.int.recv() => break,
+                _ = self.hup.recv() => reload(&gateway, read()).await,
+            }
+        }
+        info!(
+            event = "draining",
+            drain_max_s = drain_max.as_secs(),
+            "no new calls; stopping when the last is over"
+        );
+        let stop = drain(&gateway, drain_max, &mut self.int).await;
+        gateway.stop().await;
+        info!(event = "stopped", ?stop, "stopped");
+        stop
+    }
 }
 
 async fn drain(gateway: &Gateway, drain_max: Duration, int: &mut Signal) -> Stop {
