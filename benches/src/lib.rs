@@ -4,6 +4,7 @@
 
 mod calls;
 pub mod growth;
+pub mod load;
 mod policy;
 mod trace;
 mod transactions;

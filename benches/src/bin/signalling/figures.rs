@@ -1,22 +1,13 @@
 //! Which figures are taken, in which order, and how they are printed.
 
-use std::path::Path;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use lab::pki::Pki;
+use umbra_benches::load::{Bench, Kind, Outcome, Result, Rig, cost, median};
 
-use crate::cost;
-use crate::generator::{Caller, Outcome, Server};
-use crate::messages::Names;
 use crate::options::Options;
-use crate::subject::{FQDN, Kind, Net, POOL, SERVER, Subject};
-use crate::wire::Tls;
 
 /// How long a call is up.
 const HOLD: Duration = Duration::from_millis(500);
-/// Calls before anything is measured.
-const WARM_UP: usize = 200;
 /// Calls that measure the cost while others are held.
 const PROBE_CALLS: usize = 2_000;
 /// Rate at which calls are set up that stay, and taken down.
@@ -26,81 +17,35 @@ const SETTLE: Duration = Duration::from_secs(34);
 /// A rate is clean when set-up stays below this, in milliseconds.
 const CLEAN_P99_MS: f64 = 50.0;
 
-type Result<T = ()> = std::result::Result<T, String>;
-
 /// Takes and prints everything that was asked for.
 pub async fn run(options: &Options) -> Result {
-    let folder = tempfile::tempdir().map_err(text)?;
-    let pki = Pki::open(&folder.path().join("pki")).map_err(text)?;
-    let bench = Bench { options, pki, folder: folder.path(), net: Rc::default() };
+    let figures = Figures { options, bench: Bench::open(&options.umbra)? };
     let kinds: Vec<Kind> = [Kind::Umbra, Kind::Kamailio]
         .into_iter()
         .filter(|kind| options.only.as_deref().is_none_or(|only| only == kind.name()))
         .collect();
-    let base = bench.direct().await?;
+    let base = figures.direct().await?;
     if !options.quick {
         for kind in &kinds {
-            bench.climb(*kind).await?;
+            figures.climb(*kind).await?;
         }
         for kind in &kinds {
-            bench.held(*kind).await?;
+            figures.held(*kind).await?;
         }
-        bench.restart().await?;
+        figures.restart().await?;
     }
-    bench.paired(&kinds, &base).await
+    figures.paired(&kinds, &base).await
 }
 
-struct Bench<'a> {
+struct Figures<'a> {
     options: &'a Options,
-    pki: Pki,
-    folder: &'a Path,
-    net: Rc<std::cell::Cell<u8>>,
+    bench: Bench,
 }
 
-/// One subject between a caller and a server, all connected.
-struct Rig {
-    caller: Caller,
-    server: Option<Server>,
-    subject: Option<Subject>,
-}
-
-impl Rig {
-    fn pids(&self) -> Vec<u32> {
-        self.subject.as_ref().map(Subject::pids).unwrap_or_default()
-    }
-}
-
-impl Bench<'_> {
-    async fn rig(&self, kind: Option<Kind>) -> Result<(Rig, Net)> {
-        self.net.set(self.net.get().wrapping_add(1));
-        let net = Net(64 + (std::process::id() % 128) as u8, self.net.get());
-        let names = Names { caller: format!("{}:5061", net.caller()), server: format!("{}", net.server()) };
-        let tls = Tls::new(&self.pki);
-        let acceptor = tls.acceptor(&self.pki.identity(SERVER).map_err(text)?);
-        let server = Server::start(net.server(), acceptor, names.clone()).await.map_err(text)?;
-        let subject = match kind {
-            Some(kind) => Some(Subject::start(kind, net, &self.pki, self.folder, &self.options.umbra)?),
-            None => None,
-        };
-        let caller = Caller::new(names);
-        let (to, name) = if kind.is_some() { (net.subject(), FQDN) } else { (net.server(), SERVER) };
-        let connector = tls.connector(&self.pki.identity(POOL).map_err(text)?);
-        caller.connect(&connector, net.caller(), to, name).await.map_err(text)?;
-        let warm = caller.place(WARM_UP, 100, Some(Duration::from_millis(50))).await;
-        if warm.lost() > 0 {
-            return Err(format!(
-                "{}: {} of {WARM_UP} calls lost before measuring: {:?}",
-                name_of(kind),
-                warm.lost(),
-                warm.failed
-            ));
-        }
-        Ok((Rig { caller, server: Some(server), subject }, net))
-    }
-
+impl Figures<'_> {
     /// Set-up time without anybody in between.
     async fn direct(&self) -> Result<Outcome> {
-        let (rig, _) = self.rig(None).await?;
+        let rig = self.bench.rig(None).await?;
         let outcome = rig.caller.place(self.options.calls as usize, self.options.rate, Some(HOLD)).await;
         println!(
             "direct       {:>5}/s  {} calls  lost {}  set-up p50 {:.2} p99 {:.2} ms (caller straight to server)",
@@ -118,7 +63,7 @@ impl Bench<'_> {
         let mut lost = 0;
         for round in 1..=self.options.rounds {
             for (kind, costs) in &mut costs {
-                let (rig, _) = self.rig(Some(*kind)).await?;
+                let rig = self.bench.rig(Some(*kind)).await?;
                 let measured = measure(&rig, self.options.calls as usize, self.options.rate).await;
                 println!(
                     "{} round {round}  {}  added p99 {:.2} ms",
@@ -131,7 +76,7 @@ impl Bench<'_> {
             }
         }
         for kind in kinds {
-            let (rig, _) = self.rig(Some(*kind)).await?;
+            let rig = self.bench.rig(Some(*kind)).await?;
             self.held_memory(&rig, *kind, 1_000).await?;
         }
         let medians: Vec<f64> = costs.iter_mut().map(|(_, list)| median(list)).collect();
@@ -154,7 +99,7 @@ impl Bench<'_> {
     /// The highest clean rate over one connection per leg.
     async fn climb(&self, kind: Kind) -> Result {
         for rate in &self.options.rates {
-            let (rig, _) = self.rig(Some(kind)).await?;
+            let rig = self.bench.rig(Some(kind)).await?;
             let measured = measure(&rig, (*rate as usize) * 5, *rate).await;
             let clean = measured.outcome.lost() == 0 && measured.outcome.setup_ms(99.0) < CLEAN_P99_MS;
             println!(
@@ -173,7 +118,7 @@ impl Bench<'_> {
     /// Memory per held call, and what a call costs beside so many others.
     async fn held(&self, kind: Kind) -> Result {
         for held in &self.options.held {
-            let (rig, _) = self.rig(Some(kind)).await?;
+            let rig = self.bench.rig(Some(kind)).await?;
             self.held_memory(&rig, kind, *held as usize).await?;
             let measured = measure(&rig, PROBE_CALLS, RAMP_RATE).await;
             println!("{} {held:>6} held, others {}", kind_word(kind), measured.line(RAMP_RATE));
@@ -212,16 +157,13 @@ impl Bench<'_> {
 
     /// The server dies and returns: what do calls placed afterwards cost?
     async fn restart(&self) -> Result {
-        let (mut rig, net) = self.rig(Some(Kind::Umbra)).await?;
+        let mut rig = self.bench.rig(Some(Kind::Umbra)).await?;
         let held = rig.caller.place(100, 100, None).await;
         if let Some(server) = rig.server.take() {
             server.kill();
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let tls = Tls::new(&self.pki);
-        let acceptor = tls.acceptor(&self.pki.identity(SERVER).map_err(text)?);
-        let names = Names { caller: format!("{}:5061", net.caller()), server: format!("{}", net.server()) };
-        rig.server = Some(Server::start(net.server(), acceptor, names).await.map_err(text)?);
+        rig.server = Some(self.bench.server(rig.net).await?);
         let later = rig.caller.place(500, 100, Some(HOLD)).await;
         println!(
             "umbra    far end restarted under {} held calls: {} of {} later calls ended as they should {:?}",
@@ -265,19 +207,6 @@ async fn measure(rig: &Rig, calls: usize, rate: u32) -> Measured {
     Measured { outcome, cpu, own, wall }
 }
 
-fn median(list: &mut [f64]) -> f64 {
-    list.sort_by(f64::total_cmp);
-    list.get(list.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn kind_word(kind: Kind) -> String {
     format!("{:<8}", kind.name())
-}
-
-fn name_of(kind: Option<Kind>) -> &'static str {
-    kind.map_or("direct", Kind::name)
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

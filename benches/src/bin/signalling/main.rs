@@ -1,6 +1,6 @@
 //! CPU per call of the real binary and, beside it in the same run, of Kamailio as a stateful TLS proxy: one generator plays the pool and the
-//! UM server over one TLS connection each, the subject in between is a process of its own. Owns the order of measurements; `generator` makes
-//! the calls, `subject` starts the processes, `cost` reads what they used.
+//! UM server over one TLS connection each, the subject in between is a process of its own. Owns the order of measurements; traffic,
+//! processes and what they used are `load`'s.
 //!
 //! ```text
 //!   generator ══ TLS ══▶ umbra | kamailio ══ TLS ══▶ generator
@@ -8,13 +8,8 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod cost;
 mod figures;
-mod generator;
-mod messages;
 mod options;
-mod subject;
-mod wire;
 
 use std::process::ExitCode;
 

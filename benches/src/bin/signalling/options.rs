@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use umbra_benches::load::{beside_us, positive};
+
 /// Text of `--help`.
 const USAGE: &str = "usage: benches/signalling [--quick] [--rate N] [--calls N] [--rounds N] [--held N]... [--rates N,N,...] [--only umbra|kamailio]
   --quick          two subjects, three rounds each at one rate, at most five minutes
@@ -37,7 +39,7 @@ impl Options {
             rates: vec![500, 1_000, 2_000, 3_000, 4_000],
             held: vec![10, 1_000, 5_000, 10_000],
             only: None,
-            umbra: binary(),
+            umbra: beside_us("umbra"),
         };
         let mut arguments = arguments;
         while let Some(name) = arguments.next() {
@@ -64,14 +66,8 @@ impl Options {
     }
 }
 
-/// The gateway's binary stands beside ours.
-fn binary() -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
-    own.with_file_name("umbra")
-}
-
 fn number(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|n| *n > 0).ok_or(format!("not a positive number: {text}\n{USAGE}"))
+    positive(text).map_err(|why| format!("{why}\n{USAGE}"))
 }
 
 fn numbers(text: &str) -> Result<Vec<u32>, String> {

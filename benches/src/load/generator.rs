@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::messages::{self, Dialog, Names, Seen, With};
-use crate::wire::{self, Outbox};
+use super::messages::{self, Dialog, Names, Seen, With};
+use super::wire::{self, Outbox};
 
 /// How often the caller looks what is due.
 const TICK: Duration = Duration::from_millis(1);
@@ -21,8 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What became of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
+    /// Calls begun.
     pub placed: usize,
+    /// Of these, those that were answered with 200.
     pub answered: usize,
+    /// Of these, those whose BYE was answered with 200.
     pub ended: usize,
     /// Other final answers and surprises, by their first line.
     pub failed: BTreeMap<String, usize>,
@@ -66,6 +69,7 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Not connected yet.
     pub fn new(names: Names) -> Self {
         Self { outbox: Outbox::default(), names, runs: Rc::default() }
     }

@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use lab::pki::{Identity, Pki};
-use rustls::RootCertStore;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
@@ -37,18 +38,27 @@ pub struct Tls {
 }
 
 impl Tls {
+    /// Trusts the root of that lab.
     pub fn new(pki: &Pki) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(pki.roots());
         Self { roots: Arc::new(roots) }
     }
 
-    pub fn connector(&self, own: &Identity) -> tokio_rustls::TlsConnector {
-        let config = rustls::ClientConfig::builder().with_root_certificates(self.roots.clone());
-        let config = config.with_client_auth_cert(own.chain().to_vec(), own.key()).unwrap();
+    /// For connections with one of these versions; every handshake is a full one.
+    pub fn connector(
+        &self,
+        own: &Identity,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> tokio_rustls::TlsConnector {
+        let config = rustls::ClientConfig::builder_with_protocol_versions(versions);
+        let config = config.with_root_certificates(self.roots.clone());
+        let mut config = config.with_client_auth_cert(own.chain().to_vec(), own.key()).unwrap();
+        config.resumption = Resumption::disabled();
         tokio_rustls::TlsConnector::from(Arc::new(config))
     }
 
+    /// For those who connect.
     pub fn acceptor(&self, own: &Identity) -> tokio_rustls::TlsAcceptor {
         let verifier = WebPkiClientVerifier::builder(self.roots.clone()).build().unwrap();
         let config = rustls::ServerConfig::builder().with_client_cert_verifier(verifier);

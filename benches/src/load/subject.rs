@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lab::pki::Pki;
 
-use crate::cost;
+use super::cost;
 
 /// Name of the measured process, for certificates and messages.
 pub const FQDN: &str = "umbra.contoso.test";
@@ -24,18 +24,22 @@ pub const SERVER_PORT: u16 = 5063;
 pub struct Net(pub u8, pub u8);
 
 impl Net {
+    /// Address of that number.
     pub fn host(self, number: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, self.0, self.1, number)
     }
 
+    /// Where calls come from.
     pub fn caller(self) -> IpAddr {
         self.host(10).into()
     }
 
+    /// Where the subject listens.
     pub fn subject(self) -> SocketAddr {
         SocketAddr::new(self.host(20).into(), 5061)
     }
 
+    /// Where the server listens.
     pub fn server(self) -> SocketAddr {
         SocketAddr::new(self.host(30).into(), SERVER_PORT)
     }
@@ -44,14 +48,20 @@ impl Net {
 /// Who stands in between.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum Kind {
+    /// The gateway.
     Umbra,
+    /// The gateway with its second TLS backend.
+    UmbraOpenSsl,
+    /// Kamailio as a stateful proxy.
     Kamailio,
 }
 
 impl Kind {
+    /// Its word in every table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Umbra => "umbra",
+            Self::UmbraOpenSsl => "umbra-openssl",
             Self::Kamailio => "kamailio",
         }
     }
@@ -67,9 +77,9 @@ impl Subject {
     pub fn start(kind: Kind, net: Net, pki: &Pki, folder: &Path, umbra: &Path) -> Result<Self, String> {
         let log = fs::File::create(folder.join(format!("{}.log", kind.name()))).map_err(|e| e.to_string())?;
         let mut command = match kind {
-            Kind::Umbra => {
+            Kind::Umbra | Kind::UmbraOpenSsl => {
                 let file = folder.join("umbra.toml");
-                fs::write(&file, umbra_config(net, pki)).map_err(|e| e.to_string())?;
+                fs::write(&file, umbra_config(kind, net, pki)).map_err(|e| e.to_string())?;
                 let mut command = Command::new(umbra);
                 command.args(["run", "-c"]).arg(file);
                 command
@@ -85,7 +95,7 @@ impl Subject {
         };
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().map_err(|e| format!("{}: {e}", kind.name()))?;
-        let subject = Self { child };
+        let mut subject = Self { child };
         subject.wait_ready(net, kind, folder)?;
         Ok(subject)
     }
@@ -95,8 +105,11 @@ impl Subject {
         cost::tree(self.child.id())
     }
 
-    fn wait_ready(&self, net: Net, kind: Kind, folder: &Path) -> Result<(), String> {
+    fn wait_ready(&mut self, net: Net, kind: Kind, folder: &Path) -> Result<(), String> {
         for _ in 0..100 {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                break;
+            }
             if std::net::TcpStream::connect(net.subject()).is_ok() {
                 std::thread::sleep(Duration::from_millis(300));
                 return Ok(());
@@ -123,7 +136,8 @@ impl Drop for Subject {
     }
 }
 
-fn umbra_config(net: Net, pki: &Pki) -> String {
+fn umbra_config(kind: Kind, net: Net, pki: &Pki) -> String {
+    let backend = if kind == Kind::UmbraOpenSsl { "openssl" } else { "rustls" };
     let identity = pki.identity_files(FQDN).unwrap();
     format!(
         r#"[gateway]
@@ -138,6 +152,7 @@ advertised = "{own}"
 certificate = "{certificate}"
 private_key = "{key}"
 trusted_roots = ["{root}"]
+backend = "{backend}"
 [media]
 mode = "unanchored"
 [observe]

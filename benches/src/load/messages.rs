@@ -16,6 +16,7 @@ pub struct Names {
 
 /// One message as the generator sees it.
 pub struct Seen<'a> {
+    /// All of it.
     pub text: &'a str,
     /// Status code; `None` for a request.
     pub status: Option<u16>,
