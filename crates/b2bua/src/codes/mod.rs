@@ -55,6 +55,11 @@ impl CodeEntry {
 pub struct Code(&'static CodeEntry);
 
 impl Code {
+    /// The one of that name.
+    pub fn named(code: &str) -> Option<Self> {
+        lookup(code).map(Self)
+    }
+
     /// `UMB-SEC001`.
     pub fn as_str(self) -> &'static str {
         self.0.code

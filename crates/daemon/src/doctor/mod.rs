@@ -13,6 +13,7 @@ mod host;
 mod lync;
 mod names;
 mod offers;
+mod past;
 mod peers;
 mod roots;
 mod security;
@@ -110,6 +111,9 @@ pub async fn examine(compiled: &Compiled, topic: Topic) -> Report {
         }
         if topic.wants_any(&[G::Certificates, G::Tls, G::Clock]) {
             found.extend(look(compiled, &peers, &doors, until).await);
+        }
+        if topic.wants(G::Tls) {
+            found.extend(past::findings(compiled.admin.http).await);
         }
         found.extend(names::findings(&peers, &located));
     }

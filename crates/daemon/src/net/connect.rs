@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::{Arrived, Errand, Inbox, NetContext, Wire};
 use crate::observe::RefusedSide;
-use crate::tls::{Credentials, HandshakeFailure, PeerRejection};
+use crate::tls::{Credentials, HandshakeFailure, PeerRejection, watch};
 
 /// What makes two wishes the same connection: address, port, transport and the name that was verified.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -63,7 +63,8 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
         failure(ConnectFailureKind::Local, "no [tls] section: no certificate to connect with")
     })?;
     let (stream, local) = dial(context, endpoint).await?;
-    let handshake = timeout(context.limits.tls_timeout, tls.connect(&endpoint.name, stream)).await;
+    let shaking = timeout(context.limits.tls_timeout, tls.connect(&endpoint.name, stream));
+    let (handshake, certificate) = watch(shaking).await;
     match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok((stream, session, peer)) => {
             context.metrics.handshake(&endpoint.name, "ok");
@@ -77,7 +78,7 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
             context.metrics.handshake(&endpoint.name, problem.label());
             let (far_end, why) =
                 ((endpoint.address, endpoint.name.as_str()), (problem.label(), problem.code()));
-            context.refusals.note(RefusedSide::Outbound, far_end, why, &problem.to_string());
+            context.refusals.note(RefusedSide::Outbound, far_end, why, &problem.to_string(), certificate);
             let (peer, reason, code) = (&endpoint.name, problem.label(), problem.code());
             context.warnings.warn(reason, || {
                 let (umb_code, detail) = (code.as_str(), problem.printable());

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::{Arrived, Errand, NetContext, Room, Wire};
 use crate::observe::RefusedSide;
-use crate::tls::HandshakeFailure;
+use crate::tls::{HandshakeFailure, RefusedLeaf, watch};
 
 /// Connections the system queues for us.
 const BACKLOG: u32 = 1_024;
@@ -93,14 +93,14 @@ async fn arrive_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr,
         context.metrics.dropped("too_many_handshakes");
         return;
     };
-    let handshake = tokio::select! {
-        handshake = timeout(context.limits.handshake_timeout, tls.accept(stream)) => handshake,
+    let (handshake, refused) = tokio::select! {
+        handshake = watch(timeout(context.limits.handshake_timeout, tls.accept(stream))) => handshake,
         () = context.stopped() => return,
     };
     drop(handshakes);
     let (stream, session, peer) = match handshake.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok(done) => done,
-        Err(failure) => return refuse(context, remote, &failure),
+        Err(failure) => return refuse(context, remote, &failure, refused),
     };
     let name = peer.names().first().map_or("", String::as_str);
     context.metrics.handshake(name, "ok");
@@ -122,11 +122,16 @@ async fn hand_over(context: &NetContext, arrived: Arrived) {
 }
 
 /// Counts every refusal under its own reason; the log gets each reason at most once a second.
-fn refuse(context: &NetContext, remote: SocketAddr, failure: &HandshakeFailure) {
+fn refuse(
+    context: &NetContext,
+    remote: SocketAddr,
+    failure: &HandshakeFailure,
+    certificate: Option<RefusedLeaf>,
+) {
     context.metrics.handshake("", failure.label());
     let reason = failure.label();
     let why = (reason, failure.code());
-    context.refusals.note(RefusedSide::Inbound, (remote, ""), why, &failure.to_string());
+    context.refusals.note(RefusedSide::Inbound, (remote, ""), why, &failure.to_string(), certificate);
     context.warnings.warn(reason, || {
         let umb_code = failure.code().as_str();
         warn!(event = "tls_refused", %remote, reason, umb_code, detail = %failure.printable(), "TLS peer refused");

@@ -1,6 +1,7 @@
 //! The last TLS handshakes that failed, in either direction: who, which side, why. Owns a ring of fixed size; refuses to
 //! count, which is the metrics' business.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,9 @@ use std::time::SystemTime;
 
 use b2bua::Code;
 use b2bua::verdict::clean;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::tls::RefusedLeaf;
 
 /// How many are kept; the oldest goes first.
 pub const REFUSALS_MAX: usize = 64;
@@ -16,7 +19,7 @@ pub const REFUSALS_MAX: usize = 64;
 const TEXT_MAX: usize = 500;
 
 /// Who opened the connection.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Copy, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusedSide {
     /// The far end.
@@ -26,7 +29,7 @@ pub enum RefusedSide {
 }
 
 /// One handshake that failed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TlsRefusal {
     /// When, RFC 3339.
     pub at: String,
@@ -37,11 +40,13 @@ pub struct TlsRefusal {
     /// Whom we wanted to reach; empty when they came to us.
     pub name: String,
     /// The label of the reason, as in the metrics.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What `umbra explain` knows it by.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What was seen, cleaned.
     pub detail: String,
+    /// What we refused, when it was a certificate that can be read.
+    pub certificate: Option<RefusedLeaf>,
 }
 
 /// The ring.
@@ -58,16 +63,18 @@ impl TlsRefusals {
         (remote, name): (SocketAddr, &str),
         (reason, code): (&'static str, Code),
         detail: &str,
+        certificate: Option<RefusedLeaf>,
     ) {
         let at = time::OffsetDateTime::from(SystemTime::now());
         let at = at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         let short = |text: &str| clean(text).chars().take(TEXT_MAX).collect::<String>();
-        let (name, detail, code) = (short(name), short(detail), code.as_str());
+        let (name, detail) = (short(name), short(detail));
+        let (reason, code) = (reason.into(), code.as_str().into());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= REFUSALS_MAX {
             last.pop_front();
         }
-        last.push_back(TlsRefusal { at, side, remote, name, reason, code, detail });
+        last.push_back(TlsRefusal { at, side, remote, name, reason, code, detail, certificate });
     }
 
     /// All that are kept, oldest first.
@@ -87,7 +94,7 @@ mod tests {
         for number in 0..=REFUSALS_MAX {
             let detail = format!("\u{1b}[2J{number} {}", "x".repeat(10_000));
             let why = ("expired", b2bua::codes::EXPIRED);
-            ring.note(RefusedSide::Inbound, (remote, "evil\r\nname"), why, &detail);
+            ring.note(RefusedSide::Inbound, (remote, "evil\r\nname"), why, &detail, None);
         }
         let kept = ring.all();
         assert_eq!(kept.len(), REFUSALS_MAX);

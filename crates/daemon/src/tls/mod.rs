@@ -14,6 +14,7 @@ mod offer;
 #[cfg(feature = "openssl")]
 mod openssl;
 pub mod probe;
+mod refused;
 mod reject;
 mod session;
 mod settings;
@@ -31,6 +32,7 @@ pub use identity::{Identity, TlsError, certificates as read_certificates, load_c
 pub use names::{NameSource, PresentedNames};
 #[cfg(feature = "openssl")]
 pub use openssl::OpenSsl;
+pub use refused::{RefusedLeaf, watch};
 pub use reject::{HandshakeFailure, PeerRejection};
 pub use session::{Records, Session, Wrote};
 pub use settings::{Agreed, Backend, Group, Legacy, SettingsError, Spoken, Suite, TlsSettings, Version};

@@ -18,6 +18,7 @@ use super::chain::{Chain, ChainVerifier, Weakness};
 use super::crl::Revocations;
 use super::legacy;
 use super::names::{NameSource, PresentedNames, Purpose};
+use super::refused;
 use super::reject::PeerRejection;
 
 /// A far end whose certificate chains to our roots and carries a wanted name. Only this module makes one.
@@ -224,8 +225,11 @@ impl Judge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<VerifiedPeer, PeerRejection> {
-        let chain = self.chains.of_client(leaf, intermediates, now)?;
-        let peer = self.known.identify(&PresentedNames::of(leaf)?, chain)?;
+        let judged = || {
+            let chain = self.chains.of_client(leaf, intermediates, now)?;
+            self.known.identify(&PresentedNames::of(leaf)?, chain)
+        };
+        let peer = judged().inspect_err(|_| refused::keep(leaf))?;
         Ok(peer.by(leaf, intermediates))
     }
 
@@ -238,8 +242,11 @@ impl Judge {
         wanted: &str,
         now: UnixTime,
     ) -> Result<VerifiedPeer, PeerRejection> {
-        let chain = self.chains.of_server(leaf, intermediates, now)?;
-        let peer = self.known.require(&PresentedNames::of(leaf)?, chain, wanted)?;
+        let judged = || {
+            let chain = self.chains.of_server(leaf, intermediates, now)?;
+            self.known.require(&PresentedNames::of(leaf)?, chain, wanted)
+        };
+        let peer = judged().inspect_err(|_| refused::keep(leaf))?;
         Ok(peer.by(leaf, intermediates))
     }
 }

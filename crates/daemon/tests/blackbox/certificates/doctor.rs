@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity, KeyKind, Pki, SOUND};
+use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity, KeyKind, Life, Pki, SOUND};
 use serde_json::Value;
 
 use super::place::{Answer, Place, Seat};
@@ -72,6 +72,10 @@ fn every_exhibit_of_a_server_is_found_by_its_own_code_and_the_sound_ones_are_not
         place.serve(number, &exhibit.make(ca, &name_of(exhibit)).unwrap(), Answer::Busy);
     }
     place.serve(EXHIBITS.len(), &revoked, Answer::Busy);
+    let old =
+        ca.issue(&CertSpec::host("old.sip.zoo.test").life(Life::Expired).key(KeyKind::EcdsaP256)).unwrap();
+    assert_eq!(place.options(&old), "", "an expired certificate was taken");
+    place.wait_until(|| place.refusals().contains("old.sip.zoo.test"));
     let (exit, findings) = doctor(&place.gateway.folder.path().join("umbra.toml"));
     assert_eq!(exit, 1);
     let expected = EXHIBITS.iter().map(|exhibit| (name_of(exhibit), exhibit.as_server));
@@ -85,6 +89,10 @@ fn every_exhibit_of_a_server_is_found_by_its_own_code_and_the_sound_ones_are_not
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let past = findings.iter().find(|f| f["picture"].to_string().contains("old.sip.zoo.test"));
+    let past = past.unwrap_or_else(|| panic!("the running gateway was not asked: {findings:#?}"));
+    assert_eq!((&past["mark"], &past["code"]), (&"warn".into(), &code("expired").into()));
+    assert!(past["what"].as_str().unwrap().contains(" handshake of 127."), "{past:#}");
 }
 
 /// The configuration of a gateway that presents this.

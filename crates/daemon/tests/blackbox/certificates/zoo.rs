@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lab::pki::{CertSpec, EXHIBITS, Exhibit, Identity, IdentityFiles, KeyKind, Pki, SOUND};
+use serde_json::Value;
 
 use super::place::{Answer, FQDN, Place, Seat, reasons};
 use crate::harness::{metric_sum, umbra};
@@ -55,6 +56,16 @@ fn every_exhibit_is_refused_or_let_in_as_it_must_be_when_it_connects() {
     let wanted = expected(EXHIBITS.iter().map(|exhibit| exhibit.as_client));
     // The far end hears of its refusal before it is counted and logged.
     place.wait_until(|| reasons(&place.metrics(), |peer| peer == "unknown") == wanted);
+    let told = place.refusals();
+    let told = told.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let told: Vec<Value> = serde_json::from_str(told).unwrap_or_else(|error| panic!("{error}: {told}"));
+    for exhibit in EXHIBITS.iter().filter(|exhibit| exhibit.as_client == "expired") {
+        let name = name_of(exhibit);
+        let found = told.iter().find(|refusal| refusal["certificate"].to_string().contains(&name));
+        let found = found.unwrap_or_else(|| panic!("nothing is told of {name}: {told:#?}"));
+        assert_eq!(found["reason"], "expired");
+        assert!(found["certificate"]["not_after"].as_str().unwrap() < found["at"].as_str().unwrap());
+    }
     let log = place.gateway.process.output();
     for reason in wanted.keys() {
         assert!(log.contains(reason.as_str()), "the log does not say {reason}:\n{log}");
