@@ -24,6 +24,7 @@ use x509_parser::prelude::{FromDer, X509Name};
 use super::facts::{CertificateFacts, FactsError};
 use super::identity::{CHAIN_LENGTH_MAX, Identity};
 use super::reject::{HandshakeFailure, PeerRejection};
+use super::settings::suite_name;
 use super::sides::client_config;
 use super::verify::{Handshakes, Judge, Toward};
 use super::versions::Versions;
@@ -239,7 +240,7 @@ impl Probe {
         let heard = timeout(self.limits.linger, stream.read(&mut byte)).await;
         let session = stream.get_ref().1;
         let version = session.protocol_version().and_then(version_word);
-        let suite = session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
+        let suite = session.negotiated_cipher_suite().map(|suite| suite_name(suite.suite().into()));
         // The server may be gone already; that it was told is courtesy.
         let _gone = timeout(self.limits.linger, stream.shutdown()).await;
         let seen = watcher.taken();
