@@ -120,7 +120,12 @@ fn members(policy: &Policy, index: usize) -> Vec<Peer> {
     let (Some(pool), Some(whole)) = (policy.pool_of(index), gateway(policy, index)) else {
         return Vec::new();
     };
-    let plain = |service: &Service| Service { port_source: PortSource::Configured, ..*service };
+    // Where SRV records of the pool would choose its port, a member is expected at the usual one.
+    let plain = |service: &Service| {
+        let is_usual = service.port_source == PortSource::Srv;
+        let port = if is_usual { service.transport.default_port() } else { service.port };
+        Service { port, port_source: PortSource::Configured, ..*service }
+    };
     let services: Vec<Service> = whole.services.iter().map(plain).collect();
     let member = |name: &String| Peer {
         name: name.clone(),
@@ -220,6 +225,15 @@ mod tests {
         let both = [("fe01.contoso.test".to_owned(), 5061), ("fe02.contoso.test".to_owned(), 5061)];
         assert_eq!(with("\"fe01.contoso.test\", \"fe02.contoso.test\""), both);
         assert_eq!(with("\"pool01.contoso.test\""), []);
+        let by_srv = testing::edited(|text| {
+            let text = text.replace("encryption = ", "members = [\"fe01.contoso.test\"]\nencryption = ");
+            text.replace("address = [\"127.0.0.10\"]\n", "").replace("port = 5061\n", "")
+        });
+        let member = of(&by_srv.policy).into_iter().find(|peer| peer.kind == Kind::Member).unwrap();
+        assert_eq!(
+            member.services[0],
+            Service { port: 5061, port_source: PortSource::Configured, ..member.services[0] }
+        );
     }
 
     #[test]

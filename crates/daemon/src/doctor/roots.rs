@@ -8,7 +8,7 @@ use b2bua::codes;
 use b2bua::verdict::clean;
 
 use super::certificates::Own;
-use super::finding::{Finding, Group, Mark};
+use super::finding::{Finding, Group, Mark, Side};
 use super::handshakes::{Presented, Visit};
 use super::peers::Peer;
 use crate::tls::facts::CertificateFacts;
@@ -75,18 +75,19 @@ pub fn findings(peers: &[Peer], visits: &[Visit], ours: &Ours) -> Vec<Finding> {
     let was_seen = |visit: &&Visit| visit.presented.is_some() || visit.request != Request::Unknown;
     let of = |visit: &Visit| {
         let peer = peers.get(visit.peer)?;
-        Some(finding(&format!("{} {}", peer.name, visit.target), visit, ours).on(peer.kind.side()))
+        Some(finding(&format!("{} {}", peer.name, visit.target), peer.kind.side(), visit, ours))
     };
     visits.iter().filter(was_seen).filter_map(of).collect()
 }
 
-fn finding(place: &str, visit: &Visit, ours: &Ours) -> Finding {
+fn finding(place: &str, side: Side, visit: &Visit, ours: &Ours) -> Finding {
     let named = match &visit.request {
         Request::Asked { authorities } => authorities.as_slice(),
         Request::Unknown | Request::NotAsked => &[],
     };
     let code = codes::NO_COMMON_ROOT;
-    let (mark, code, words) = match (theirs(visit.presented.as_ref(), ours), there(visit, named, ours)) {
+    let (theirs, there) = (theirs(visit.presented.as_ref(), ours), there(visit, named, ours));
+    let (mark, code, words) = match (theirs, there) {
         (Theirs::Foreign, There::Named | There::Unsaid) => {
             (Mark::Fail, code, "its certificate leads to none of our `trusted_roots`")
         }
@@ -109,6 +110,12 @@ fn finding(place: &str, visit: &Visit, ours: &Ours) -> Finding {
             (Mark::Ok, code, "its certificate leads to one of our roots; which it trusts it does not name")
         }
     };
+    // Who trusts too little has to add a root.
+    let side = match (theirs, there) {
+        (Theirs::Foreign, There::Named | There::Unsaid) => Side::Umbra,
+        (Theirs::Foreign, _) => Side::Any,
+        _ => side,
+    };
     let mut picture = Vec::new();
     if let Some(presented) = &visit.presented {
         draw(&mut picture, "issued its certificate", &presented.issuers);
@@ -116,7 +123,7 @@ fn finding(place: &str, visit: &Visit, ours: &Ours) -> Finding {
     draw(&mut picture, "trusted here", &ours.trusted);
     draw(&mut picture, "named by it", named);
     draw(&mut picture, "issued ours", &ours.issuers);
-    Finding::new(Group::Certificates, mark, code, format!("{place}: {words}")).drawn(picture)
+    Finding::new(Group::Certificates, mark, code, format!("{place}: {words}")).on(side).drawn(picture)
 }
 
 fn theirs(presented: Option<&Presented>, ours: &Ours) -> Theirs {
@@ -168,11 +175,7 @@ mod tests {
     use super::*;
     use crate::tls::facts::FactsError;
 
-    fn of(
-        verdict: Result<QuirkSet, PeerRejection>,
-        named: &[&str],
-        objection: Option<Objection>,
-    ) -> (Mark, &'static str, Vec<String>) {
+    fn of(verdict: Result<QuirkSet, PeerRejection>, named: &[&str], objection: Option<Objection>) -> Finding {
         let peers = peers::of(&testing::compiled("").policy);
         let ours = Ours { issuers: vec!["CN=shared".into()], trusted: vec!["CN=shared".into()] };
         let facts = Err(FactsError::TooLong);
@@ -184,8 +187,7 @@ mod tests {
             presented: Some(Presented { facts, issuers: vec!["CN=theirs".into()], verdict }),
             offers: None,
         };
-        let found = findings(&peers, &[visit], &ours).remove(0);
-        (found.mark, found.code.as_str(), found.picture)
+        findings(&peers, &[visit], &ours).remove(0)
     }
 
     #[test]
@@ -193,9 +195,10 @@ mod tests {
         let good = || Ok(QuirkSet::default());
         let foreign = || Err(PeerRejection::SelfSigned);
         let unknown = || Some(Objection::RefusesUs("alert UnknownCA".into()));
-        let marks = |(mark, code, _): (Mark, &'static str, Vec<String>)| (mark, code);
-        let (mark, code, drawn) = of(good(), &["CN=other", "CN=shared"], None);
-        assert_eq!((mark, code), (Mark::Ok, "UMB-TLS052"));
+        let marks = |found: Finding| (found.mark, found.code.as_str());
+        let found = of(good(), &["CN=other", "CN=shared"], None);
+        let drawn = found.picture.clone();
+        assert_eq!(marks(found), (Mark::Ok, "UMB-TLS052"));
         let expected = [
             "issued its certificate  CN=theirs",
             "trusted here            CN=shared",
@@ -209,6 +212,15 @@ mod tests {
         assert_eq!(marks(of(good(), &[], unknown())), (Mark::Fail, "UMB-TLS052"));
         assert_eq!(marks(of(foreign(), &["CN=shared"], None)), (Mark::Fail, "UMB-TLS052"));
         assert_eq!(marks(of(Err(PeerRejection::Expired), &[], None)), (Mark::Skip, "UMB-TLS052"));
+    }
+
+    #[test]
+    fn who_trusts_too_little_has_to_add_a_root() {
+        let sides = |found: Finding| found.fix.sides().map(|(side, _)| side).collect::<Vec<_>>();
+        let foreign = || Err(PeerRejection::SelfSigned);
+        assert_eq!(sides(of(foreign(), &["CN=shared"], None)), ["Umbra"]);
+        assert_eq!(sides(of(Ok(QuirkSet::default()), &["CN=other"], None)), ["Exchange"]);
+        assert_eq!(sides(of(foreign(), &["CN=other"], None)), ["Exchange", "Lync", "Umbra"]);
     }
 
     #[test]
