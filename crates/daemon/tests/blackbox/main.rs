@@ -24,6 +24,7 @@ mod quirks;
 mod reload;
 mod restart;
 mod samples;
+mod secrets;
 mod shapes;
 mod shards;
 mod sipp;

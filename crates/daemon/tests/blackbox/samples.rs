@@ -37,7 +37,7 @@ const OVER_TLS: &[(&str, &str, u16)] = &[
 
 /// The sample with addresses of this network, and a Call-ID of its own per sender: the same request with another branch
 /// would rightly be a merged one (RFC 3261 §8.2.2.2).
-fn sample(site: &Site, file: &str, from: std::net::Ipv4Addr) -> Bytes {
+pub fn sample(site: &Site, file: &str, from: std::net::Ipv4Addr) -> Bytes {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/samples");
     let text = String::from_utf8(std::fs::read(folder.join(file)).unwrap()).unwrap();
     let text =
@@ -55,7 +55,7 @@ fn sample(site: &Site, file: &str, from: std::net::Ipv4Addr) -> Bytes {
 }
 
 /// The final answer to this very call: a 2xx of an earlier one that nobody acknowledged is repeated on the pool's next connection.
-fn final_response(site: &Site, caller: &Caller, bytes: Bytes) -> Option<String> {
+pub fn final_response(site: &Site, caller: &Caller, bytes: Bytes) -> Option<String> {
     let asked = call_id(&String::from_utf8_lossy(&bytes));
     let answers = site.block_on(caller.send_raw(bytes, WAIT)).unwrap();
     let mut texts = answers.iter().map(|b| String::from_utf8_lossy(b).into_owned());
@@ -67,7 +67,7 @@ fn call_id(text: &str) -> String {
     text.lines().find(is_it).map(|line| line["call-id:".len()..].trim().to_owned()).unwrap()
 }
 
-fn status(response: Option<&str>) -> u16 {
+pub fn status(response: Option<&str>) -> u16 {
     response.map_or(0, |text| text["SIP/2.0 ".len()..][..3].parse().unwrap())
 }
 

@@ -53,13 +53,18 @@ impl Site {
 
     /// With more lines in `[listen]`.
     pub fn start_with(listen: &str) -> Self {
+        Self::start_as(|config| config.replace("[listen]\n", &format!("[listen]\n{listen}")))
+    }
+
+    /// With another configuration.
+    pub fn start_as(change: impl FnOnce(String) -> String) -> Self {
         let (net, folder) = (Net::new(), folder());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let pki = Arc::new(Pki::open(&folder.path().join("pki")).unwrap());
         let voicemail = folder.path().join("voicemail");
         let lab = runtime.block_on(LabUm::start(um(net, &pki, voicemail))).unwrap();
-        let config = config(net, &pki).replace("[listen]\n", &format!("[listen]\n{listen}"));
+        let config = change(config(net, &pki));
         let gateway = Gateway::start(folder, net.host(GATEWAY_HOST), 5061, &config);
         Self { gateway, net, pki, lab: Some(lab), runtime }
     }
