@@ -154,7 +154,7 @@ impl Outgoing {
         }
     }
 
-    /// What a shard has on a retired connection; `true`: no shard has had anything there for [`RETIRED_REST`].
+    /// What a shard has on a retired connection; `true`: no shard has had anything there for `RETIRED_REST`.
     pub fn is_done(&self, now: Instant, flow: FlowKey, shard: u16, shards: usize, holds: Holds) -> bool {
         let Some(mut retired) = self.retired.get_mut(&flow) else { return false };
         match holds {
