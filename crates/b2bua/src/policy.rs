@@ -529,6 +529,14 @@ impl Policy {
         gateway.map(Peer::IpGateway).or_else(|| self.server_where(|s| s.addresses.contains(&address)))
     }
 
+    /// The peer that a connection to this name or address reaches.
+    pub fn peer_behind(&self, name: &str) -> Option<Peer> {
+        let by_address = || name.parse().ok().and_then(|address| self.peer_by_address(address));
+        self.server_by_name(name)
+            .or_else(|| self.peer_by_name(std::slice::from_ref(&name.to_owned())))
+            .or_else(by_address)
+    }
+
     /// The server with this FQDN, Mailbox servers last.
     pub fn server_by_name(&self, name: &str) -> Option<Peer> {
         self.server_where(|s| s.name.eq_ignore_ascii_case(name))

@@ -109,7 +109,7 @@ impl Flows {
         if let Some(name) = wanted {
             entry.made_for = Some(name.to_ascii_lowercase());
             // An address may belong to a gateway too; what we connected to is what was meant.
-            entry.peer = peer_behind(policy, name).or(entry.peer);
+            entry.peer = policy.peer_behind(name).or(entry.peer);
             entry.dialect = policy.dialect_of(entry.peer);
             entry.name = entry.peer.map_or(name, |peer| policy.peer_name(peer)).to_owned();
         }
@@ -160,7 +160,7 @@ impl Flows {
         for entry in std::mem::take(&mut self.by_key).into_values() {
             let mut entry = Arc::unwrap_or_clone(entry);
             let found = find_peer(policy, entry.verified, &entry.names, entry.remote.ip());
-            let meant = entry.made_for.as_deref().and_then(|name| peer_behind(policy, name));
+            let meant = entry.made_for.as_deref().and_then(|name| policy.peer_behind(name));
             entry.peer = meant.or(found);
             entry.dialect = policy.dialect_of(entry.peer);
             if let Some(peer) = entry.peer {
@@ -203,15 +203,6 @@ fn uses(entry: &FlowEntry, policy: &Policy) -> Vec<UseKey> {
             name.map(|name| key(&name, None)).into_iter().collect()
         }
     }
-}
-
-/// The peer that a connection to this name or address reaches.
-fn peer_behind(policy: &Policy, name: &str) -> Option<Peer> {
-    let by_address = || name.parse().ok().and_then(|address| policy.peer_by_address(address));
-    policy
-        .server_by_name(name)
-        .or_else(|| policy.peer_by_name(std::slice::from_ref(&name.to_owned())))
-        .or_else(by_address)
 }
 
 fn identify(up: &FlowUp, policy: &Policy) -> FlowEntry {

@@ -139,13 +139,12 @@ impl Engine {
         }
         EngineStatus {
             by_state: by_state.into_iter().collect(),
-            servers: self.server_status(),
             call_list: self.calls.iter().map(|(key, call)| self.call_status(key, call)).collect(),
             ..self.gauges()
         }
     }
 
-    /// The part of [`Engine::status`] that costs the same however many calls are held; its lists are empty.
+    /// The part of [`Engine::status`] that costs the same however many calls are held; its lists of calls are empty.
     pub fn gauges(&self) -> EngineStatus {
         let counts = self.core.endpoint.counts();
         EngineStatus {
@@ -156,7 +155,7 @@ impl Engine {
             timers: self.core.timers.len(),
             counters: self.core.counters.iter().map(|(name, count)| (*name, *count)).collect(),
             draining: self.core.is_draining(),
-            servers: Vec::new(),
+            servers: self.server_status(),
             call_list: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ mod quirks;
 mod route;
 mod run;
 mod screen;
+mod status;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ Examples:
   umbra demo                                        six calls through a whole lab in this process
   umbra check umbra.toml                            every problem of a configuration, with its fix
   umbra run -c umbra.toml                           the daemon
+  umbra status -c umbra.toml                        how the running gateway stands
   umbra doctor -c umbra.toml                        live checks of everything around it, with fixes
   umbra route explain --to sip:ken@contoso.test -c umbra.toml
                                                     where a call would go, and why
@@ -43,7 +45,7 @@ Examples:
   umbra explain UMB-SEC001                          what a code means and how to fix it";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 fine; 1 a call or check failed; 2 bad usage; 78 bad configuration.
+Exit codes: 0 fine; 1 a call or check failed; 2 bad usage; 69 no gateway answers; 78 bad configuration.
 UMBRA_LOG sets the log filter, NO_COLOR switches colours off, UMBRA__SECTION__KEY overrides a setting.";
 
 /// A SIP B2BUA between Lync or Skype for Business pools and Exchange Unified Messaging.
@@ -65,6 +67,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Check live what is around the gateway: peers, certificates, names, ports, clocks; with fixes
     Doctor(doctor::DoctorArgs),
+    /// Say how the running gateway stands: calls, peers, connections, certificates, failed handshakes
+    Status(status::StatusArgs),
     /// Explain a UMB code, a SIP status code or an ms-diagnostics number
     Explain(explain::ExplainArgs),
     /// Dry-run the routing of one request
@@ -112,6 +116,7 @@ fn dispatch(screen: &Screen, command: Command) -> Exit {
         Command::Run(arguments) => run::run(screen, &arguments),
         Command::Check(arguments) => check::run(screen, &arguments),
         Command::Doctor(arguments) => doctor::run(screen, &arguments),
+        Command::Status(arguments) => status::run(screen, &arguments),
         Command::Explain(arguments) => explain::run(screen, &arguments),
         Command::Route(arguments) => route::run(screen, &arguments),
         Command::Cert(arguments) => cert::run(screen, &arguments),

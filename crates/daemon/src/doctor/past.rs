@@ -1,27 +1,18 @@
-//! The last failed handshakes of the gateway that runs: its ring at `/tls/refusals` of the admin endpoint. Owns the one question,
-//! its bounds, and the sum of what is alike; why a handshake failed is the gateway's word.
+//! The last failed handshakes of the gateway that runs: its ring at `/tls/refusals` of the admin endpoint. Owns the one question
+//! and the sum of what is alike; why a handshake failed is the gateway's word.
 
-use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use b2bua::codes::{self, Code};
 use b2bua::verdict::clean;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::finding::{Finding, Group};
-use crate::observe::{REFUSALS_MAX, RefusedSide, TlsRefusal};
+use crate::observe::{REFUSALS_MAX, TlsRefusal, ask};
 use crate::tls::RefusedLeaf;
 
 const GROUP: Group = Group::Tls;
 /// What the line is about when no failure gives its own.
 const CODE: Code = codes::HANDSHAKE_FAILED;
-/// For connect, question and answer: it is our own host.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Of the whole answer: a full ring has less than 8 KiB for each.
-const ANSWER_BYTES_MAX: u64 = (REFUSALS_MAX * 8 * 1024) as u64;
 /// Peers with their reasons that are shown; more are counted.
 const SHOWN_MAX: usize = 10;
 /// Of an RFC 3339 time: up to the seconds.
@@ -34,33 +25,9 @@ pub async fn findings(admin: Option<SocketAddr>) -> Vec<Finding> {
         vec![Finding::skip(GROUP, CODE, what)]
     };
     let Some(address) = admin else { return unknown("[admin] http is empty, there is nobody to ask") };
-    match timeout(PATIENCE, ask(address)).await {
-        Ok(Ok(refusals)) => told(&refusals, address),
-        Ok(Err(why)) => unknown(&format!("{address}: {why}")),
-        Err(_) => unknown(&format!("{address}: no answer in time")),
-    }
-}
-
-async fn ask(address: SocketAddr) -> Result<Vec<TlsRefusal>, String> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let question = format!("GET /tls/refusals HTTP/1.0\r\nHost: {address}\r\n\r\n");
-        stream.write_all(question.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-        io::Result::Ok(answer)
-    };
-    read(&exchange.await.map_err(|error| error.to_string())?)
-}
-
-fn read(answer: &[u8]) -> Result<Vec<TlsRefusal>, String> {
-    let stranger = "what answers there is no gateway of this version";
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(stranger)?;
-    let (head, body) = (answer.get(..end).unwrap_or_default(), answer.get(end + 4..).unwrap_or_default());
-    let status = head.split(|byte| *byte == b' ').nth(1);
-    match status {
-        Some(b"200") => serde_json::from_slice(body).map_err(|_| stranger.to_owned()),
-        _ => Err(stranger.to_owned()),
+    match ask::<Vec<TlsRefusal>>(address, "/tls/refusals").await {
+        Ok(refusals) => told(&refusals, address),
+        Err(why) => unknown(&format!("{address}: {why}")),
     }
 }
 
@@ -88,11 +55,8 @@ fn is_alike(one: &TlsRefusal, other: &TlsRefusal) -> bool {
 }
 
 fn failed(refusal: &TlsRefusal, times: usize) -> Finding {
-    let TlsRefusal { at, side, remote, name, reason, code, detail, certificate } = refusal;
-    let whom = match side {
-        RefusedSide::Inbound => format!("of {}", remote.ip()),
-        RefusedSide::Outbound => format!("with {name} {remote}"),
-    };
+    let TlsRefusal { at, reason, code, detail, certificate, .. } = refusal;
+    let whom = refusal.whom();
     let at = at.get(..TIME_CHARS).unwrap_or(at);
     let often =
         if times > 1 { format!(" ({times} times of the last {REFUSALS_MAX})") } else { String::new() };
@@ -116,6 +80,7 @@ fn presented(leaf: &RefusedLeaf) -> [String; 4] {
 mod tests {
     use super::super::finding::Mark;
     use super::*;
+    use crate::observe::RefusedSide;
 
     fn refusal(remote: &str, reason: &'static str, code: Code) -> TlsRefusal {
         TlsRefusal {
@@ -155,17 +120,6 @@ mod tests {
         assert_eq!(found[0].picture[2], "names        pool.example and 2 more");
         assert!(found[SHOWN_MAX].what.starts_with("19 more peers"), "{}", found[SHOWN_MAX].what);
         assert_eq!(told(&[], address)[0].mark, Mark::Ok);
-    }
-
-    #[test]
-    fn only_a_gateway_is_believed() {
-        let body = serde_json::to_string(&[refusal("192.0.2.1:1", "expired", codes::EXPIRED)]).unwrap();
-        let answer =
-            |status: &str, body: &str| format!("HTTP/1.0 {status}\r\na: b\r\n\r\n{body}").into_bytes();
-        assert_eq!(read(&answer("200 OK", &body)).unwrap().len(), 1);
-        for stranger in [answer("404 Not Found", &body), answer("200 OK", "<html>"), b"SSH-2.0".to_vec()] {
-            assert!(read(&stranger).is_err());
-        }
     }
 
     #[tokio::test]

@@ -8,16 +8,17 @@ mod call;
 mod ports;
 mod worker;
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash};
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Waker;
 use relay::{Fact, Plan, PlanError, SessionStats};
@@ -171,15 +172,39 @@ enum Command<K> {
 /// Counters of all workers together.
 #[derive(Debug, Default)]
 pub struct MediaGauges {
+    pairs: usize,
     calls: AtomicUsize,
     unsent: AtomicU64,
     unreported: AtomicU64,
+    /// When the rest of each pair that rests is over, the first one first.
+    resting: Mutex<VecDeque<Instant>>,
 }
 
 impl MediaGauges {
+    /// Port pairs of the range; a call takes two.
+    pub fn pairs(&self) -> usize {
+        self.pairs
+    }
+
     /// Calls that hold ports now.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Port pairs that rest after a call.
+    pub fn resting(&self) -> usize {
+        self.rests(None)
+    }
+
+    /// Forgets what has rested, and keeps in mind one more.
+    fn rests(&self, until: Option<Instant>) -> usize {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while resting.front().is_some_and(|over| *over <= now) {
+            resting.pop_front();
+        }
+        resting.extend(until);
+        resting.len()
     }
 
     /// Packets the operating system did not take.
@@ -241,7 +266,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> MediaPool<K> {
         if pairs < workers * 2 {
             return Err(MediaError::RangeTooSmall { pairs, workers });
         }
-        let gauges = Arc::new(MediaGauges::default());
+        let gauges = Arc::new(MediaGauges { pairs, ..MediaGauges::default() });
         let mut pool =
             MediaPool { workers: Vec::new(), hasher: std::hash::RandomState::new(), gauges: gauges.clone() };
         for number in 0..workers {

@@ -41,9 +41,10 @@ impl Ports {
         Some(self.free.swap_remove(at))
     }
 
-    /// Takes a pair back; it rests from `now` on.
-    pub(super) fn give_back(&mut self, now: Instant, port: u16) {
+    /// Takes a pair back; it rests from `now` on, until the moment that is given.
+    pub(super) fn give_back(&mut self, now: Instant, port: u16) -> Instant {
         self.resting.push_back((now, port));
+        now + self.rest
     }
 
     /// Takes a pair back that nobody was told of; it needs no rest.

@@ -185,7 +185,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             match Pair::bind(self.address, port) {
                 Ok(pair) => return Ok(pair),
                 Err(error) => {
-                    self.ports.give_back(now, port);
+                    self.give_back(now, port);
                     refusal = Some(error.to_string());
                 }
             }
@@ -194,6 +194,11 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             Some(error) => MediaFailure::Socket(error),
             None => MediaFailure::PortsExhausted { resting: self.ports.resting() },
         })
+    }
+
+    fn give_back(&mut self, now: Instant, port: u16) {
+        let until = self.ports.give_back(now, port);
+        self.gauges.rests(Some(until));
     }
 
     fn adopt(&mut self, mut call: Call<K>) -> Result<(), MediaFailure> {
@@ -236,7 +241,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         let call = self.calls.get_mut(at)?.take()?;
         self.vacant.push(at);
         for port in call.ports {
-            self.ports.give_back(now, port);
+            self.give_back(now, port);
         }
         self.gauges.calls.fetch_sub(1, Ordering::Relaxed);
         Some(call)

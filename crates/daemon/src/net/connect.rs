@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Arrived, Errand, Inbox, NetContext, Wire};
+use super::{Arrived, Errand, Inbox, NetContext, Secured, Wire};
 use crate::observe::RefusedSide;
 use crate::tls::{Credentials, HandshakeFailure, PeerRejection, watch};
 
@@ -55,7 +55,7 @@ pub async fn open(context: Arc<NetContext>, shard: Inbox, endpoint: Endpoint) {
 
 async fn open_tcp(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, ConnectFailure> {
     let (stream, local) = dial(context, endpoint).await?;
-    arrived(endpoint, stream, Wire::Plain, local, (PeerIdentity::Address, None))
+    arrived(endpoint, stream, Wire::Plain, local, (PeerIdentity::Address, None, None))
 }
 
 async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, ConnectFailure> {
@@ -71,7 +71,8 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
             context.count_quirks(&peer);
             context.count_legacy(&endpoint.name, session.agreed());
             let credentials = tls.credentials(&endpoint.name, &peer).map(Box::new);
-            let peer = (PeerIdentity::Verified { names: peer.names().to_vec() }, credentials);
+            let tls = Some(Secured::of(&session, &peer));
+            let peer = (PeerIdentity::Verified { names: peer.names().to_vec() }, tls, credentials);
             arrived(endpoint, stream, Wire::from(session), local, peer)
         }
         Err(problem) => {
@@ -95,11 +96,11 @@ fn arrived(
     stream: TcpStream,
     wire: Wire,
     local: SocketAddr,
-    (peer, credentials): (PeerIdentity, Option<Box<Credentials>>),
+    (peer, tls, credentials): (PeerIdentity, Option<Secured>, Option<Box<Credentials>>),
 ) -> Result<Arrived, ConnectFailure> {
     let stream = stream.into_std().map_err(|error| failure(kind_of_io(&error), &error.to_string()))?;
     let (transport, remote) = (endpoint.transport, endpoint.address);
-    Ok(Arrived { stream, wire, transport, local, remote, peer, permit: None, credentials })
+    Ok(Arrived { stream, wire, transport, local, remote, peer, tls, permit: None, credentials })
 }
 
 async fn dial(context: &NetContext, endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), ConnectFailure> {

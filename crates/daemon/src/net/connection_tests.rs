@@ -35,6 +35,7 @@ fn pair(limits: &NetLimits) -> Pair {
         transport: Transport::Tcp,
         remote,
         peer: PeerIdentity::Address,
+        tls: None,
         permit: None,
         credentials: None,
     };

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{Arrived, Errand, NetContext, Room, Wire};
+use super::{Arrived, Errand, NetContext, Room, Secured, Wire};
 use crate::observe::RefusedSide;
 use crate::tls::{HandshakeFailure, RefusedLeaf, watch};
 
@@ -81,8 +81,9 @@ async fn arrive_tcp(context: &NetContext, stream: TcpStream, remote: SocketAddr,
     let peer = PeerIdentity::Address;
     let Ok(stream) = stream.into_std() else { return };
     let (wire, transport, permit) = (Wire::Plain, Transport::Tcp, Some(permit));
-    let credentials = None;
-    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit, credentials }).await;
+    let (tls, credentials) = (None, None);
+    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, tls, permit, credentials })
+        .await;
 }
 
 async fn arrive_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr, permit: Room) {
@@ -107,11 +108,13 @@ async fn arrive_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr,
     context.count_quirks(&peer);
     context.count_legacy(name, session.agreed());
     debug!(%remote, names = ?peer.names(), "peer verified");
+    let tls = Some(Secured::of(&session, &peer));
     let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
     let Ok(stream) = stream.into_std() else { return };
     let wire = Wire::from(session);
     let (transport, permit, credentials) = (Transport::Tls, Some(permit), None);
-    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, permit, credentials }).await;
+    hand_over(context, Arrived { stream, wire, transport, local, remote, peer, tls, permit, credentials })
+        .await;
 }
 
 async fn hand_over(context: &NetContext, arrived: Arrived) {

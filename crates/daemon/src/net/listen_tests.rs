@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use dashmap::DashMap;
 use mio::{Poll, Token};
 use tokio::sync::{Semaphore, watch};
 
@@ -25,7 +24,7 @@ async fn world(limits: NetLimits, transport: Transport) -> World {
     let (door, errands) = inbox(poll.registry(), Token(0)).unwrap();
     let (stop, stopped) = watch::channel(false);
     let context = Arc::new(NetContext {
-        flows: DashMap::new(),
+        flows: crate::net::Flows::default(),
         outgoing: Outgoing::default(),
         shards: vec![door],
         connections: crate::net::Rooms::new(&limits),

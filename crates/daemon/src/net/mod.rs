@@ -7,6 +7,7 @@
 mod connect;
 mod connection;
 mod errand;
+mod flows;
 mod listen;
 mod lookups;
 mod outgoing;
@@ -23,7 +24,6 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use b2bua::engine::PeerIdentity;
-use dashmap::DashMap;
 use sip::{FlowKey, Transport};
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
@@ -34,6 +34,7 @@ use crate::tls::{Agreed, Credentials, Gone, PeerRejection, TlsContext, VerifiedP
 pub use connect::{Endpoint, open, source_socket};
 pub use connection::{Connection, Due, Leave, ReadEnd, SendFault};
 pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox};
+pub use flows::{Chain, Flows, Secured, Standing};
 pub use listen::{Bound, accept_loop, bind_tcp};
 pub use lookups::{Asked, Asker, Located, Lookups};
 pub use outgoing::{Holds, Outgoing, Waiter, Wish};
@@ -125,6 +126,8 @@ pub struct Arrived {
     pub remote: SocketAddr,
     /// Who that is.
     pub peer: PeerIdentity,
+    /// What a TLS handshake came to.
+    pub tls: Option<Secured>,
     /// Its place among the inbound connections; outgoing ones need none.
     pub permit: Option<Room>,
     /// What an outgoing TLS connection was made with.
@@ -133,8 +136,8 @@ pub struct Arrived {
 
 /// What every thread and task of one gateway shares.
 pub struct NetContext {
-    /// Every open flow of every shard, with its transport.
-    pub flows: DashMap<FlowKey, Transport>,
+    /// Every open flow of every shard.
+    pub flows: Flows,
     /// Outgoing connections, for all shards.
     pub outgoing: Outgoing,
     /// The way to each shard.

@@ -1,6 +1,5 @@
-//! The admin endpoint: `/metrics`, `/livez`, `/readyz`, `/tls/refusals`. Owns its listener and its task; refuses every mutation.
+//! The admin endpoint: `/metrics`, `/livez`, `/readyz`, `/tls/refusals`, `/status`. Owns its listener and its task; refuses every mutation.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::{Metrics, TlsRefusals};
+use super::{Metrics, Status, TlsRefusals};
 
 /// Content type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -43,11 +42,17 @@ impl Health {
     }
 }
 
+/// What the endpoint shows.
 #[derive(Clone)]
-struct Shared {
-    metrics: Arc<Metrics>,
-    health: Arc<Health>,
-    refusals: Arc<TlsRefusals>,
+pub struct Pages {
+    /// Counters and gauges.
+    pub metrics: Arc<Metrics>,
+    /// Whether new calls are welcome.
+    pub health: Arc<Health>,
+    /// The last handshakes that failed.
+    pub refusals: Arc<TlsRefusals>,
+    /// How the gateway stands at the moment it is asked.
+    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
 }
 
 /// The running endpoint.
@@ -58,22 +63,20 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Binds and serves until `stop` turns true.
-    pub async fn start(
+    /// Serves until `stop` turns true.
+    pub fn start(
+        listener: TcpListener,
         address: SocketAddr,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        refusals: Arc<TlsRefusals>,
+        pages: Pages,
         mut stop: watch::Receiver<bool>,
-    ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+    ) -> Self {
         let router = Router::new()
             .route("/metrics", get(expose))
             .route("/livez", get(|| async { "alive\n" }))
             .route("/readyz", get(readiness))
             .route("/tls/refusals", get(refused))
-            .with_state(Shared { metrics, health, refusals });
+            .route("/status", get(standing))
+            .with_state(pages);
         let task = tokio::spawn(async move {
             let stopped = async move {
                 // An error means that the owner is gone, which is a reason to stop as well.
@@ -83,7 +86,7 @@ impl AdminServer {
                 warn!(%error, "admin endpoint ended");
             }
         });
-        Ok(Self { address, task })
+        Self { address, task }
     }
 
     /// Waits for the end. A client that keeps its connection open does not hold up the stop.
@@ -95,18 +98,31 @@ impl AdminServer {
     }
 }
 
-async fn expose(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], shared.metrics.expose())
+async fn expose(State(pages): State<Pages>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], pages.metrics.expose())
 }
 
 /// The last handshakes that failed, oldest first.
-async fn refused(State(shared): State<Shared>) -> impl IntoResponse {
-    let text = serde_json::to_string(&shared.refusals.all()).unwrap_or_default();
+async fn refused(State(pages): State<Pages>) -> impl IntoResponse {
+    json(&pages.refusals.all())
+}
+
+/// Reads many certificates when there are many connections, so it does not keep a thread of the runtime.
+async fn standing(State(pages): State<Pages>) -> impl IntoResponse {
+    match tokio::task::spawn_blocking(move || (pages.status)()).await {
+        Ok(status) => json(&status).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> ([(header::HeaderName, &'static str); 1], String) {
+    // The values are our own plain structures; they always serialise.
+    let text = serde_json::to_string(value).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text)
 }
 
-async fn readiness(State(shared): State<Shared>) -> impl IntoResponse {
-    if shared.health.is_ready() {
+async fn readiness(State(pages): State<Pages>) -> impl IntoResponse {
+    if pages.health.is_ready() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not taking new calls\n")
@@ -135,12 +151,17 @@ mod tests {
     async fn probes_and_metrics_answer_and_readiness_follows_the_drain() {
         let (stop, stopped) = watch::channel(false);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
-        let any = "127.0.0.1:0".parse().unwrap();
-        let server = AdminServer::start(any, metrics, health.clone(), Arc::default(), stopped).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let status = Arc::new(|| Status { fqdn: "umbra.contoso.test".to_owned(), ..Status::default() });
+        let pages = Pages { metrics, health: health.clone(), refusals: Arc::default(), status };
+        let address = listener.local_addr().unwrap();
+        let server = AdminServer::start(listener, address, pages, stopped);
         health.set_ready();
         assert!(fetch(server.address, "/livez").await.starts_with("HTTP/1.1 200"));
         assert!(fetch(server.address, "/readyz").await.starts_with("HTTP/1.1 200"));
         assert!(fetch(server.address, "/tls/refusals").await.ends_with("[]"));
+        let status: Status = crate::observe::ask(server.address, "/status").await.unwrap();
+        assert_eq!(status.fqdn, "umbra.contoso.test");
         assert!(fetch(server.address, "/metrics").await.contains("umbra_calls_active 0"));
         health.set_unready();
         assert!(fetch(server.address, "/readyz").await.starts_with("HTTP/1.1 503"));

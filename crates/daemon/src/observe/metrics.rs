@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 use b2bua::CallRecord;
 use b2bua::engine::EngineStatus;
@@ -73,10 +74,8 @@ struct LegacyPlace {
 /// What one shard last said.
 #[derive(Default)]
 struct ShardGauges {
-    calls: usize,
-    transactions: usize,
+    engine: EngineStatus,
     connections: usize,
-    draining: bool,
     counters: BTreeMap<&'static str, u64>,
 }
 
@@ -89,6 +88,8 @@ pub struct Metrics {
     transactions: Gauge,
     draining: Gauge,
     reload_ok: Gauge,
+    reloaded: Mutex<Option<(SystemTime, Up)>>,
+    calls_ended: Counter,
     calls: Labelled<CallLabels>,
     rejections: Labelled<CodeLabel>,
     handshakes: Labelled<HandshakeLabels>,
@@ -125,6 +126,8 @@ impl Metrics {
             transactions: Gauge::default(),
             draining: Gauge::default(),
             reload_ok: Gauge::default(),
+            reloaded: Mutex::default(),
+            calls_ended: Counter::default(),
             calls: Family::default(),
             rejections: Family::default(),
             handshakes: Family::default(),
@@ -248,6 +251,7 @@ impl Metrics {
             call_type: record.call_type.as_str(),
             offer_result: record.offer_result.as_str(),
         };
+        self.calls_ended.inc();
         self.calls.get_or_create(&labels).inc();
         if let Some(code) = rejected {
             self.rejections.get_or_create(&CodeLabel { code }).inc();
@@ -287,10 +291,8 @@ impl Metrics {
             shards.resize_with(number + 1, ShardGauges::default);
         }
         if let Some(shard) = shards.get_mut(number) {
-            shard.calls = status.calls;
-            shard.transactions = status.transactions.0 + status.transactions.1;
+            shard.engine = status.clone();
             shard.connections = connections;
-            shard.draining = status.draining;
             for (kind, count) in status.counters.iter().copied() {
                 // The engine's own totals; no other code counts these kinds.
                 let before = shard.counters.insert(kind, count).unwrap_or_default();
@@ -302,15 +304,48 @@ impl Metrics {
         let sum = |of: fn(&ShardGauges) -> usize| {
             i64::try_from(shards.iter().map(of).sum::<usize>()).unwrap_or(i64::MAX)
         };
-        self.calls_active.set(sum(|shard| shard.calls));
+        self.calls_active.set(sum(|shard| shard.engine.calls));
         self.connections.set(sum(|shard| shard.connections));
-        self.transactions.set(sum(|shard| shard.transactions));
-        self.draining.set(i64::from(shards.iter().any(|shard| shard.draining)));
+        self.transactions.set(sum(|shard| shard.engine.transactions.0 + shard.engine.transactions.1));
+        self.draining.set(i64::from(shards.iter().any(|shard| shard.engine.draining)));
     }
 
     /// A reload was taken (or refused).
     pub fn reloaded(&self, result: Up) {
         self.reload_ok.set(result as i64);
+        *self.reloaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((SystemTime::now(), result));
+    }
+
+    // --- read back, for `/status` ------------------------------------------------------------------------------
+
+    /// How the engines stood when they last said so, all together; a few times a second they do.
+    pub fn engines(&self) -> EngineStatus {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = EngineStatus::default();
+        shards.iter().for_each(|shard| all.add(shard.engine.clone()));
+        all
+    }
+
+    /// Calls that ended, refused ones among them.
+    pub fn calls_ended(&self) -> u64 {
+        self.calls_ended.get()
+    }
+
+    /// When the last reload was, and whether it was taken.
+    pub fn last_reload(&self) -> Option<(SystemTime, Up)> {
+        *self.reloaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handshakes of a peer that agreed on this old thing.
+    pub fn legacy_handshakes_of(&self, peer: &str, what: &'static str) -> u64 {
+        let labels = LegacyUse { peer: peer.to_owned(), what };
+        self.legacy_handshakes.get(&labels).map_or(0, |counter| counter.get())
+    }
+
+    /// Handshakes of a peer whose weak certificate was excepted.
+    pub fn weak_certificates_of(&self, peer: &str) -> u64 {
+        let labels = PeerLabel { peer: peer.to_owned() };
+        self.weak_certificates.get(&labels).map_or(0, |counter| counter.get())
     }
 
     /// The whole exposition in text form.

@@ -2,17 +2,30 @@
 //! of all of them; refuses to decide anything.
 
 mod admin;
+mod asking;
 mod events;
 mod limiter;
 mod logging;
 mod metrics;
 mod records;
 mod refusals;
+mod status;
 
-pub use admin::{AdminServer, Health};
+pub use admin::{AdminServer, Health, Pages};
+pub use asking::ask;
 pub use events::Reporter;
 pub use limiter::WarnLimiter;
 pub use logging::{LogColour, LogFormat, LogSettings, init_logging};
 pub use metrics::{Metrics, Up};
 pub use records::{RecordSender, RecordSettings, RecordWriter, Written};
 pub use refusals::{REFUSALS_MAX, RefusedSide, TlsRefusal, TlsRefusals};
+pub use status::{
+    Calls, Connections, Direction, FailedHandshakes, LegacyAllowed, LegacyUsed, OwnCertificate, PeerState,
+    PeerStatus, Presented, Reload, Role, RtpPorts, Spoken, Status, WeakUsed,
+};
+
+/// A moment as RFC 3339 writes it, UTC.
+pub(crate) fn rfc3339(at: std::time::SystemTime) -> String {
+    let at = time::OffsetDateTime::from(at);
+    at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}

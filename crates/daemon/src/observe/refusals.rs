@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -11,6 +12,7 @@ use b2bua::Code;
 use b2bua::verdict::clean;
 use serde::{Deserialize, Serialize};
 
+use super::rfc3339;
 use crate::tls::RefusedLeaf;
 
 /// How many are kept; the oldest goes first.
@@ -49,10 +51,21 @@ pub struct TlsRefusal {
     pub certificate: Option<RefusedLeaf>,
 }
 
+impl TlsRefusal {
+    /// Who failed: the far end, and whom we meant when we connected to it.
+    pub fn whom(&self) -> String {
+        match self.side {
+            RefusedSide::Inbound => format!("of {}", self.remote.ip()),
+            RefusedSide::Outbound => format!("with {} {}", self.name, self.remote),
+        }
+    }
+}
+
 /// The ring.
 #[derive(Default)]
 pub struct TlsRefusals {
     last: Mutex<VecDeque<TlsRefusal>>,
+    count: AtomicU64,
 }
 
 impl TlsRefusals {
@@ -65,8 +78,8 @@ impl TlsRefusals {
         detail: &str,
         certificate: Option<RefusedLeaf>,
     ) {
-        let at = time::OffsetDateTime::from(SystemTime::now());
-        let at = at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let at = rfc3339(SystemTime::now());
         let short = |text: &str| clean(text).chars().take(TEXT_MAX).collect::<String>();
         let (name, detail) = (short(name), short(detail));
         let (reason, code) = (reason.into(), code.as_str().into());
@@ -75,6 +88,11 @@ impl TlsRefusals {
             last.pop_front();
         }
         last.push_back(TlsRefusal { at, side, remote, name, reason, code, detail, certificate });
+    }
+
+    /// How many there ever were.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// All that are kept, oldest first.
@@ -97,7 +115,7 @@ mod tests {
             ring.note(RefusedSide::Inbound, (remote, "evil\r\nname"), why, &detail, None);
         }
         let kept = ring.all();
-        assert_eq!(kept.len(), REFUSALS_MAX);
+        assert_eq!((kept.len(), ring.count()), (REFUSALS_MAX, REFUSALS_MAX as u64 + 1));
         assert!(
             kept[0].detail.contains("1 x") && kept.iter().all(|refusal| refusal.detail.len() <= TEXT_MAX)
         );

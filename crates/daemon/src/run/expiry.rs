@@ -52,12 +52,15 @@ impl Said {
 /// Puts the ends of the certificates in force into the metrics: that of `[tls]` under our FQDN, the others under their names.
 pub(super) fn publish(context: &NetContext, fqdn: &str, names: &[String]) {
     if let Some(tls) = context.tls.load_full() {
-        for (number, end) in tls.ends().enumerate() {
-            let secs = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok()).map(|end| end.as_secs());
+        for (number, certificate) in tls.certificates().iter().enumerate() {
+            let secs = certificate
+                .not_after
+                .and_then(|end| end.duration_since(UNIX_EPOCH).ok())
+                .map(|end| end.as_secs());
             let name = number.checked_sub(1).and_then(|more| names.get(more)).map_or(fqdn, |name| name);
             context.metrics.certificate_ends(name, secs.unwrap_or_default());
         }
-        context.metrics.weak_peers(tls.weak_peers());
+        context.metrics.weak_peers(tls.weak_peers().len());
         let legacy =
             tls.legacy().iter().flat_map(|(place, all)| all.iter().map(|one| (place.as_str(), one.word())));
         context.metrics.legacy_allowed(legacy);
@@ -68,7 +71,10 @@ pub(super) fn publish(context: &NetContext, fqdn: &str, names: &[String]) {
 pub(super) async fn watch(context: Arc<NetContext>) {
     let mut said = Said::default();
     loop {
-        if let Some(not_after) = context.tls.load_full().and_then(|tls| tls.ends().flatten().min())
+        if let Some(not_after) = context
+            .tls
+            .load_full()
+            .and_then(|tls| tls.certificates().iter().filter_map(|ours| ours.not_after).min())
             && let Some(left) = said.next(not_after, SystemTime::now())
         {
             say(left, not_after);

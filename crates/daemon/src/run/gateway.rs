@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use b2bua::Policy;
 use b2bua::engine::{CallKey, EngineStatus};
-use dashmap::DashMap;
 use sip::Transport;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -18,15 +17,15 @@ use tracing::{error, info, warn};
 
 use super::expiry;
 use super::settings::{ListenAt, Settings, TlsSetup};
+use super::status::Source;
 use super::threads::{Built, Threads};
 use super::watch::{InForce, watch_files};
 use crate::media::MediaError;
 use crate::net::{
-    Bound, Control, Errand, Locator, Lookups, NetContext, Outgoing, Rooms, accept_loop, bind_tcp, bind_udp,
+    Bound, Control, Errand, Flows, Locator, Lookups, NetContext, Outgoing, Rooms, accept_loop, bind_tcp,
+    bind_udp,
 };
-use crate::observe::{
-    AdminServer, Health, Metrics, RecordSender, RecordWriter, TlsRefusals, Up, WarnLimiter,
-};
+use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Up, WarnLimiter};
 use crate::tls::{TlsContext, TlsError, keylog};
 
 /// How long HTTP clients may hold up a stop.
@@ -118,26 +117,13 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         metrics.keys_logged(if keylog::path().is_some() { Up::Yes } else { Up::No });
         let health = Arc::new(Health::default());
-        let refusals = Arc::<TlsRefusals>::default();
         let (stop, stopped) = watch::channel(false);
-        let admin = match settings.admin {
-            Some(address) => Some(
-                AdminServer::start(
-                    address,
-                    metrics.clone(),
-                    health.clone(),
-                    refusals.clone(),
-                    stopped.clone(),
-                )
-                .await
-                .map_err(|source| StartError::Admin { address, source })?,
-            ),
-            None => None,
-        };
+        let started = Instant::now();
+        let admin = bind_admin(settings.admin).await?;
         let (records, record_sender) = start_records(&settings, &metrics)?;
         let built = Built::new(settings.shards, sockets.udp)?;
         let context = Arc::new(NetContext {
-            flows: DashMap::new(),
+            flows: Flows::default(),
             outgoing: Outgoing::default(),
             shards: built.inboxes(),
             connections: Rooms::new(&settings.limits),
@@ -145,7 +131,7 @@ impl Gateway {
             tls: ArcSwapOption::from(tls),
             metrics,
             warnings: WarnLimiter::new(),
-            refusals,
+            refusals: Arc::default(),
             stop: stopped,
             source_addresses: source_addresses(&sockets.bound),
             runtime: tokio::runtime::Handle::current(),
@@ -161,6 +147,17 @@ impl Gateway {
         tasks.spawn(expiry::watch(context.clone()));
         let tls_in_force = Arc::new(ArcSwapOption::from(in_force(&settings, &policy.load_full())));
         tasks.spawn(watch_files(context.clone(), tls_in_force.clone()));
+        let media = threads.media();
+        let source = Source {
+            context: context.clone(),
+            policy: policy.clone(),
+            health: health.clone(),
+            media,
+            started,
+        };
+        let admin = admin.map(|(listener, address)| {
+            AdminServer::start(listener, address, source.pages(), stop.subscribe())
+        });
         health.set_ready();
         let bound = sockets.bound;
         Ok(Self {
@@ -299,6 +296,16 @@ impl Gateway {
 enum Told {
     Everybody,
     Nobody,
+}
+
+async fn bind_admin(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let bind = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        std::io::Result::Ok((listener, bound))
+    };
+    bind.await.map(Some).map_err(|source| StartError::Admin { address, source })
 }
 
 async fn bind_all(listen: &[ListenAt]) -> Result<Sockets, StartError> {

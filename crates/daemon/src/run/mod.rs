@@ -10,6 +10,7 @@ mod pump;
 mod settings;
 mod shard;
 mod signals;
+mod status;
 mod threads;
 mod watch;
 

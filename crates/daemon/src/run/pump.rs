@@ -28,7 +28,7 @@ use super::held::Held;
 use crate::media::{self, MediaPool, MediaReport};
 use crate::net::{
     self, Asked, Control, Endpoint, Errand, FlowFacts, Found, Holds, Leave, MediaKey, NetContext, Opened,
-    SendFault, Slots, UdpPort, Wish, shard_of_flow,
+    SendFault, Slots, Standing, UdpPort, Wish, shard_of_flow,
 };
 use crate::observe::Reporter;
 use crate::tls::Credentials;
@@ -245,8 +245,9 @@ impl Pump {
     }
 
     /// A flow of ours can be used: every shard learns of it.
-    pub(super) fn up(&mut self, facts: FlowFacts, opened: Opened) {
-        self.context.flows.insert(facts.key, facts.transport);
+    pub(super) fn up(&mut self, standing: Standing) {
+        let (facts, opened) = (standing.facts.clone(), standing.opened);
+        self.context.flows.enter(standing);
         for shard in self.others() {
             self.post(shard, Errand::Up { facts: Box::new(facts.clone()), inbound: opened });
         }
@@ -265,7 +266,7 @@ impl Pump {
 
     /// A flow of ours carries no more messages: every shard learns of it.
     pub(super) fn tell_down(&mut self, flow: FlowKey, why: FlowLoss) {
-        self.context.flows.remove(&flow);
+        self.context.flows.leave(flow);
         self.context.outgoing.down(flow);
         for shard in self.others() {
             self.post(shard, Errand::Down { flow, why });
@@ -337,7 +338,7 @@ impl Pump {
         }
         let endpoint = Endpoint::from(target);
         let context = &self.context;
-        let is_open = |flow| context.flows.contains_key(&flow);
+        let is_open = |flow| context.flows.is_open(flow);
         match context.outgoing.wish((self.number, connect), &endpoint, is_open) {
             Wish::Reuse(facts) => self.pending.push_back(flow_up(facts, Origin::Outbound(connect))),
             Wish::Dial => {
@@ -360,7 +361,8 @@ impl Pump {
         });
         match found {
             Some((Found::New(facts), _)) => {
-                self.context.flows.insert(facts.key, facts.transport);
+                let standing = Standing { facts: facts.clone(), opened: Opened::ByUs, tls: None };
+                self.context.flows.enter(standing);
                 self.pending.push_back(flow_up(facts, Origin::Outbound(connect)));
             }
             Some((Found::Old(key), local)) => {
@@ -381,14 +383,15 @@ impl Pump {
     pub(super) fn dialled(
         &mut self,
         endpoint: Endpoint,
-        mut facts: FlowFacts,
+        mut standing: Standing,
         credentials: Option<Box<Credentials>>,
     ) {
-        facts.made_for = Some(endpoint.name.clone());
+        standing.facts.made_for = Some(endpoint.name.clone());
+        let facts = standing.facts.clone();
         let flow = facts.key;
         let credentials: Option<Arc<Credentials>> = credentials.map(Arc::from);
         let waiting = self.context.outgoing.connected(endpoint.clone(), facts.clone(), credentials.clone());
-        self.up(facts.clone(), Opened::ByUs);
+        self.up(standing);
         for (shard, connect) in waiting {
             if shard == self.number {
                 self.feed(flow_up(facts.clone(), Origin::Outbound(connect)));

@@ -22,7 +22,7 @@ use super::pump::Pump;
 use crate::media::MediaReport;
 use crate::net::{
     Arrived, Control, DATAGRAM_BYTES_MAX, Due, Endpoint, Errand, Errands, FlowFacts, Found, Heard, Leave,
-    Opened, ReadEnd, Sender, is_keep_alive, sender,
+    Opened, ReadEnd, Sender, Standing, is_keep_alive, sender,
 };
 
 /// Events taken from the poller at once.
@@ -208,9 +208,10 @@ impl Shard {
     fn do_errand(&mut self, errand: Errand) {
         match errand {
             Errand::Adopt(arrived) => {
-                if let Some(facts) = self.adopt(*arrived) {
-                    self.pump.up(facts.clone(), Opened::ByPeer);
-                    self.read_early(facts.key);
+                if let Some(standing) = self.adopt(*arrived, Opened::ByPeer) {
+                    let key = standing.facts.key;
+                    self.pump.up(standing);
+                    self.read_early(key);
                 }
             }
             Errand::Dialled { endpoint, result: Ok(arrived) } => self.take_dialled(endpoint, *arrived),
@@ -243,21 +244,25 @@ impl Shard {
 
     fn take_dialled(&mut self, endpoint: Endpoint, mut arrived: Arrived) {
         let credentials = arrived.credentials.take();
-        match self.adopt(arrived) {
-            Some(facts) => {
-                let key = facts.key;
-                self.pump.dialled(endpoint, facts, credentials);
+        match self.adopt(arrived, Opened::ByUs) {
+            Some(standing) => {
+                let key = standing.facts.key;
+                self.pump.dialled(endpoint, standing, credentials);
                 self.read_early(key);
             }
             None => self.pump.dial_failed(&endpoint, &no_room()),
         }
     }
 
-    fn adopt(&mut self, arrived: Arrived) -> Option<FlowFacts> {
+    fn adopt(&mut self, mut arrived: Arrived, opened: Opened) -> Option<Standing> {
+        let tls = arrived.tls.take();
         let Arrived { transport, local, remote, ref peer, .. } = arrived;
         let peer = peer.clone();
         match self.pump.slots.adopt(Instant::now(), arrived, &self.pump.context.limits) {
-            Ok(key) => Some(FlowFacts { key, transport, local, remote, peer, made_for: None }),
+            Ok(key) => {
+                let facts = FlowFacts { key, transport, local, remote, peer, made_for: None };
+                Some(Standing { facts, opened, tls })
+            }
             Err(error) => {
                 debug!(%error, %remote, "the poller did not take a connection");
                 self.pump.context.metrics.dropped("not_adopted");
@@ -271,7 +276,7 @@ impl Shard {
         for key in self.pump.slots.connections() {
             if let Some(connection) = self.pump.slots.connection(key) {
                 connection.leave(Instant::now(), Leave::AtOnce);
-                self.pump.context.flows.remove(&key);
+                self.pump.context.flows.leave(key);
                 self.pump.slots.touch(key);
                 self.pump.slots.arm(key, &self.pump.context.limits);
             }
@@ -417,7 +422,7 @@ impl Shard {
             Some(Found::Old(key)) => key,
             Some(Found::New(facts)) => {
                 let key = facts.key;
-                self.pump.up(facts, Opened::ByPeer);
+                self.pump.up(Standing { facts, opened: Opened::ByPeer, tls: None });
                 key
             }
         };

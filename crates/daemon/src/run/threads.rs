@@ -22,7 +22,7 @@ use super::held::Held;
 use super::pump::{Over, Pump};
 use super::settings::Settings;
 use super::shard::{KNOCK, Shard};
-use crate::media::{Deliver, MediaPool};
+use crate::media::{Deliver, MediaGauges, MediaPool};
 use crate::net::{Errands, Inbox, MediaKey, NetContext, SHARDS_MAX, Slots, UdpPort, inbox};
 use crate::observe::{RecordSender, Reporter};
 use crate::trace::Lines;
@@ -100,6 +100,11 @@ impl Threads {
             threads.drained.push(is_drained);
         }
         Ok(threads)
+    }
+
+    /// Counters of the media threads.
+    pub(super) fn media(&self) -> Arc<MediaGauges> {
+        self.media.gauges()
     }
 
     /// One for each shard: whether its last call of a drain is over.

@@ -67,6 +67,8 @@ pub struct NamedFiles {
 /// Who we are: to those who connect, and to those we connect to.
 struct Own {
     identities: Vec<Identity>,
+    /// Where they were read; nowhere when they were made here.
+    files: Vec<PathBuf>,
     listener: usize,
     targets: BTreeMap<String, usize>,
 }
@@ -98,11 +100,33 @@ pub enum Gone {
     Theirs(PeerRejection),
 }
 
-/// One of our certificates: what it names and when it ends.
-#[derive(Debug)]
-struct Presented {
+/// One of our certificates: what it says, where it stands and who sees it.
+#[derive(Clone, Debug)]
+pub struct OurCertificate {
     names: Vec<String>,
-    not_after: Option<SystemTime>,
+    /// Its subject.
+    pub subject: String,
+    /// Where it was read.
+    pub file: PathBuf,
+    /// When it ends; `None` before 1970.
+    pub not_after: Option<SystemTime>,
+    /// `listener`, `peers` (everybody who is not named) and names of peers.
+    pub used_for: Vec<String>,
+}
+
+impl OurCertificate {
+    fn of(own: &Own, number: usize, identity: &Identity) -> Self {
+        let place = |is_it: bool, word: &str| is_it.then(|| word.to_owned());
+        let places = [place(number == own.listener, "listener"), place(number == 0, "peers")];
+        let named = own.targets.iter().filter(|(_, target)| **target == number).map(|(name, _)| name.clone());
+        Self {
+            names: identity.names().to_vec(),
+            subject: identity.subject(),
+            file: own.files.get(number).cloned().unwrap_or_default(),
+            not_after: identity.not_after(),
+            used_for: places.into_iter().flatten().chain(named).collect(),
+        }
+    }
 }
 
 /// Ready-made configurations for both directions.
@@ -113,7 +137,7 @@ pub struct TlsContext {
     dialers: Vec<Dialer>,
     targets: BTreeMap<String, usize>,
     judge: Arc<Judge>,
-    presented: Vec<Presented>,
+    ours: Vec<OurCertificate>,
     legacy: Vec<(String, Vec<Legacy>)>,
 }
 
@@ -122,12 +146,14 @@ impl TlsContext {
     pub fn load(files: &TlsFiles, spoken: &Spoken, known: KnownPeers) -> Result<Self, TlsError> {
         let mut own = Own {
             identities: vec![Identity::load(&files.certificate, &files.private_key)?],
+            files: vec![files.certificate.clone()],
             listener: files.listener.map_or(0, |index| index + 1),
             targets: BTreeMap::new(),
         };
         for more in &files.more {
             let number = own.identities.len();
             own.identities.push(Identity::load(&more.certificate, &more.private_key)?);
+            own.files.push(more.certificate.clone());
             own.targets.extend(more.targets.iter().map(|name| (name.clone(), number)));
         }
         let roots = load_roots(&files.trusted_roots)?;
@@ -150,7 +176,8 @@ impl TlsContext {
     /// Builds both sides; this judge knows the peers.
     pub fn judged_by(judge: Judge, identity: &Identity, spoken: &Spoken) -> Result<Self, String> {
         let identities = vec![identity.clone()];
-        Self::assemble(judge, Own { identities, listener: 0, targets: BTreeMap::new() }, spoken)
+        let own = Own { identities, files: Vec::new(), listener: 0, targets: BTreeMap::new() };
+        Self::assemble(judge, own, spoken)
     }
 
     fn assemble(judge: Judge, own: Own, spoken: &Spoken) -> Result<Self, String> {
@@ -171,14 +198,11 @@ impl TlsContext {
         }
         let dialers =
             pairs.into_iter().map(|(number, settings)| Dialer::new(&judge, identity(number)?, settings));
-        let presented = |identity: &Identity| Presented {
-            names: identity.names().to_vec(),
-            not_after: identity.not_after(),
-        };
+        let ours = own.identities.iter().enumerate();
         Ok(Self {
             listener: Listener::new(&judge, identity(own.listener)?, &spoken.listener)?,
             dialers: dialers.collect::<Result<_, _>>()?,
-            presented: own.identities.iter().map(presented).collect(),
+            ours: ours.map(|(number, identity)| OurCertificate::of(&own, number, identity)).collect(),
             targets,
             judge,
             legacy: spoken.legacy(),
@@ -187,7 +211,7 @@ impl TlsContext {
 
     /// Whether our own certificate is for this name and not over yet; what is wrong if not.
     pub fn check_own(&self, fqdn: &str, now: SystemTime) -> Result<(), String> {
-        for Presented { names, not_after } in &self.presented {
+        for OurCertificate { names, not_after, .. } in &self.ours {
             if !names.iter().any(|name| dns_matches(name, fqdn)) {
                 return Err(format!("the certificate names {}, not {fqdn}", names.join(", ")));
             }
@@ -229,14 +253,19 @@ impl TlsContext {
         self.judge.clone()
     }
 
-    /// When each of our certificates ends: that of `[tls]`, then the others in their order.
-    pub fn ends(&self) -> impl Iterator<Item = Option<SystemTime>> {
-        self.presented.iter().map(|presented| presented.not_after)
+    /// Our certificates: that of `[tls]`, then the others in their order.
+    pub fn certificates(&self) -> &[OurCertificate] {
+        &self.ours
     }
 
     /// Names and addresses that may come with a weak chain.
-    pub fn weak_peers(&self) -> usize {
+    pub fn weak_peers(&self) -> impl ExactSizeIterator<Item = &str> {
         self.judge.known().weak_peers()
+    }
+
+    /// Names and addresses of everybody who may connect.
+    pub fn known_peers(&self) -> impl Iterator<Item = String> {
+        self.judge.known().all()
     }
 
     /// Who speaks TLS when we connect to that name.

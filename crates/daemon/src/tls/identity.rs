@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use b2bua::verdict::clean;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -137,6 +138,12 @@ impl Identity {
         let (_, leaf) = X509Certificate::from_der(self.certified.cert.first()?).ok()?;
         let secs = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
         Some(UNIX_EPOCH + Duration::from_secs(secs))
+    }
+
+    /// The subject of the certificate, cleaned.
+    pub fn subject(&self) -> String {
+        let leaf = self.certified.cert.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+        leaf.map_or_else(String::new, |(_, leaf)| clean(&leaf.subject().to_string()))
     }
 
     /// The certificates, leaf first.

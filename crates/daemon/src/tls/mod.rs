@@ -26,7 +26,7 @@ mod versions;
 mod zoo_tests;
 
 pub use chain::{RSA_BITS_MIN, Weakness};
-pub use context::{Credentials, Glimpse, Gone, NamedFiles, TlsContext, TlsFiles};
+pub use context::{Credentials, Glimpse, Gone, NamedFiles, OurCertificate, TlsContext, TlsFiles};
 pub use crl::{CrlPolicy, FoundList, Revocations, load as load_crls};
 pub use identity::{Identity, TlsError, certificates as read_certificates, load_certificates, load_roots};
 pub use names::{NameSource, PresentedNames};

@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, Write};
 use rustls::CommonState;
 use rustls_pki_types::CertificateDer;
 
-use super::settings::Agreed;
+use super::settings::{Agreed, Backend};
 
 /// What one write came to.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -60,6 +60,15 @@ impl Session {
             },
             #[cfg(feature = "openssl")]
             Self::OpenSsl(session) => session.agreed(),
+        }
+    }
+
+    /// Who speaks it.
+    pub fn backend(&self) -> Backend {
+        match self {
+            Self::Rustls(_) => Backend::Rustls,
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(_) => Backend::OpenSsl,
         }
     }
 

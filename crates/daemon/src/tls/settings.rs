@@ -217,6 +217,9 @@ pub enum Legacy {
 }
 
 impl Legacy {
+    /// From the oldest on.
+    pub const ALL: [Self; 5] = [Self::Tls10, Self::Tls11, Self::Cbc, Self::RsaKeyExchange, Self::Sha1];
+
     /// For people and labels.
     pub fn word(self) -> &'static str {
         match self {

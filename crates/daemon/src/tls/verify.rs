@@ -100,8 +100,14 @@ impl KnownPeers {
         self.weak.contains(&name.to_ascii_lowercase())
     }
 
-    pub(super) fn weak_peers(&self) -> usize {
-        self.weak.len()
+    pub(super) fn weak_peers(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.weak.iter().map(String::as_str)
+    }
+
+    /// As a verified peer is called.
+    pub(super) fn all(&self) -> impl Iterator<Item = String> {
+        let addresses = self.addresses.iter().map(|address| super::reject::address_name(*address));
+        self.names.iter().cloned().chain(addresses)
     }
 
     fn is_off(&self, name: &str, needed: QuirkSet) -> bool {

@@ -6,6 +6,7 @@ mod limits;
 mod place;
 mod rotation;
 mod servers;
+mod status;
 mod weak;
 mod windows;
 mod zoo;

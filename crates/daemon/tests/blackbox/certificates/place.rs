@@ -24,7 +24,7 @@ use crate::harness::{Gateway, Net, folder, http_get};
 
 /// The gateway's name.
 pub const FQDN: &str = "umbra.gate.test";
-const POOL: &str = "pool.gate.test";
+pub const POOL: &str = "pool.gate.test";
 const ROUTER: &str = "router.gate.test";
 /// Host numbers: gateway, pool, Call Router, first Mailbox server.
 const HOSTS: (u8, u8, u8, u8) = (20, 10, 30, 100);
