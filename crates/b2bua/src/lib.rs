@@ -6,6 +6,7 @@ pub mod codes;
 pub mod engine;
 pub mod headers;
 mod leg;
+mod media;
 mod media_plan;
 mod place;
 pub mod policy;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
+pub use crate::media::{MediaSummary, SideSummary};
 use crate::verdict::Verdict;
 
 /// One call, from INVITE to the end.
@@ -81,40 +82,8 @@ pub struct CallRecord {
     pub media: Option<MediaSummary>,
 }
 
-/// What the media side measured. Per-direction packet counts, worst leg for the rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct MediaSummary {
-    /// Packets taken from leg A.
-    pub packets_from_a: u64,
-    /// Packets taken from leg B.
-    pub packets_from_b: u64,
-    /// Packets refused (bad tag, wrong source, replay).
-    pub packets_refused: u64,
-    /// Lost packets, in per cent.
-    pub loss_percent: Option<f32>,
-    /// Interarrival jitter (RFC 3550 §6.4.1).
-    pub jitter_ms: Option<f32>,
-    /// Round trip by RTCP.
-    pub round_trip_ms: Option<f32>,
-}
-
-impl MediaSummary {
-    /// The counters of a relay session as the record keeps them.
-    pub fn of(stats: &relay::SessionStats) -> Self {
-        let (a, b) = (&stats.a, &stats.b);
-        let received = a.packets_received + b.packets_received;
-        let lost = a.lost + b.lost;
-        let share = |part: u64, whole: u64| (whole > 0).then(|| 100.0 * part as f32 / whole as f32);
-        Self {
-            packets_from_a: a.packets_received,
-            packets_from_b: b.packets_received,
-            packets_refused: a.dropped.total() + b.dropped.total(),
-            loss_percent: share(lost, received + lost),
-            jitter_ms: (received > 0).then(|| a.jitter.max(b.jitter).as_secs_f32() * 1000.0),
-            round_trip_ms: None,
-        }
-    }
-}
+/// An answered call shorter than this says nothing about its audio.
+const AUDIO_JUDGED_AFTER: Duration = Duration::from_secs(3);
 
 /// `CallType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -264,6 +233,15 @@ pub const CSV_COLUMNS: [&str; 34] = [
 ];
 
 impl CallRecord {
+    /// Takes up what the media side measured. Audio that went one way or none becomes evidence of the verdict.
+    pub fn measured(&mut self, media: MediaSummary) {
+        if self.answered_at.is_some() && self.duration >= AUDIO_JUDGED_AFTER && !media.is_both_ways() {
+            self.verdict.evidence.retain(|line| !is_about_audio(line));
+            self.verdict = self.verdict.clone().evidence(media.audio.to_string());
+        }
+        self.media = Some(media);
+    }
+
     /// The values under [`CSV_COLUMNS`]. `start` is the call's start as the shell prints it. What is not measured is
     /// left empty, never guessed. Values that a spreadsheet would run as a formula get a leading apostrophe.
     pub fn csv_row(&self, start: &str) -> [String; 34] {
@@ -288,15 +266,15 @@ impl CallRecord {
             text(&self.caller_mailbox),
             text(&self.callee_mailbox),
             text(&self.auto_attendant),
-            String::new(),
-            String::new(),
+            figure(media.mos),
+            figure(media.mos_degradation()),
             String::new(),
             String::new(),
             figure(media.jitter_ms),
             figure(media.loss_percent),
             figure(media.round_trip_ms),
-            String::new(),
-            String::new(),
+            figure(media.burst_density_percent),
+            figure(media.gap_duration_ms),
             text(&self.codec),
             self.verdict.code.as_str().to_owned(),
             text(&self.b_call_id),
@@ -307,6 +285,10 @@ impl CallRecord {
             self.security.clone(),
         ]
     }
+}
+
+fn is_about_audio(line: &str) -> bool {
+    line.starts_with("one-way audio") || line.starts_with("no audio")
 }
 
 /// `hh:mm:ss`.
@@ -355,6 +337,24 @@ mod tests {
     }
 
     #[test]
+    fn audio_that_went_one_way_is_evidence_and_a_short_call_is_not_judged() {
+        let heard = relay::SideStats { packets_received: 100, packets_sent: 0, ..Default::default() };
+        let mute = relay::SideStats { packets_sent: 100, ..Default::default() };
+        let media = MediaSummary::of(&relay::SessionStats { a: heard, b: mute });
+        let mut answered = record();
+        answered.measured(media);
+        answered.measured(media);
+        let evidence = &answered.verdict.evidence;
+        assert!(
+            matches!(&evidence[..], [line] if line.starts_with("one-way audio: nothing came from B")),
+            "{evidence:?}"
+        );
+        let mut short = CallRecord { duration: Duration::from_secs(1), ..record() };
+        short.measured(media);
+        assert!(short.verdict.evidence.is_empty());
+    }
+
+    #[test]
     fn durations_read_as_a_clock() {
         assert_eq!(clock(Duration::from_millis(3_723_999)), "01:02:03");
     }
@@ -393,7 +393,7 @@ mod tests {
             failovers: 0,
             codec: Some("PCMU".into()),
             transferred_to: None,
-            media: Some(MediaSummary { jitter_ms: Some(0.44), ..MediaSummary::default() }),
+            media: Some(MediaSummary { jitter_ms: Some(0.44), mos: Some(4.3), ..MediaSummary::default() }),
         }
     }
 
@@ -409,7 +409,9 @@ mod tests {
             ("DialedString", "'=ken"),
             ("CalleeMailboxAlias", "ken"),
             ("ReasonForCall", "DivertForward"),
-            ("NMOS", ""),
+            ("NMOS", "4.3"),
+            ("NMOSDegradation", "0.1"),
+            ("BurstDensity", ""),
             ("Jitter", "0.4"),
             ("PacketLoss", ""),
             ("AudioCodec", "PCMU"),

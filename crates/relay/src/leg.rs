@@ -12,7 +12,9 @@ use crate::head::{Compound, Head};
 use crate::latch::{Latch, Source};
 use crate::plan::{Channel, LegPlan, Protection};
 use crate::reception::Reception;
+use crate::round_trip::RoundTrip;
 use crate::stats::{SideStats, Why};
+use crate::voice::Voice;
 
 /// One side of a session.
 pub(crate) struct Leg {
@@ -22,7 +24,11 @@ pub(crate) struct Leg {
     exit: Exit,
     rtp: Latch,
     rtcp: Latch,
+    /// Beginning of the session.
+    epoch: Instant,
     reception: Reception,
+    round_trip: RoundTrip,
+    voice: Voice,
     counters: SideStats,
     has_said_bye: bool,
     has_reported_exhaustion: bool,
@@ -61,7 +67,10 @@ impl Leg {
             exit,
             rtp: Latch::new(plan.remote_rtp, &plan.latch, now),
             rtcp: Latch::new(plan.remote_rtcp, &plan.latch, now),
+            epoch: now,
             reception: Reception::new(now),
+            round_trip: RoundTrip::default(),
+            voice: Voice::default(),
             counters: SideStats::default(),
             has_said_bye: false,
             has_reported_exhaustion: false,
@@ -141,13 +150,16 @@ impl Leg {
     }
 
     /// Makes a packet of the other side fit for this one; says through which port and to where it goes.
-    pub(crate) fn dispatch(&mut self, clear: Clear<'_>) -> Result<(Channel, SocketAddr), Why> {
+    pub(crate) fn dispatch(&mut self, now: Instant, clear: Clear<'_>) -> Result<(Channel, SocketAddr), Why> {
         let is_rtp = matches!(clear.head(), Head::Rtp(_));
         if is_rtp && !self.plan.direction.is_sending() {
             return Err(Why::OnHold);
         }
         let channel = if is_rtp || self.plan.rtcp_mux { Channel::Rtp } else { Channel::Rtcp };
         let to = self.latch(channel).destination().ok_or(Why::OnHold)?;
+        if !is_rtp {
+            self.round_trip.on_sent(now, clear.as_slice());
+        }
         let bytes = self.exit.dispatch(clear)? as u64;
         if is_rtp {
             self.counters.packets_sent += 1;
@@ -163,7 +175,17 @@ impl Leg {
     }
 
     pub(crate) fn stats(&self) -> SideStats {
-        SideStats { lost: self.reception.lost(), jitter: self.reception.jitter(), ..self.counters }
+        SideStats {
+            lost: self.reception.lost(),
+            loss_runs: self.reception.loss_runs(),
+            bursts: self.reception.bursts(),
+            reordered: self.reception.reordered(),
+            repeated: self.reception.repeated(),
+            jitter: self.reception.jitter(),
+            round_trip: self.round_trip.latest(),
+            voice: self.voice,
+            ..self.counters
+        }
     }
 
     /// True once per outbound key, when it may not be used for more.
@@ -217,9 +239,12 @@ impl Leg {
                 self.counters.packets_received += 1;
                 self.counters.bytes_received += bytes;
                 self.reception.on_packet(now, &rtp);
+                let payload = clear.as_slice().get(rtp.header_bytes..).unwrap_or_default();
+                self.voice.on_packet(self.epoch, now, rtp.payload_type, payload);
             }
             Head::Rtcp(_) => {
                 self.counters.rtcp_received += 1;
+                self.round_trip.on_received(now, clear.as_slice());
                 notes.said_bye = clear.compound() == Compound::Bye && !self.has_said_bye;
                 self.has_said_bye |= notes.said_bye;
             }

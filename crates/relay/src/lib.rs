@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audio;
 mod buffer;
 pub mod fact;
 mod gate;
@@ -14,19 +15,28 @@ mod head;
 pub mod key;
 mod latch;
 mod leg;
+mod pattern;
 pub mod plan;
+mod quality;
 mod reception;
+mod round_trip;
+mod rtcp;
 mod session;
 pub mod stats;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod voice;
 
+pub use audio::{Audio, Way};
 pub use buffer::{PACKET_BYTES_MAX, PacketBuffer};
 pub use fact::Fact;
 pub use gate::SOURCES_MAX;
 pub use key::{KeyParams, MasterKey, Mki, MkiError, Suite};
 pub use latch::MOVE_INTERVAL;
+pub use pattern::{Bursts, GAP_PACKETS_MIN};
 pub use plan::{Channel, Direction, LatchRule, LegPlan, Network, NetworkError, Plan, Protection, Side};
+pub use quality::mos_undisturbed;
 pub use session::{FACTS_MAX, PlanError, Session, Verdict};
 pub use stats::{Drops, SessionStats, SideStats, Why};
+pub use voice::Voice;

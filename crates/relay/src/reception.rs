@@ -1,60 +1,115 @@
-//! Loss and jitter of what one side sends, as receivers estimate them.
+//! Loss, order and jitter of what one side sends, as receivers estimate them.
 //!
-//! Owns the arithmetic of RFC 3550 appendix A.3 and A.8. Refuses to know payloads, keys and addresses.
+//! Owns the arithmetic of RFC 3550 appendix A.1, A.3 and A.8. Refuses to know payloads, keys and addresses.
 
 use std::time::{Duration, Instant};
 
 use crate::head::RtpHead;
+use crate::pattern::{Bursts, Pattern};
 
 /// Timestamp units a second of the static payload types carried here, all 8 kHz.
 const CLOCK_HZ: u64 = 8_000;
 /// Payload types from here on have a clock only their SDP knows.
 const FIRST_DYNAMIC_TYPE: u8 = 96;
+/// A larger step forward is a source that began anew, not a loss (RFC 3550 §A.1).
+const DROPOUT_PACKETS_MAX: u16 = 3_000;
+/// A larger step back is too (RFC 3550 §A.1 has 100; here as far as the window reaches).
+const WINDOW_PACKETS: u16 = u64::BITS as u16;
 
 /// Running estimates over the packets of one side.
 pub(crate) struct Reception {
     epoch: Instant,
     source: Option<Source>,
     lost_before: u64,
+    reordered: u64,
+    repeated: u64,
     /// Sixteen times the jitter, in timestamp units.
     jitter_x16: u64,
+    pattern: Pattern,
 }
 
 struct Source {
     ssrc: u32,
     first: u64,
     newest: u64,
+    /// Bit by bit the packets up to the newest that have come; what leaves the window has come or is lost for good.
+    came: u64,
     received: u64,
     transit: Option<u32>,
 }
 
+/// What a sequence number means to a source.
+enum Step {
+    Ahead,
+    Late,
+    Repeated,
+    Anew,
+}
+
 impl Reception {
     pub(crate) fn new(epoch: Instant) -> Self {
-        Reception { epoch, source: None, lost_before: 0, jitter_x16: 0 }
+        Reception {
+            epoch,
+            source: None,
+            lost_before: 0,
+            reordered: 0,
+            repeated: 0,
+            jitter_x16: 0,
+            pattern: Pattern::default(),
+        }
     }
 
     pub(crate) fn on_packet(&mut self, now: Instant, head: &RtpHead) {
         let transit =
             (head.payload_type < FIRST_DYNAMIC_TYPE).then(|| self.arrival(now).wrapping_sub(head.timestamp));
-        match &mut self.source {
-            Some(source) if source.ssrc == head.ssrc => {
-                source.count(head.sequence);
-                if let (Some(before), Some(after)) = (source.transit, transit) {
-                    let difference = u64::from((after.wrapping_sub(before) as i32).unsigned_abs());
-                    self.jitter_x16 = self.jitter_x16 + difference - ((self.jitter_x16 + 8) >> 4);
-                }
-                source.transit = transit;
-            }
-            _ => {
+        let step = match &mut self.source {
+            Some(source) if source.ssrc == head.ssrc => source.count(head.sequence, &mut self.pattern),
+            _ => Step::Anew,
+        };
+        match step {
+            Step::Anew => {
                 self.lost_before = self.lost();
                 self.source = Some(Source::starting_with(head, transit));
             }
+            Step::Repeated => self.repeated += 1,
+            Step::Ahead => self.on_transit(transit),
+            Step::Late => {
+                self.reordered += 1;
+                self.on_transit(transit);
+            }
         }
+    }
+
+    fn on_transit(&mut self, transit: Option<u32>) {
+        let Some(source) = &mut self.source else { return };
+        if let (Some(before), Some(after)) = (source.transit, transit) {
+            let difference = u64::from((after.wrapping_sub(before) as i32).unsigned_abs());
+            self.jitter_x16 = self.jitter_x16 + difference - ((self.jitter_x16 + 8) >> 4);
+        }
+        source.transit = transit;
     }
 
     /// Packets expected and not received, over all sources so far.
     pub(crate) fn lost(&self) -> u64 {
         self.lost_before + self.source.as_ref().map_or(0, Source::lost)
+    }
+
+    /// Packets that came after a later one.
+    pub(crate) fn reordered(&self) -> u64 {
+        self.reordered
+    }
+
+    /// Packets that had come before.
+    pub(crate) fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
+    pub(crate) fn bursts(&self) -> Bursts {
+        self.pattern.bursts()
+    }
+
+    pub(crate) fn loss_runs(&self) -> u64 {
+        self.pattern.runs()
     }
 
     pub(crate) fn jitter(&self) -> Duration {
@@ -71,18 +126,39 @@ impl Source {
     fn starting_with(head: &RtpHead, transit: Option<u32>) -> Self {
         // One cycle up, so that a packet older than the first stays a positive number.
         let first = u64::from(head.sequence) + 0x1_0000;
-        Source { ssrc: head.ssrc, first, newest: first, received: 1, transit }
+        Source { ssrc: head.ssrc, first, newest: first, came: 1, received: 1, transit }
     }
 
-    fn count(&mut self, sequence: u16) {
-        self.received += 1;
+    fn count(&mut self, sequence: u16, pattern: &mut Pattern) -> Step {
         let ahead = sequence.wrapping_sub(self.newest as u16);
-        if ahead < 0x8000 {
-            self.newest += u64::from(ahead);
+        let behind = (self.newest as u16).wrapping_sub(sequence);
+        if (1..=DROPOUT_PACKETS_MAX).contains(&ahead) {
+            for _ in 0..ahead {
+                self.advance(pattern);
+            }
+            self.came |= 1;
+        } else if behind < WINDOW_PACKETS {
+            let bit = 1 << behind;
+            if self.came & bit != 0 {
+                return Step::Repeated;
+            }
+            self.came |= bit;
+            self.first = self.first.min(self.newest.saturating_sub(u64::from(behind)));
         } else {
-            let behind = u64::from((self.newest as u16).wrapping_sub(sequence));
-            self.first = self.first.min(self.newest.saturating_sub(behind));
+            return Step::Anew;
         }
+        self.received += 1;
+        if ahead <= DROPOUT_PACKETS_MAX { Step::Ahead } else { Step::Late }
+    }
+
+    /// One packet more is expected; the oldest of the window is judged.
+    fn advance(&mut self, pattern: &mut Pattern) {
+        let oldest = (self.newest + 1).checked_sub(u64::from(WINDOW_PACKETS));
+        if oldest.is_some_and(|oldest| oldest >= self.first) {
+            if self.came >> (WINDOW_PACKETS - 1) == 1 { pattern.on_came() } else { pattern.on_lost() }
+        }
+        self.came <<= 1;
+        self.newest += 1;
     }
 
     fn lost(&self) -> u64 {
@@ -98,27 +174,58 @@ mod tests {
         RtpHead { payload_type: 0, sequence, timestamp, ssrc: 7, header_bytes: 12 }
     }
 
-    #[test]
-    fn a_gap_across_the_wrap_counts_as_lost_until_it_is_filled() {
+    fn after(sequences: impl IntoIterator<Item = u16>) -> Reception {
         let start = crate::tests::start();
         let mut reception = Reception::new(start);
-        for sequence in [65_534, 65_535, 2] {
+        for sequence in sequences {
             reception.on_packet(start, &head(sequence, 0));
         }
-        assert_eq!(reception.lost(), 2);
-        reception.on_packet(start, &head(0, 0));
-        assert_eq!(reception.lost(), 1);
+        reception
+    }
+
+    #[test]
+    fn a_gap_across_the_wrap_counts_as_lost_until_it_is_filled() {
+        assert_eq!(after([65_534, 65_535, 2]).lost(), 2);
+        let filled = after([65_534, 65_535, 2, 0]);
+        assert_eq!((filled.lost(), filled.reordered()), (1, 1));
+    }
+
+    #[test]
+    fn a_packet_older_than_the_first_was_expected_too() {
+        let reception = after([10, 11, 8]);
+        assert_eq!((reception.lost(), reception.reordered()), (1, 1));
+    }
+
+    #[test]
+    fn a_repeated_packet_hides_no_loss() {
+        let reception = after([1, 2, 2, 2, 4]);
+        assert_eq!((reception.lost(), reception.repeated()), (1, 2));
+    }
+
+    #[test]
+    fn a_jump_is_a_new_beginning_and_not_thousands_of_losses() {
+        for jump in [4_000, 40_000, 65_400] {
+            assert_eq!(after([1, 2, 4, jump, jump + 1]).lost(), 1, "{jump}");
+        }
     }
 
     #[test]
     fn a_new_source_keeps_what_the_old_one_lost() {
         let start = crate::tests::start();
-        let mut reception = Reception::new(start);
-        reception.on_packet(start, &head(1, 0));
-        reception.on_packet(start, &head(4, 0));
+        let mut reception = after([1, 4]);
         reception.on_packet(start, &RtpHead { ssrc: 8, ..head(90, 0) });
         reception.on_packet(start, &RtpHead { ssrc: 8, ..head(91, 0) });
         assert_eq!(reception.lost(), 2);
+    }
+
+    #[test]
+    fn losses_show_in_the_pattern_once_nothing_late_can_fill_them() {
+        let lost = [50u16, 52, 53];
+        let sequences = |last: u16| (0..last).filter(move |sequence| !lost.contains(sequence));
+        assert_eq!(after(sequences(114)).bursts(), Bursts::default());
+        let reception = after(sequences(200));
+        assert_eq!(reception.bursts(), Bursts { count: 1, packets: 4, lost: 3 });
+        assert_eq!((reception.loss_runs(), reception.lost()), (2, 3));
     }
 
     #[test]

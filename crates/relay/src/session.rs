@@ -102,7 +102,7 @@ impl Session {
                 return Verdict::Drop(why);
             }
         };
-        let sent = source.check_hold(&clear).and_then(|()| target.dispatch(clear));
+        let sent = source.check_hold(&clear).and_then(|()| target.dispatch(now, clear));
         let is_exhausted = target.takes_exhaustion();
         if let Err(why) = sent {
             source.count_drop(why);

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+use crate::pattern::Bursts;
 use crate::plan::Side;
+use crate::voice::Voice;
 
 /// Why a packet was not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +81,12 @@ impl Drops {
         self.0.iter().sum()
     }
 
+    /// The reason of most of them.
+    pub fn most_frequent(&self) -> Option<Why> {
+        let most = Why::ALL.into_iter().max_by_key(|why| self.of(*why))?;
+        (self.of(most) > 0).then_some(most)
+    }
+
     pub(crate) fn count(&mut self, why: Why) {
         if let Some(counter) = self.0.get_mut(why as usize) {
             *counter += 1;
@@ -107,8 +115,20 @@ pub struct SideStats {
     pub moves: u64,
     /// RTP packets of the side that the network lost, estimated as in RFC 3550 §A.3; never below zero.
     pub lost: u64,
+    /// Times that one or more packets in a row were lost.
+    pub loss_runs: u64,
+    /// Bursts of loss (RFC 3611 §4.7.2).
+    pub bursts: Bursts,
+    /// Packets of the side that came after a later one.
+    pub reordered: u64,
+    /// Packets of the side that came twice.
+    pub repeated: u64,
     /// Interarrival jitter as in RFC 3550 §6.4.1, over payload types whose clock is known.
     pub jitter: Duration,
+    /// Round trip between the gateway and the side, the latest that RTCP showed (RFC 3550 §6.4.1).
+    pub round_trip: Option<Duration>,
+    /// What was heard of the side.
+    pub voice: Voice,
 }
 
 /// What was counted on both sides.

@@ -30,7 +30,7 @@ pub(crate) struct Story {
     pub failovers: u32,
     pub codec: Option<String>,
     pub transferred_to: Option<String>,
-    pub media: Option<MediaSummary>,
+    pub media: Option<Box<MediaSummary>>,
 }
 
 /// How a call came to its end.
@@ -67,7 +67,7 @@ impl Story {
         let attendant =
             route.and_then(|r| r.auto_attendant).and_then(|index| policy.auto_attendants.get(index));
         let callee = route.and_then(|r| r.mailbox).and_then(|index| policy.mailboxes.get(index));
-        CallRecord {
+        let mut record = CallRecord {
             call_id: self.call_id.clone(),
             b_call_id: self.b_call_id.clone(),
             parent_call_id: None,
@@ -99,8 +99,12 @@ impl Story {
             failovers: self.failovers,
             codec: self.codec.clone(),
             transferred_to: self.transferred_to.clone(),
-            media: self.media,
+            media: None,
+        };
+        if let Some(media) = &self.media {
+            record.measured(**media);
         }
+        record
     }
 
     fn call_type(&self, missed: Missed) -> CallType {
@@ -113,6 +117,6 @@ impl Story {
 
     /// Keeps the latest counters.
     pub fn measured(&mut self, stats: &SessionStats) {
-        self.media = Some(MediaSummary::of(stats));
+        self.media = Some(Box::new(MediaSummary::of(stats)));
     }
 }

@@ -17,6 +17,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::media::MediaMetrics;
+
 type Labelled<L> = Family<L, Counter>;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -107,6 +109,7 @@ pub struct Metrics {
     unknown_peer: Counter,
     setup: Histogram,
     duration: Histogram,
+    media: MediaMetrics,
 }
 
 impl Default for Metrics {
@@ -145,6 +148,7 @@ impl Metrics {
             unknown_peer: Counter::default(),
             setup: Histogram::new(exponential_buckets(0.002, 2.0, 14)),
             duration: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+            media: MediaMetrics::new(),
         };
         metrics.reload_ok.set(1);
         metrics.register();
@@ -186,6 +190,7 @@ impl Metrics {
         registry.register_with_unit("umbra_call_setup", help, Unit::Seconds, self.setup.clone());
         let help = "From the 2xx to the end";
         registry.register_with_unit("umbra_call_duration", help, Unit::Seconds, self.duration.clone());
+        self.media.register(&mut registry);
     }
 
     /// A TLS handshake ended. `peer` is a configured name; a stranger's is empty and counts as `unknown`.
@@ -259,6 +264,9 @@ impl Metrics {
         if let Some(setup) = record.setup {
             self.setup.observe(setup.as_secs_f64());
             self.duration.observe(record.duration.as_secs_f64());
+        }
+        if let Some(media) = &record.media {
+            self.media.observe(media);
         }
     }
 

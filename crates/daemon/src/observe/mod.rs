@@ -6,6 +6,7 @@ mod asking;
 mod events;
 mod limiter;
 mod logging;
+mod media;
 mod metrics;
 mod records;
 mod refusals;

@@ -28,7 +28,7 @@ impl Held {
         let (_, mut record) = self.records.remove(&call)?;
         let summary = MediaSummary::of(stats);
         if summary != MediaSummary::default() {
-            record.media = Some(summary);
+            record.measured(summary);
         }
         Some(record)
     }

@@ -130,10 +130,19 @@ impl Under {
         self.gateway.process.output().lines().filter(|line| !about_calls(line)).count()
     }
 
-    /// All kinds at once, the rate shared among them.
+    /// All kinds at once, the rate shared among them. What caches hold grows with the first flood only, what is kept grows with each.
     fn suffers(&mut self, kinds: &[Kind]) {
-        let rate = size("UMBRA_FLOOD", PER_SECOND) / kinds.len();
         self.peer_calls(WARM_UP);
+        let grown = self.suffers_once(kinds);
+        if grown > GROWTH_KIB_MAX {
+            let again = self.suffers_once(kinds);
+            assert!(again <= GROWTH_KIB_MAX, "{grown} KiB more, and {again} KiB more after a second flood");
+        }
+    }
+
+    /// The memory that is more afterwards, in KiB.
+    fn suffers_once(&mut self, kinds: &[Kind]) -> usize {
+        let rate = size("UMBRA_FLOOD", PER_SECOND) / kinds.len();
         let connections = self.settled_connections();
         let (memory, lines) = (self.gateway.process.memory_kib(), self.log_lines());
         let (from, to, start) = (self.net.host(66), self.gateway.address, Instant::now());
@@ -158,7 +167,6 @@ impl Under {
         // A line for each second that was begun.
         let seconds = lasted.as_secs() as usize + 1;
         assert!(said <= seconds, "{said} lines in {seconds} s\n{}", self.gateway.process.output());
-        assert!(grown <= GROWTH_KIB_MAX, "{grown} KiB more");
         let metrics = self.metrics();
         // Strangers that are answered share one flow of datagrams.
         assert!(left - connections <= 1.0, "{left} connections, before {connections}\n{metrics}");
@@ -170,6 +178,7 @@ impl Under {
             + metric_sum(&metrics, "umbra_dropped_messages_total");
         assert!(seen > 0.0, "strangers are counted\n{metrics}");
         drop(kept);
+        grown
     }
 }
 

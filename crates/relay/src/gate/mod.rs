@@ -66,6 +66,11 @@ impl<'p> Clear<'p> {
         self.compound
     }
 
+    /// All of it: header and payload, or a compound.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.buffer.as_slice()
+    }
+
     fn new(buffer: &'p mut PacketBuffer, head: Head) -> Result<Self, Why> {
         let compound = match head {
             Head::Rtp(_) => Compound::Reports,
