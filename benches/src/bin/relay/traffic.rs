@@ -86,7 +86,7 @@ impl Traffic {
     pub fn add(&mut self, number: u32, legs: &[LegEnds; 2]) {
         let at = number as usize % SOCKETS;
         for (from, to, socket) in [(0, 1, at), (1, 0, SOCKETS + at)] {
-            let is_compared = number as usize % COMPARED_EVERY == 0;
+            let is_compared = (number as usize).is_multiple_of(COMPARED_EVERY);
             let number = self.streams.len();
             self.slots[rand::random_range(0..SLOTS) as usize].push(number);
             self.streams.push(Stream {
