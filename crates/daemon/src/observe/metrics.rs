@@ -56,9 +56,17 @@ struct PeerLabel {
     peer: String,
 }
 
+/// Which of our certificates, and who sees it.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct NameLabel {
-    name: String,
+pub struct CertificateLabels {
+    /// What it is called: our FQDN, or its name in the configuration.
+    pub name: String,
+    /// Its subject.
+    pub subject: String,
+    /// Where it was read.
+    pub file: String,
+    /// `listener`, `peers`, names of peers, with commas between.
+    pub used_for: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -105,7 +113,7 @@ pub struct Metrics {
     keys_logged: Gauge,
     legacy_allowed: Family<LegacyPlace, Gauge>,
     legacy_handshakes: Labelled<LegacyUse>,
-    certificate_end: Family<NameLabel, Gauge>,
+    certificate_end: Family<CertificateLabels, Gauge>,
     unknown_peer: Counter,
     setup: Histogram,
     duration: Histogram,
@@ -227,10 +235,12 @@ impl Metrics {
         }
     }
 
-    /// Our certificate of that name ends then, in seconds since 1970.
-    pub fn certificate_ends(&self, name: &str, secs: u64) {
-        let label = NameLabel { name: name.to_owned() };
-        self.certificate_end.get_or_create(&label).set(i64::try_from(secs).unwrap_or(i64::MAX));
+    /// When our certificates end, in seconds since 1970; those that were there before are forgotten.
+    pub fn certificates_end(&self, ends: impl Iterator<Item = (CertificateLabels, u64)>) {
+        self.certificate_end.clear();
+        for (labels, secs) in ends {
+            self.certificate_end.get_or_create(&labels).set(i64::try_from(secs).unwrap_or(i64::MAX));
+        }
     }
 
     /// Input was dropped.

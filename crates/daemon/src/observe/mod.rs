@@ -17,7 +17,7 @@ pub use asking::ask;
 pub use events::Reporter;
 pub use limiter::WarnLimiter;
 pub use logging::{LogColour, LogFormat, LogSettings, init_logging};
-pub use metrics::{Metrics, Up};
+pub use metrics::{CertificateLabels, Metrics, Up};
 pub use records::{RecordSender, RecordSettings, RecordWriter, Written};
 pub use refusals::{REFUSALS_MAX, RefusedSide, TlsRefusal, TlsRefusals};
 pub use status::{

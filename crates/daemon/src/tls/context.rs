@@ -115,6 +115,12 @@ pub struct OurCertificate {
 }
 
 impl OurCertificate {
+    #[cfg(test)]
+    pub(crate) fn for_tests(file: &str, not_after: SystemTime, used_for: &str) -> Self {
+        let (file, used_for) = (PathBuf::from(file), vec![used_for.to_owned()]);
+        Self { names: Vec::new(), subject: String::new(), file, not_after: Some(not_after), used_for }
+    }
+
     fn of(own: &Own, number: usize, identity: &Identity) -> Self {
         let place = |is_it: bool, word: &str| is_it.then(|| word.to_owned());
         let places = [place(number == own.listener, "listener"), place(number == 0, "peers")];

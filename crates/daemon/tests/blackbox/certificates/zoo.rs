@@ -150,7 +150,10 @@ fn a_list_of_revoked_certificates_counts_from_the_reload_on() {
 #[test]
 fn the_end_of_the_own_certificate_is_published() {
     let place = Place::start(&[Seat::new("any.sip.zoo.test")], "");
-    let name = format!("umbra_certificate_expiry_timestamp_seconds{{name=\"{FQDN}\"}}");
+    let name = format!(
+        "umbra_certificate_expiry_timestamp_seconds{{name=\"{FQDN}\",subject=\"O=Umbra lab, CN={FQDN}\",file=\"{}\",used_for=\"listener,peers\"}}",
+        place.pki.folder().join(format!("{FQDN}.pem")).display()
+    );
     // The ports are open a moment before.
     place.wait_until(|| place.metrics().contains(&name));
     let metrics = place.metrics();
@@ -233,8 +236,17 @@ fn the_listener_and_each_peer_get_the_certificate_that_is_meant_for_them() {
             "a look shows {number} another certificate"
         );
     }
-    for name in [FQDN, "lync", "exchange"] {
-        let line = format!("umbra_certificate_expiry_timestamp_seconds{{name=\"{name}\"}} ");
-        place.wait_until(|| place.metrics().contains(&line));
+    // They all end soon: each is told with its file and with those who see it.
+    for (name, used_for) in [(FQDN, "peers"), ("lync", "listener"), ("exchange", um)] {
+        let start = format!("umbra_certificate_expiry_timestamp_seconds{{name=\"{name}\",");
+        let (file, used_for) = (format!("{name}.pem"), format!("used_for=\"{used_for}\""));
+        let is_it = |line: &str| line.contains(&file) && line.contains(&used_for);
+        let told = |line: &str| {
+            line.contains("UMB-TLS015")
+                && line.contains("O=Umbra lab")
+                && is_it(&line.replace("\":\"", "=\""))
+        };
+        place.wait_until(|| place.metrics().lines().any(|line| line.starts_with(&start) && is_it(line)));
+        place.wait_until(|| place.gateway.process.output().lines().any(told));
     }
 }
