@@ -27,6 +27,9 @@ registry! {
     ROUTE_TRANSPORT = "UMB-PEER007", "route set leads to another transport", sip None, ms None,
         cause "A leg lost its connection, and the way back asks for another transport than the leg had; nothing is sent on a weaker one.",
         exchange "", lync "", umbra "";
+    FORMER_PEER = "UMB-PEER008", "peer is not accepted any more", sip Some(FORBIDDEN), ms Some(61002),
+        cause "Since this connection was made, the peer left the configuration, its certificate was revoked or ended, or its issuer is trusted no longer. Calls on the connection go on for a while, nothing new begins there, and it is closed.",
+        exchange "Give the server a certificate that is valid and not revoked.", lync "Give the pool a certificate that is valid and not revoked.", umbra "The line `connections_refused` in the log names the reason. If it is not meant, put the peer or the root back and reload; the peer then connects anew.";
     REDIRECT_ESCAPE = "UMB-REDIR001", "redirect to a server outside the dial plan", sip NONE_LEFT, ms Some(62002),
         cause "A 3xx named a host that is no server of the call's dial plan.",
         exchange "Add the Mailbox server to the dial plan: Set-UMService <server> -DialPlans <plan>.", lync "", umbra "Add the host as [[mailbox_server]] with this plan in `dial_plans`.";

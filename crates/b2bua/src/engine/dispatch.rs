@@ -27,7 +27,7 @@ impl Engine {
         let Some(entry) = self.core.flows.get(key) else {
             return self.core.count("messages_on_unknown_flows");
         };
-        if entry.peer.is_some() {
+        if !entry.is_stranger() {
             let flow = entry.flow;
             if let Err(closed) = self.core.look_at_gate(now, entry.peer, &bytes)
                 && self.refuse_at_gate(now, &flow, &bytes, &closed)
@@ -135,8 +135,20 @@ impl Engine {
                 let id = DialogId { call_id: request.call_id_bytes(), tag: Bytes::copy_from_slice(tag) };
                 self.on_dialog_request(now, key, &entry, request, &id);
             }
+            None if !entry.is_welcome() => self.refuse_former_peer(now, key, &entry, request),
             None if *request.method() == Method::Invite => self.on_invite(now, key, &entry, request),
             None => self.on_outside_request(now, key, &entry, request),
+        }
+    }
+
+    // Its calls go on, so it is heard; what it would begin is refused.
+    fn refuse_former_peer(&mut self, now: Instant, key: ServerKey, entry: &FlowEntry, request: &Message) {
+        self.core.count("requests_of_former_peers");
+        let what = format!("{} is not accepted any more", entry.name);
+        let refusal = Refusal::new(codes::FORMER_PEER, &entry.name, what);
+        match request.method() {
+            Method::Invite => self.refuse_unopened(now, key, entry, request, &refusal),
+            _ => self.core.refuse(now, key, request, &refusal, None),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sip::endpoint::Flow;
 use sip::{FlowKey, Transport};
 
-use super::io::{FlowUp, Origin, PeerIdentity};
+use super::io::{FlowUp, Newcomers, Origin, PeerIdentity};
 use crate::leg::{LegPeer, Verified};
 use crate::place::Place;
 use crate::policy::{Peer, Policy};
@@ -30,7 +30,7 @@ pub(crate) struct FlowEntry {
     pub peer: Option<Peer>,
     /// How it is spoken to.
     pub dialect: Dialect,
-    /// Its configured name; the name we connected to when there is none.
+    /// Its configured name, also after it left the configuration; the name we connected to when there is none.
     pub name: String,
     /// Names of its certificate.
     pub names: Vec<String>,
@@ -50,11 +50,23 @@ pub(crate) struct FlowEntry {
 pub(crate) enum Service {
     /// It is.
     Active,
-    /// What it was made with is gone: what is on it stays, nothing else comes.
+    /// What it was made with is gone: what is on it stays, nothing of ours begins there.
     Retired,
+    /// Its peer would not be let in any more, and begins nothing there either.
+    Refused,
 }
 
 impl FlowEntry {
+    /// Never a peer's: it owns no dialog, and is not listened to.
+    pub fn is_stranger(&self) -> bool {
+        self.peer.is_none() && self.name.is_empty()
+    }
+
+    /// Whether its peer may begin something. One that left the configuration, or is not trusted any more, may end what it has.
+    pub fn is_welcome(&self) -> bool {
+        self.peer.is_some() && self.service != Service::Refused
+    }
+
     /// Whether this is the flow of a peer with that configured or certificate name.
     pub fn is_named(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name) || self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
@@ -121,11 +133,14 @@ impl Flows {
         self.by_key.get(&key)
     }
 
-    /// Nothing new begins on that flow.
-    pub fn retire(&mut self, key: FlowKey) {
+    /// Nothing of ours begins on that flow any more, and nothing of its peer's if that is refused.
+    pub fn retire(&mut self, key: FlowKey, newcomers: Newcomers) {
         if let Some(entry) = self.remove(key) {
             let mut entry = Arc::unwrap_or_clone(entry);
-            entry.service = Service::Retired;
+            entry.service = match newcomers {
+                Newcomers::Served => Service::Retired,
+                Newcomers::Refused => Service::Refused,
+            };
             entry.uses = Vec::new();
             self.by_key.insert(key, Arc::new(entry));
         }

@@ -195,6 +195,15 @@ pub enum Command {
     HangUp(CallKey),
 }
 
+/// Whether the peer of a retired flow may still begin something there.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Newcomers {
+    /// It may.
+    Served,
+    /// It would not be let in any more.
+    Refused,
+}
+
 /// One thing that happened.
 pub enum Input {
     /// A flow can be used.
@@ -210,6 +219,8 @@ pub enum Input {
     FlowRetired {
         /// Which.
         flow: FlowKey,
+        /// What becomes of requests with which its peer would begin something.
+        newcomers: Newcomers,
     },
     /// Answer to [`Output::Connect`].
     ConnectFailed {

@@ -27,8 +27,8 @@ pub(crate) mod tests;
 pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
     ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure,
-    MediaPorts, Origin, Output, PeerIdentity, QueryKey, Question, Reason, ResolveFailure, ResolveFailureKind,
-    ServerStatus, Target, Way,
+    MediaPorts, Newcomers, Origin, Output, PeerIdentity, QueryKey, Question, Reason, ResolveFailure,
+    ResolveFailureKind, ServerStatus, Target, Way,
 };
 
 pub use ledger::{Counted, Ledger, OneShard};
@@ -84,7 +84,7 @@ impl Engine {
         match input {
             Input::FlowUp(up) => self.on_flow_up(now, &up),
             Input::FlowDown { flow, why: _ } => self.on_flow_down(now, flow),
-            Input::FlowRetired { flow } => self.core.flows.retire(flow),
+            Input::FlowRetired { flow, newcomers } => self.core.flows.retire(flow, newcomers),
             Input::ConnectFailed { connect, why } => self.on_connect_failed(now, connect, &why),
             Input::Message { flow, bytes } => self.on_message(now, flow, bytes),
             Input::Referred { flow, bytes, named } => {

@@ -71,8 +71,8 @@ async fn open_tls(context: &NetContext, endpoint: &Endpoint) -> Result<Arrived, 
             context.count_quirks(&peer);
             context.count_legacy(&endpoint.name, session.agreed());
             let credentials = tls.credentials(&endpoint.name, &peer).map(Box::new);
-            let tls = Some(Secured::of(&session, &peer));
-            let peer = (PeerIdentity::Verified { names: peer.names().to_vec() }, tls, credentials);
+            let secured = Some(Secured::of(&tls, &session, &peer));
+            let peer = (PeerIdentity::Verified { names: peer.names().to_vec() }, secured, credentials);
             arrived(endpoint, stream, Wire::from(session), local, peer)
         }
         Err(problem) => {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use b2bua::Policy;
-use b2bua::engine::{CallKey, ConnectFailure, ConnectKey, EngineStatus, FlowLoss, Input};
+use b2bua::engine::{CallKey, ConnectFailure, ConnectKey, EngineStatus, FlowLoss, Input, Newcomers};
 use bytes::Bytes;
 use mio::{Registry, Token, Waker};
 use sip::FlowKey;
@@ -63,7 +63,7 @@ pub enum Errand {
         why: FlowLoss,
     },
     /// Nothing new begins on this flow; to its own shard first, which tells the others.
-    Retire(FlowKey),
+    Retire(FlowKey, Newcomers),
     /// Another shard read a message whose Call-ID leads to you.
     Message {
         /// From where.

@@ -1,14 +1,14 @@
 //! Every open flow of every shard: who is at its far end, who opened it and what is spoken there. Owns one copy of each chain of
 //! certificates, however many connections were made with it; refuses to decide about any of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use dashmap::{DashMap, DashSet};
 use rustls_pki_types::CertificateDer;
 use sip::FlowKey;
 
 use super::{FlowFacts, Opened};
-use crate::tls::{Agreed, Backend, Session, VerifiedPeer};
+use crate::tls::{Agreed, Backend, Judge, Session, TlsContext, VerifiedPeer};
 
 /// What a far end proved itself by, leaf first.
 pub type Chain = Arc<[CertificateDer<'static>]>;
@@ -22,12 +22,15 @@ pub struct Secured {
     pub backend: Backend,
     /// What the far end presented.
     pub chain: Chain,
+    /// Who took it.
+    pub judge: Weak<Judge>,
 }
 
 impl Secured {
     /// The session with the far end it was verified to lead to.
-    pub fn of(session: &Session, peer: &VerifiedPeer) -> Self {
-        Self { agreed: session.agreed(), backend: session.backend(), chain: Chain::from(peer.chain()) }
+    pub fn of(tls: &TlsContext, session: &Session, peer: &VerifiedPeer) -> Self {
+        let judge = Arc::downgrade(&tls.judge());
+        Self { agreed: session.agreed(), backend: session.backend(), chain: Chain::from(peer.chain()), judge }
     }
 }
 
@@ -107,7 +110,7 @@ mod tests {
         Standing {
             facts,
             opened: Opened::ByPeer,
-            tls: Some(Secured { agreed, backend: Backend::Rustls, chain }),
+            tls: Some(Secured { agreed, backend: Backend::Rustls, chain, judge: Weak::new() }),
         }
     }
 

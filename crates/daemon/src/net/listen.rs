@@ -108,7 +108,7 @@ async fn arrive_tls(context: &NetContext, stream: TcpStream, remote: SocketAddr,
     context.count_quirks(&peer);
     context.count_legacy(name, session.agreed());
     debug!(%remote, names = ?peer.names(), "peer verified");
-    let tls = Some(Secured::of(&session, &peer));
+    let tls = Some(Secured::of(&tls, &session, &peer));
     let peer = PeerIdentity::Verified { names: peer.names().to_vec() };
     let Ok(stream) = stream.into_std() else { return };
     let wire = Wire::from(session);
@@ -149,4 +149,4 @@ fn prepare(stream: &TcpStream) -> Option<SocketAddr> {
 
 #[cfg(test)]
 #[path = "listen_tests.rs"]
-mod tests;
+pub(super) mod tests;

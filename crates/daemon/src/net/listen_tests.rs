@@ -10,22 +10,23 @@ use super::*;
 use crate::net::{Endpoint, Errands, NetLimits, Outgoing, inbox};
 use crate::observe::{Metrics, WarnLimiter};
 
-struct World {
-    context: Arc<NetContext>,
+pub(in crate::net) struct World {
+    pub(in crate::net) context: Arc<NetContext>,
     errands: Errands,
-    stop: watch::Sender<bool>,
+    pub(in crate::net) stop: watch::Sender<bool>,
     address: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
+    pub(in crate::net) task: tokio::task::JoinHandle<()>,
     _poll: Poll,
 }
 
-async fn world(limits: NetLimits, transport: Transport) -> World {
+pub(in crate::net) async fn world(limits: NetLimits, transport: Transport) -> World {
     let poll = Poll::new().unwrap();
     let (door, errands) = inbox(poll.registry(), Token(0)).unwrap();
     let (stop, stopped) = watch::channel(false);
     let context = Arc::new(NetContext {
         flows: crate::net::Flows::default(),
         outgoing: Outgoing::default(),
+        retiring: crate::net::Retiring::default(),
         shards: vec![door],
         connections: crate::net::Rooms::new(&limits),
         handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),

@@ -8,10 +8,12 @@ mod connect;
 mod connection;
 mod errand;
 mod flows;
+mod inbound;
 mod listen;
 mod lookups;
 mod outgoing;
 mod resolve;
+mod retiring;
 mod room;
 mod slots;
 mod udp;
@@ -20,10 +22,11 @@ mod wire;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use b2bua::engine::PeerIdentity;
+use b2bua::Policy;
+use b2bua::engine::{Newcomers, PeerIdentity};
 use sip::{FlowKey, Transport};
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
@@ -37,12 +40,18 @@ pub use errand::{Control, Ended, Errand, Errands, Inbox, MediaKey, Opened, inbox
 pub use flows::{Chain, Flows, Secured, Standing};
 pub use listen::{Bound, accept_loop, bind_tcp};
 pub use lookups::{Asked, Asker, Located, Lookups};
-pub use outgoing::{Holds, Outgoing, Waiter, Wish};
+pub use outgoing::{Outgoing, Waiter, Wish};
 pub use resolve::{Dns, Locator, Offered, search_domains};
+pub use retiring::{Holds, Retiring};
 pub use room::{Full, Room, Rooms};
 pub use slots::{Place, SHARDS_MAX, Slots, shard_of_flow};
 pub use udp::{DATAGRAM_BYTES_MAX, Datagram, Found, Sender, UdpPort, bind_udp, is_keep_alive, sender};
 pub use wire::{Heard, Wire};
+
+/// Certificates judged again before others get their turn.
+const JUDGED_AT_ONCE: usize = 32;
+/// Peers that a log names of those whose connections are refused by one reload; all are counted.
+const REFUSED_PEERS_TOLD: usize = 50;
 
 /// Every limit of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,12 +143,22 @@ pub struct Arrived {
     pub credentials: Option<Box<Credentials>>,
 }
 
+/// What a reload put in force; both are one when only files changed.
+pub struct Replaced {
+    /// What was in force.
+    pub before: Arc<Policy>,
+    /// What is.
+    pub now: Arc<Policy>,
+}
+
 /// What every thread and task of one gateway shares.
 pub struct NetContext {
     /// Every open flow of every shard.
     pub flows: Flows,
     /// Outgoing connections, for all shards.
     pub outgoing: Outgoing,
+    /// Connections that are to end.
+    pub retiring: Retiring,
     /// The way to each shard.
     pub shards: Vec<Inbox>,
     /// The limits.
@@ -171,35 +190,103 @@ pub struct NetContext {
 }
 
 impl NetContext {
-    /// New handshakes use this from now on. Outgoing connections that would not be made again as they were are retired: what
-    /// is on them stays, what is new gets another.
-    pub async fn publish(&self, tls: Option<Arc<TlsContext>>) {
+    /// New handshakes use this from now on, and the new policy knows the peers. Connections that would not be made again as they were
+    /// are retired: what is on them stays, what is new gets another, or is refused where the far end would be.
+    pub async fn publish(&self, tls: Option<Arc<TlsContext>>, policy: &Replaced) {
         self.tls.store(tls);
         for (endpoint, flow, credentials) in self.outgoing.made_with() {
-            if self.retire(&endpoint, flow, &credentials)
-                && let Some(owner) = self.shards.get(usize::from(shard_of_flow(flow)))
-            {
-                // A shard that has ended holds no connection.
-                let _ended = owner.send(Errand::Retire(flow)).await;
+            if let Some(newcomers) = self.retire(&endpoint, flow, &credentials) {
+                self.tell_retired(flow, newcomers).await;
             }
         }
+        self.judge_inbound(policy).await;
     }
 
-    /// Takes an outgoing connection out of use if its credentials are gone; `true`: its shard must be told.
-    pub fn retire(&self, endpoint: &Endpoint, flow: FlowKey, credentials: &Credentials) -> bool {
+    /// Takes an outgoing connection out of use if its credentials are gone; its shard must be told.
+    pub fn retire(&self, endpoint: &Endpoint, flow: FlowKey, credentials: &Credentials) -> Option<Newcomers> {
         let tls = self.tls.load();
         let stands = tls
             .as_ref()
             .map_or(Err(Gone::Tls), |tls| tls.stands(&endpoint.name, credentials, SystemTime::now()));
-        let Err(why) = stands else { return false };
+        let why = stands.err()?;
+        let newcomers = match why {
+            Gone::Theirs(_) => Newcomers::Refused,
+            Gone::Tls | Gone::Ours | Gone::Settings => Newcomers::Served,
+        };
+        if !self.retiring.begin(Instant::now(), flow, newcomers) {
+            return None;
+        }
+        // In this order an end that comes meanwhile leaves nothing behind.
         if !self.outgoing.retire(endpoint, flow) {
-            return false;
+            self.retiring.end(flow);
+            return None;
         }
         self.metrics.event("connection_retired");
         let why = b2bua::verdict::clean(&why.to_string());
         info!(event = "connection_retired", peer = %endpoint.name, remote = %endpoint.address, why,
             "new calls take a new connection, those on this one stay");
+        Some(newcomers)
+    }
+
+    /// Looks again at everybody who connected to us. Each certificate is judged once, however many connections it stands for.
+    async fn judge_inbound(&self, policy: &Replaced) {
+        let mut told = 0;
+        for (number, group) in inbound::groups(&self.flows).into_iter().enumerate() {
+            // Ten thousand certificates take a second, and others want to shake hands meanwhile.
+            if number % JUDGED_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+            let Err(why) = group.is_let_in(self.tls.load().as_deref(), policy) else { continue };
+            let flows: Vec<FlowKey> =
+                group.flows.iter().copied().filter(|flow| self.refuse_later(*flow)).collect();
+            if !flows.is_empty() && told < REFUSED_PEERS_TOLD {
+                told += 1;
+                group.tell(flows.len(), &why);
+            }
+            for flow in flows {
+                self.tell_retired(flow, Newcomers::Refused).await;
+            }
+        }
+    }
+
+    /// The far end of an inbound connection that was taken in while other certificates came into force; `true`: its shard must refuse
+    /// what is new.
+    pub fn is_refused_already(&self, standing: &Standing) -> bool {
+        let Some(secured) = standing.tls.as_ref().filter(|_| standing.opened == Opened::ByPeer) else {
+            return false;
+        };
+        let tls = self.tls.load();
+        if tls.as_ref().is_some_and(|tls| tls.is_judged_by(&secured.judge)) {
+            return false;
+        }
+        let group = inbound::Group::of(standing);
+        match inbound::is_let_in_over_tls(tls.as_deref(), &group) {
+            Err(why) if self.refuse_later(standing.facts.key) => {
+                group.tell(1, &why);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn refuse_later(&self, flow: FlowKey) -> bool {
+        if !self.retiring.begin(Instant::now(), flow, Newcomers::Refused) {
+            return false;
+        }
+        // In this order an end that comes meanwhile leaves nothing behind.
+        if !self.flows.is_open(flow) {
+            self.retiring.end(flow);
+            return false;
+        }
+        self.metrics.event("connection_refused_later");
         true
+    }
+
+    async fn tell_retired(&self, flow: FlowKey, newcomers: Newcomers) {
+        if let Some(owner) = self.shards.get(usize::from(shard_of_flow(flow))) {
+            // A shard that has ended holds no connection.
+            let _ended = owner.send(Errand::Retire(flow, newcomers)).await;
+        }
     }
 
     /// Counts what had to be tolerated of a certificate.

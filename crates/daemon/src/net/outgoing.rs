@@ -2,7 +2,6 @@
 //! name): a connection verified for one name is never handed to a wish for another. Refuses to dial.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use b2bua::engine::ConnectKey;
 use dashmap::DashMap;
@@ -12,8 +11,6 @@ use sip::FlowKey;
 use super::{Endpoint, FlowFacts};
 use crate::tls::Credentials;
 
-/// How long a retired connection stays when nothing is on it: messages between shards have arrived by then.
-pub const RETIRED_REST: Duration = Duration::from_secs(2);
 /// Wishes that may wait for one connection.
 const WAITING_MAX: usize = 4_096;
 
@@ -25,28 +22,10 @@ enum Slot {
     Up(FlowFacts, Option<Arc<Credentials>>),
 }
 
-/// A connection that nothing new begins on. Every shard says from time to time whether anything of its own is there.
-#[derive(Default)]
-struct Retired {
-    /// One bit for each shard that has nothing there.
-    idle: u64,
-    /// Since when none has.
-    since: Option<Instant>,
-}
-
 impl Slot {
     fn is(&self, flow: FlowKey) -> bool {
         matches!(self, Self::Up(facts, _) if facts.key == flow)
     }
-}
-
-/// Whether a shard has calls or transactions on a connection.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum Holds {
-    /// None.
-    Nothing,
-    /// Some.
-    Something,
 }
 
 /// What to do about a wish.
@@ -67,7 +46,6 @@ pub enum Wish {
 pub struct Outgoing {
     slots: DashMap<Endpoint, Slot>,
     by_flow: DashMap<FlowKey, Endpoint>,
-    retired: DashMap<FlowKey, Retired>,
 }
 
 impl Outgoing {
@@ -120,7 +98,6 @@ impl Outgoing {
         let Some((_, endpoint)) = self.by_flow.remove(&flow) else { return };
         // A newer connection to the same endpoint may have taken the slot already.
         self.slots.remove_if(&endpoint, |_, slot| slot.is(flow));
-        self.retired.remove(&flow);
     }
 
     /// Every connection that was made with credentials, and which.
@@ -134,36 +111,7 @@ impl Outgoing {
 
     /// No wish gets this connection any more; `false` if none would have.
     pub fn retire(&self, endpoint: &Endpoint, flow: FlowKey) -> bool {
-        if self.retired.contains_key(&flow) {
-            return false;
-        }
-        // In this order `down` leaves nothing behind, whenever it comes.
-        self.retired.insert(flow, Retired::default());
-        let is_taken = self.slots.remove_if(endpoint, |_, slot| slot.is(flow)).is_some();
-        if !is_taken {
-            self.retired.remove(&flow);
-        }
-        is_taken
-    }
-
-    /// The connections that wait for their end.
-    pub fn retired(&self) -> Vec<FlowKey> {
-        match self.retired.is_empty() {
-            true => Vec::new(),
-            false => self.retired.iter().map(|entry| *entry.key()).collect(),
-        }
-    }
-
-    /// What a shard has on a retired connection; `true`: no shard has had anything there for `RETIRED_REST`.
-    pub fn is_done(&self, now: Instant, flow: FlowKey, shard: u16, shards: usize, holds: Holds) -> bool {
-        let Some(mut retired) = self.retired.get_mut(&flow) else { return false };
-        match holds {
-            Holds::Nothing => retired.idle |= 1 << shard,
-            Holds::Something => retired.idle &= !(1 << shard),
-        }
-        let is_idle = usize::try_from(retired.idle.count_ones()).is_ok_and(|idle| idle >= shards);
-        retired.since = is_idle.then(|| retired.since.unwrap_or(now));
-        retired.since.is_some_and(|since| now.saturating_duration_since(since) >= RETIRED_REST)
+        self.slots.remove_if(endpoint, |_, slot| slot.is(flow)).is_some()
     }
 }
 
@@ -232,24 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_connection_is_dialled_anew_and_ends_when_no_shard_has_had_anything_on_it_for_a_while() {
+    fn a_retired_connection_is_dialled_anew() {
         let table = Outgoing::default();
         let cas = endpoint("cas01.contoso.test");
         table.connected(cas.clone(), facts(7), None);
         assert!(table.retire(&cas, FlowKey(7)) && !table.retire(&cas, FlowKey(7)));
         assert!(matches!(table.wish(waiter(1), &cas, |_| true), Wish::Dial));
         table.connected(cas.clone(), facts(8), None);
-        assert_eq!(table.retired(), [FlowKey(7)]);
-        let start = Instant::now();
-        let done = |after: Duration, shard, holds| table.is_done(start + after, FlowKey(7), shard, 2, holds);
-        assert!(!done(Duration::ZERO, 0, Holds::Nothing));
-        assert!(!done(RETIRED_REST, 0, Holds::Nothing), "the other shard has not spoken");
-        assert!(!done(RETIRED_REST, 1, Holds::Nothing));
-        assert!(!done(RETIRED_REST * 2, 0, Holds::Something), "it began again");
-        assert!(!done(RETIRED_REST * 2, 0, Holds::Nothing));
-        assert!(done(RETIRED_REST * 3, 0, Holds::Nothing));
         table.down(FlowKey(7));
-        assert!(table.retired().is_empty());
         assert!(
             matches!(table.wish(waiter(2), &cas, |_| true), Wish::Reuse(facts) if facts.key == FlowKey(8))
         );

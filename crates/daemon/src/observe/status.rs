@@ -149,6 +149,8 @@ pub struct Connections {
     pub remote: String,
     /// What is spoken.
     pub tls: Option<Spoken>,
+    /// Nothing new begins there, and it is closed when its calls are over.
+    pub ending: bool,
     /// What the far end proved itself by.
     pub certificate: Option<Presented>,
 }

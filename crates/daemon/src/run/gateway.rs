@@ -22,8 +22,8 @@ use super::threads::{Built, Threads};
 use super::watch::{InForce, watch_files};
 use crate::media::MediaError;
 use crate::net::{
-    Bound, Control, Errand, Flows, Locator, Lookups, NetContext, Outgoing, Rooms, accept_loop, bind_tcp,
-    bind_udp,
+    Bound, Control, Errand, Flows, Locator, Lookups, NetContext, Outgoing, Replaced, Retiring, Rooms,
+    accept_loop, bind_tcp, bind_udp,
 };
 use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Up, WarnLimiter};
 use crate::tls::{TlsContext, TlsError, keylog};
@@ -125,6 +125,7 @@ impl Gateway {
         let context = Arc::new(NetContext {
             flows: Flows::default(),
             outgoing: Outgoing::default(),
+            retiring: Retiring::default(),
             shards: built.inboxes(),
             connections: Rooms::new(&settings.limits),
             handshakes: Arc::new(Semaphore::new(settings.limits.handshakes_max)),
@@ -236,7 +237,8 @@ impl Gateway {
         if self.tell(|| Control::Policy(policy.clone())).await == Told::Nobody {
             return Err(ReloadError::Stopping);
         }
-        self.context.publish(tls.map(Arc::new)).await;
+        let replaced = Replaced { before: self.policy.load_full(), now: policy.clone() };
+        self.context.publish(tls.map(Arc::new), &replaced).await;
         expiry::publish(&self.context, &policy.gateway.fqdn, &names(&settings));
         self.tls_in_force.store(in_force(&settings, &policy));
         self.policy.store(policy);

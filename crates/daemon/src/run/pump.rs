@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use b2bua::engine::{
     Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, Event, FlowLoss, FlowUp, Input,
-    MediaCommand, MediaFailure, MediaPorts, Names, Origin, Output, QueryKey, Question, ResolveFailure,
-    ResolveFailureKind, Sharding, Target, call_id_of,
+    MediaCommand, MediaFailure, MediaPorts, Names, Newcomers, Origin, Output, QueryKey, Question,
+    ResolveFailure, ResolveFailureKind, Sharding, Target, call_id_of,
 };
 use b2bua::record::CallRecord;
 use bytes::Bytes;
@@ -247,11 +247,16 @@ impl Pump {
     /// A flow of ours can be used: every shard learns of it.
     pub(super) fn up(&mut self, standing: Standing) {
         let (facts, opened) = (standing.facts.clone(), standing.opened);
-        self.context.flows.enter(standing);
+        let flow = facts.key;
+        self.context.flows.enter(standing.clone());
         for shard in self.others() {
             self.post(shard, Errand::Up { facts: Box::new(facts.clone()), inbound: opened });
         }
         self.learn(facts, opened);
+        // Others may have come into force during the handshake.
+        if self.context.is_refused_already(&standing) {
+            self.retire(flow, Newcomers::Refused);
+        }
     }
 
     /// A flow can be used, whoever owns it.
@@ -268,6 +273,7 @@ impl Pump {
     pub(super) fn tell_down(&mut self, flow: FlowKey, why: FlowLoss) {
         self.context.flows.leave(flow);
         self.context.outgoing.down(flow);
+        self.context.retiring.end(flow);
         for shard in self.others() {
             self.post(shard, Errand::Down { flow, why });
         }
@@ -400,27 +406,28 @@ impl Pump {
             }
         }
         // Others may have come into force during the handshake.
-        if credentials.is_some_and(|credentials| self.context.retire(&endpoint, flow, &credentials)) {
-            self.retire(flow);
+        let retired = credentials.and_then(|credentials| self.context.retire(&endpoint, flow, &credentials));
+        if let Some(newcomers) = retired {
+            self.retire(flow, newcomers);
         }
     }
 
-    /// Nothing new begins on that flow.
-    pub(super) fn retire(&mut self, flow: FlowKey) {
+    /// Nothing of ours begins on that flow any more, and nothing of its peer's if that is refused.
+    pub(super) fn retire(&mut self, flow: FlowKey, newcomers: Newcomers) {
         if shard_of_flow(flow) == self.number {
             for shard in self.others() {
-                self.post(shard, Errand::Retire(flow));
+                self.post(shard, Errand::Retire(flow, newcomers));
             }
         }
-        self.feed(Input::FlowRetired { flow });
+        self.feed(Input::FlowRetired { flow, newcomers });
     }
 
     /// Retired connections of ours that nobody uses any more are closed.
     fn close_retired(&mut self, now: Instant) {
-        for flow in self.context.outgoing.retired() {
+        for flow in self.context.retiring.all() {
             let holds = if self.engine.is_using(flow) { Holds::Something } else { Holds::Nothing };
             let shards = self.context.shards.len();
-            let is_done = self.context.outgoing.is_done(now, flow, self.number, shards, holds);
+            let is_done = self.context.retiring.is_done(now, flow, self.number, shards, holds);
             if is_done && shard_of_flow(flow) == self.number {
                 self.close_own(flow);
                 self.settle();

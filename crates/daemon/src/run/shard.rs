@@ -223,7 +223,7 @@ impl Shard {
             Errand::ConnectFailed { connect, why } => self.pump.feed(Input::ConnectFailed { connect, why }),
             Errand::Up { facts, inbound } => self.pump.learn(*facts, inbound),
             Errand::Down { flow, why } => self.pump.forget(flow, why),
-            Errand::Retire(flow) => self.pump.retire(flow),
+            Errand::Retire(flow, newcomers) => self.pump.retire(flow, newcomers),
             Errand::Message { flow, bytes, since } => {
                 self.turn.sample(since);
                 self.pump.place(flow, bytes, since);

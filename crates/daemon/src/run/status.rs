@@ -42,6 +42,7 @@ struct Sort {
     transport: &'static str,
     remote: String,
     spoken: Option<(u16, u16, &'static str)>,
+    ending: bool,
     /// Where the one copy of the chain lies.
     chain: usize,
 }
@@ -133,7 +134,8 @@ impl Source {
             }
             let of_peer = sorts.entry(peer_of(policy, standing)).or_default();
             let chain = standing.tls.as_ref().map(|tls| tls.chain.clone());
-            of_peer.entry(Sort::of(standing)).or_insert((0, chain)).0 += 1;
+            let sort = Sort::of(standing, self.context.retiring.has(standing.facts.key));
+            of_peer.entry(sort).or_insert((0, chain)).0 += 1;
         });
         sorts
     }
@@ -162,7 +164,7 @@ impl Source {
 }
 
 impl Sort {
-    fn of(Standing { facts, opened, tls }: &Standing) -> Self {
+    fn of(Standing { facts, opened, tls }: &Standing, ending: bool) -> Self {
         let word = |backend| match backend {
             Backend::Rustls => "rustls",
             Backend::OpenSsl => "openssl",
@@ -179,6 +181,7 @@ impl Sort {
             transport: facts.transport.as_param(),
             remote,
             spoken: tls.as_ref().map(spoken),
+            ending,
             chain: tls.as_ref().map_or(0, |tls| tls.chain.as_ptr().addr()),
         }
     }
@@ -197,6 +200,7 @@ fn connections(sorts: Sorts, now: SystemTime) -> (Vec<Connections>, u64) {
             suite: Agreed { version, suite }.suite_name(),
             backend: backend.to_owned(),
         }),
+        ending: sort.ending,
         certificate: chain.and_then(|chain| presented(&chain, now)),
     };
     let shown = sorts.by_ref().take(SORTS_MAX).map(told).collect();

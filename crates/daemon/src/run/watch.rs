@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use super::expiry;
 use super::settings::TlsSetup;
-use crate::net::NetContext;
+use crate::net::{NetContext, Replaced};
 
 /// Files are looked at this often, and loaded after two looks that saw the same.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -72,13 +72,14 @@ pub(super) async fn watch_files(context: Arc<NetContext>, in_force: Arc<ArcSwapO
 }
 
 async fn take(context: &Arc<NetContext>, setting: Arc<InForce>) {
-    let (fqdn, names) = (setting.policy.gateway.fqdn.clone(), setting.setup.names());
+    let (policy, names) = (setting.policy.clone(), setting.setup.names());
     // Reading files and keys blocks.
     let loaded = tokio::task::spawn_blocking(move || setting.setup.load(&setting.policy)).await;
     match loaded {
         Ok(Ok(tls)) => {
-            context.publish(Some(Arc::new(tls))).await;
-            expiry::publish(context, &fqdn, &names);
+            let replaced = Replaced { before: policy.clone(), now: policy.clone() };
+            context.publish(Some(Arc::new(tls)), &replaced).await;
+            expiry::publish(context, &policy.gateway.fqdn, &names);
             info!(event = "certificate_taken", "changed certificate files are in force for new handshakes");
         }
         Ok(Err(problem)) => {

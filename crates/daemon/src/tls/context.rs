@@ -244,7 +244,7 @@ impl TlsContext {
     /// # Errors
     /// What is gone.
     pub fn stands(&self, name: &str, made_with: &Credentials, now: SystemTime) -> Result<(), Gone> {
-        if std::ptr::eq(made_with.judge.as_ptr(), Arc::as_ptr(&self.judge)) {
+        if self.is_judged_by(&made_with.judge) {
             return Ok(());
         }
         let dialer = self.dialer(name).filter(|dialer| dialer.chain() == made_with.ours).ok_or(Gone::Ours)?;
@@ -252,6 +252,24 @@ impl TlsContext {
             return Err(Gone::Settings);
         }
         self.judge.judge(&made_with.theirs, name, now).map(drop).map_err(Gone::Theirs)
+    }
+
+    /// Whether somebody who connected with this chain, and was taken for `names`, would be taken for them now.
+    ///
+    /// # Errors
+    /// The reason against it.
+    pub fn lets_in(
+        &self,
+        chain: &[CertificateDer<'static>],
+        names: &[String],
+        now: SystemTime,
+    ) -> Result<(), PeerRejection> {
+        self.judge.lets_in(chain, names, now)
+    }
+
+    /// Whether that judge's word still counts.
+    pub fn is_judged_by(&self, judge: &Weak<Judge>) -> bool {
+        std::ptr::eq(judge.as_ptr(), Arc::as_ptr(&self.judge))
     }
 
     /// The rules by which far ends are taken.

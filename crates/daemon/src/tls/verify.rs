@@ -104,6 +104,10 @@ impl KnownPeers {
         self.weak.iter().map(String::as_str)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.names.binary_search_by(|known| known.as_str().cmp(name)).is_ok()
+    }
+
     /// As a verified peer is called.
     pub(super) fn all(&self) -> impl Iterator<Item = String> {
         let addresses = self.addresses.iter().map(|address| super::reject::address_name(*address));
@@ -209,6 +213,30 @@ impl Judge {
         let (leaf, intermediates) = chain.split_first().ok_or(PeerRejection::NoCertificate)?;
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         Ok(self.outbound(leaf, intermediates, wanted, now)?.tolerated())
+    }
+
+    /// Would this chain, whose key was proven in a handshake, be taken again for what it was taken for? A name that left the
+    /// configuration is no reason as long as another is there.
+    ///
+    /// # Errors
+    /// The reason against it.
+    pub(super) fn lets_in(
+        &self,
+        chain: &[CertificateDer<'_>],
+        names: &[String],
+        now: SystemTime,
+    ) -> Result<(), PeerRejection> {
+        let (leaf, intermediates) = chain.split_first().ok_or(PeerRejection::NoCertificate)?;
+        let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let peer = self.inbound(leaf, intermediates, now)?;
+        let is_lost = |name: &&String| self.known.has(name) && !peer.names().contains(name);
+        match names.iter().find(is_lost) {
+            Some(name) => {
+                let (expected, presented) = (name.clone(), peer.names().to_vec());
+                Err(PeerRejection::NameMismatch { expected, presented })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether that peer may come with a weak chain.

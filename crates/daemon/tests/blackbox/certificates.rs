@@ -2,6 +2,7 @@
 //! refused with its own logged reason and its own counter; seen with OpenSSL's client where it is installed.
 
 mod doctor;
+mod inbound;
 mod limits;
 mod place;
 mod rotation;

@@ -9,8 +9,8 @@ use sip::{HeaderId, Method, Transport};
 
 use super::policy::{self, PBX, POOL};
 use super::world::{Place, Script, World, caller};
-use super::{DEPOSIT, redirecting};
-use crate::engine::{ConnectKey, Input, Origin, PeerIdentity};
+use super::{DEPOSIT, call_with, redirecting};
+use crate::engine::{ConnectKey, Input, Newcomers, Origin, PeerIdentity};
 use crate::policy::{OutOfDialog, Policy, PoolEncryption, VoipSecurity};
 
 const US: &str = "sip:umbra.contoso.com";
@@ -139,13 +139,69 @@ fn nothing_new_begins_on_a_retired_connection_and_what_is_on_it_stays() {
     assert_eq!([ask(&mut world), ask(&mut world), ask(&mut world)], [1, 1, 1], "one connection for all");
     // Nor does the shell hand it out again.
     let flow = world.party("cas01.contoso.com", 5061).flow.take().unwrap().key;
-    world.feed(Input::FlowRetired { flow });
+    world.feed(Input::FlowRetired { flow, newcomers: Newcomers::Served });
     world.feed(Input::Policy(policy));
     assert_eq!((ask(&mut world), ask(&mut world)), (2, 2), "a policy does not bring it back");
     assert_ne!(world.party("cas01.contoso.com", 5061).flow.unwrap().key, flow);
     assert!(world.closed.is_empty() && world.flows.contains_key(&flow));
     world.assert_clean();
     assert!(!world.engine.is_using(flow));
+}
+
+/// Takes the caller's peer away from a call that is up; the flow it is on.
+type Farewell = fn(&mut World);
+
+#[test]
+fn a_peer_that_is_not_accepted_any_more_ends_its_calls_in_peace_and_begins_none() {
+    let refused: Farewell = |world| {
+        let flow = world.caller().flow.unwrap().key;
+        world.feed(Input::FlowRetired { flow, newcomers: Newcomers::Refused });
+        // A new policy does not let it in again.
+        world.feed(Input::Policy(policy::secured()));
+    };
+    let removed: Farewell = |world| {
+        let mut policy = config();
+        policy.pools.clear();
+        policy.ip_gateways.remove(0);
+        policy.hunt_groups.clear();
+        world.feed(Input::Policy(Arc::new(policy)));
+    };
+    for (what, farewell) in [("refused", refused), ("removed", removed)] {
+        let mut world = call_with("", "");
+        let flow = world.caller().flow.unwrap().key;
+        farewell(&mut world);
+        for method in [Method::Options, Method::Message, Method::Invite] {
+            world.send_as(&caller(), request(method.clone(), DEPOSIT, "Max-Forwards: 70\r\n"));
+            assert_eq!(world.caller().last_status(), 403, "{what}: {method:?}");
+        }
+        assert_eq!(counter(&world, "requests_of_former_peers"), 3, "{what}");
+        assert!(world.engine.is_using(flow), "{what}: the call");
+        world.in_dialog(&caller(), Method::Info, "", None);
+        assert_eq!(world.caller().last_status(), 200, "{what}: INFO crosses");
+        world.in_dialog(&caller(), Method::Bye, "", None);
+        assert_eq!(world.caller().last_status(), 200, "{what}: BYE");
+        assert_eq!(world.party("mbx01.contoso.com", 5066).methods().last().unwrap(), "BYE", "{what}");
+        world.assert_clean();
+        assert!(!world.engine.is_using(flow), "{what}: nothing is left");
+    }
+}
+
+#[test]
+fn a_peer_that_comes_back_into_the_configuration_is_welcome_again() {
+    let mut world = connected(config());
+    let mut without = config();
+    without.ip_gateways.remove(0);
+    without.hunt_groups.clear();
+    let ask = |world: &mut World| {
+        world.send_as(&caller(), request(Method::Options, US, "Max-Forwards: 70\r\n"));
+        world.caller().last_status()
+    };
+    assert_eq!(ask(&mut world), 200);
+    world.feed(Input::Policy(Arc::new(without)));
+    assert_eq!(ask(&mut world), 403);
+    world.feed(Input::Policy(Arc::new(config())));
+    assert_eq!(ask(&mut world), 200);
+    world.assert_clean();
 }
 
 #[test]

@@ -107,7 +107,8 @@ fn connection(sort: &Connections, style: Style) -> String {
     let certificate = sort.certificate.as_ref().map_or_else(String::new, |shown| {
         format!("  {} {}", escaped(&shown.name), days(shown.days_left, style).trim_end())
     });
-    format!("{}{certificate}\n", escaped(&line))
+    let ending = if sort.ending { style.paint(Tone::Odd, "  ending") } else { String::new() };
+    format!("{}{certificate}{ending}\n", escaped(&line))
 }
 
 fn weaknesses(status: &Status, style: Style) -> String {
@@ -204,6 +205,7 @@ mod tests {
             count,
             direction,
             transport: "tls".to_owned(),
+            ending: direction == Direction::Out,
             remote: remote.to_owned(),
             tls: Some(spoken("TLS 1.3", "TLS_AES_256_GCM_SHA384")),
             certificate: Some(Presented {
@@ -290,7 +292,7 @@ pool            pool01                           up
     in  192.0.2.10 x2         TLS 1.3 TLS_AES_256_GCM_SHA384 rustls  pool01.contoso.test 61d
     and 3 more
 call router     cas01.contoso.test               up             7/100
-    out 192.0.2.30:5061       TLS 1.3 TLS_AES_256_GCM_SHA384 rustls  cas\\u{1b}[2J01 61d
+    out 192.0.2.30:5061       TLS 1.3 TLS_AES_256_GCM_SHA384 rustls  cas\\u{1b}[2J01 61d  ending
 mailbox server  mbx01.contoso.test               resting 12s    7/100
 
 CERTIFICATE                                      LEFT     FOR

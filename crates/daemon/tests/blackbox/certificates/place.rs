@@ -192,11 +192,12 @@ impl Place {
 
     /// The pool, connected.
     pub fn pool(&self) -> Caller {
-        let tls = TlsTarget {
-            identity: Some(self.pki.identity(POOL).unwrap()),
-            roots: self.pki.roots(),
-            expected_name: FQDN.into(),
-        };
+        self.pool_with(self.pki.identity(POOL).unwrap())
+    }
+
+    /// The pool, connected with another certificate.
+    pub fn pool_with(&self, identity: Identity) -> Caller {
+        let tls = TlsTarget { identity: Some(identity), roots: self.pki.roots(), expected_name: FQDN.into() };
         let config = CallerConfig {
             fqdn: POOL.into(),
             sip_domain: "gate.test".into(),
