@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("umbra-lab", &["umbra-sip", "umbra-sdp", "umbra-relay"]),
     ("umbra", &["umbra-sip", "umbra-sdp", "umbra-relay", "umbra-b2bua", "umbra-lab"]),
     ("umbra-tests", &["umbra-sip", "umbra-sdp", "umbra-relay", "umbra-b2bua", "umbra-lab"]),
-    ("umbra-benches", &["umbra-sip", "umbra-sdp", "umbra-relay", "umbra-b2bua", "umbra-lab"]),
+    ("umbra-benches", &["umbra-sip", "umbra-sdp", "umbra-relay", "umbra-b2bua", "umbra-lab", "umbra"]),
 ];
 
 /// Packages that may not pull in a runtime, a socket library or a TLS stack, not even by way of somebody else.
