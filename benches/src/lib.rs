@@ -6,6 +6,7 @@ mod calls;
 pub mod growth;
 pub mod load;
 mod policy;
+pub mod srtp;
 mod trace;
 mod transactions;
 mod wire;

@@ -19,8 +19,6 @@ use crate::profile::Dialect;
 use crate::quirks::{Quirk, QuirkSet};
 use crate::security::{self, Decision, LegMedia};
 
-/// Suites the relay can run.
-const SUITES: [Suite; 2] = [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
 /// Tag of the one line we offer.
 const OWN_TAG: u32 = 1;
 /// Payload number of telephone-event in an offer that is ours alone.
@@ -286,9 +284,10 @@ impl CallMedia {
         other: &Session,
         keys: &mut KeySource,
     ) -> Result<Keys, MediaFault> {
+        let suites = &self.policy.gateway.srtp.suites;
         let picked = match self.leg(side).quirks.has(Quirk::MkiLessCrypto) {
-            true => sdp::pick_crypto(audio, &SUITES),
-            false => sdp::pick_crypto_as_offered(audio, &SUITES),
+            true => sdp::pick_crypto(audio, suites),
+            false => sdp::pick_crypto_as_offered(audio, suites),
         };
         let theirs = picked.ok_or(MediaFault::Answer(AnswerError::CryptoNotOffered))?;
         if self.policy.gateway.media_mode == MediaMode::Unanchored {
@@ -333,7 +332,8 @@ impl CallMedia {
             return Ok((OfferMedia::Clear, None));
         }
         let in_use = self.leg(to).settled.as_ref().and_then(|s| s.keys.as_ref()).map(|k| k.ours.clone());
-        let fresh = || keys.crypto_line(OWN_TAG, Suite::AesCm128HmacSha1_80);
+        let first = self.policy.gateway.srtp.suites.first();
+        let fresh = || keys.crypto_line(OWN_TAG, *first?);
         let line = in_use.or_else(fresh).ok_or(MediaFault::Own("no key could be made"))?;
         Ok((OfferMedia::Sealed(vec![line.clone()]), Some(line)))
     }
@@ -351,7 +351,8 @@ impl CallMedia {
         if gateway.media_mode == MediaMode::Unanchored {
             return None;
         }
-        Some(relay::Plan { a: self.a.plan()?, b: self.b.plan()?, inactivity: gateway.media_inactivity })
+        let (a, b) = (self.a.plan(gateway.srtp.provider)?, self.b.plan(gateway.srtp.provider)?);
+        Some(relay::Plan { a, b, inactivity: gateway.media_inactivity })
     }
 
     /// Name of the codec in use, for the record.
@@ -416,13 +417,13 @@ impl LegState {
         OriginSeed { session_id: self.session_id, version: self.version }
     }
 
-    fn plan(&self) -> Option<relay::LegPlan> {
+    fn plan(&self, provider: relay::Provider) -> Option<relay::LegPlan> {
         let settled = self.settled.as_ref()?;
         let protection = match &settled.keys {
             None => relay::Protection::Clear,
             Some(keys) => relay::Protection::Sealed {
-                inbound: key_params(&keys.theirs)?,
-                outbound: key_params(&keys.ours)?,
+                inbound: key_params(&keys.theirs, provider)?,
+                outbound: key_params(&keys.ours, provider)?,
             },
         };
         Some(relay::LegPlan {
@@ -473,14 +474,14 @@ pub(crate) fn offered(offer: &Session, dialect: Dialect) -> security::MediaSecur
 }
 
 /// The quirks that reading and answering this offer takes.
-pub(crate) fn quirks_in(offer: &Session, dialect: Dialect) -> QuirkSet {
+pub(crate) fn quirks_in(offer: &Session, dialect: Dialect, suites: &[Suite]) -> QuirkSet {
     let mut acted = QuirkSet::NONE;
     let Some(audio) = offer.audio() else { return acted };
     if audio.security() == sdp::MediaSecurity::Optional && dialect.has(Quirk::OptionalSrtp) {
         acted.add(Quirk::OptionalSrtp);
     }
-    let first = sdp::pick_crypto_as_offered(audio, &SUITES);
-    if first != sdp::pick_crypto(audio, &SUITES) && dialect.has(Quirk::MkiLessCrypto) {
+    let first = sdp::pick_crypto_as_offered(audio, suites);
+    if first != sdp::pick_crypto(audio, suites) && dialect.has(Quirk::MkiLessCrypto) {
         acted.add(Quirk::MkiLessCrypto);
     }
     acted
@@ -528,15 +529,18 @@ fn seen_from_here(theirs: sdp::Direction) -> relay::Direction {
     }
 }
 
-fn key_params(line: &CryptoLine) -> Option<relay::KeyParams> {
+fn key_params(line: &CryptoLine, provider: relay::Provider) -> Option<relay::KeyParams> {
     let suite = match line.suite {
         Suite::AesCm128HmacSha1_80 => relay::Suite::AesCm128HmacSha1_80,
         Suite::AesCm128HmacSha1_32 => relay::Suite::AesCm128HmacSha1_32,
-        Suite::AeadAes128Gcm | Suite::AeadAes256Gcm => return None,
+        Suite::AeadAes128Gcm => relay::Suite::AeadAes128Gcm,
+        Suite::AeadAes256Gcm => relay::Suite::AeadAes256Gcm,
     };
     let mki = match &line.mki {
         Some(mki) => Some(relay::Mki::new(mki.as_bytes()).ok()?),
         None => None,
     };
-    Some(relay::KeyParams { suite, key: relay::MasterKey::from_inline(line.key.as_bytes())?, mki })
+    let key = relay::MasterKey::from_inline(suite, line.key.as_bytes())?;
+    let lifetime = line.lifetime.map_or(relay::LIFETIME_PACKETS_MAX, sdp::Lifetime::packets);
+    Some(relay::KeyParams { mki, lifetime, provider, ..relay::KeyParams::new(suite, key) })
 }

@@ -75,10 +75,27 @@ pub struct Gateway {
     pub codecs: Vec<String>,
     /// Whether media passes through here.
     pub media_mode: MediaMode,
+    /// How media is sealed where it is.
+    pub srtp: SrtpRules,
     /// Silence on both legs after which a call is ended.
     pub media_inactivity: Duration,
     /// Header that carries the A-leg Call-ID on leg B (`X-Call-ID`); `None` switches it off.
     pub correlation_header: Option<String>,
+}
+
+/// How media is sealed where a dial plan and its peers seal it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrtpRules {
+    /// Suites taken from a peer; the first is the one that we offer.
+    pub suites: Vec<sdp::Suite>,
+    /// Who computes.
+    pub provider: relay::Provider,
+}
+
+impl Default for SrtpRules {
+    fn default() -> Self {
+        Self { suites: sdp::Suite::ALL.to_vec(), provider: relay::Provider::default() }
+    }
 }
 
 /// Whether media passes through the gateway.

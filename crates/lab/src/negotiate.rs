@@ -234,12 +234,12 @@ fn key_params(line: &CryptoLine) -> Result<KeyParams, NegotiationError> {
         Suite::AesCm128HmacSha1_32 => relay::Suite::AesCm128HmacSha1_32,
         _ => return Err(NegotiationError::Crypto),
     };
-    let key = MasterKey::from_inline(line.key.as_bytes()).ok_or(NegotiationError::Crypto)?;
+    let key = MasterKey::from_inline(suite, line.key.as_bytes()).ok_or(NegotiationError::Crypto)?;
     let mki = match &line.mki {
         None => None,
         Some(mki) => Some(Mki::new(mki.as_bytes()).map_err(|_| NegotiationError::Crypto)?),
     };
-    Ok(KeyParams { suite, key, mki })
+    Ok(KeyParams { mki, ..KeyParams::new(suite, key) })
 }
 
 fn sdp_body(bytes: Bytes) -> Body {

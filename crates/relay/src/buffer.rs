@@ -2,7 +2,7 @@
 //!
 //! Owns the room a packet may take and grow into. Refuses to know what the bytes mean.
 
-use crate::key::{MKI_BYTES_MAX, SRTCP_TAG_BYTES};
+use crate::key::{MKI_BYTES_MAX, TAG_BYTES_MAX};
 
 /// Largest datagram that is relayed.
 pub const PACKET_BYTES_MAX: usize = 1500;
@@ -11,7 +11,7 @@ pub const PACKET_BYTES_MAX: usize = 1500;
 pub(crate) const SRTCP_INDEX_BYTES: usize = 4;
 
 /// What protection may add to a packet: index, MKI and tag.
-const GROWTH_BYTES_MAX: usize = SRTCP_INDEX_BYTES + MKI_BYTES_MAX + SRTCP_TAG_BYTES;
+const GROWTH_BYTES_MAX: usize = SRTCP_INDEX_BYTES + MKI_BYTES_MAX + TAG_BYTES_MAX;
 
 /// A reusable packet buffer.
 pub struct PacketBuffer {
@@ -54,6 +54,20 @@ impl PacketBuffer {
     /// The packet.
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.length).unwrap_or_default()
+    }
+
+    /// Forgets what stands behind the first `length` octets.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    /// Puts `more` behind the packet; `false`, and nothing done, if there is no room.
+    pub(crate) fn append(&mut self, more: &[u8]) -> bool {
+        self.insert_before_tail(more, 0)
     }
 
     /// Cuts `count` octets out that end `tail` octets before the end of the packet; `false` if there are not as many.

@@ -56,9 +56,9 @@ pub enum Fact {
         /// Who said it.
         side: Side,
     },
-    /// The key that protects packets toward a side may not be used for more; a re-key is due.
+    /// A key of a side has protected all it may (RFC 3711 §9.2): its packets are dropped until there is a new one.
     KeyExhausted {
-        /// The side that can no longer be sent to.
+        /// The side whose key it is, in either direction.
         side: Side,
     },
 }

@@ -14,6 +14,7 @@ use crate::plan::{Channel, LegPlan, Protection};
 use crate::reception::Reception;
 use crate::round_trip::RoundTrip;
 use crate::stats::{SideStats, Why};
+use crate::transform::Progress;
 use crate::voice::Voice;
 
 /// One side of a session.
@@ -32,6 +33,15 @@ pub(crate) struct Leg {
     counters: SideStats,
     has_said_bye: bool,
     has_reported_exhaustion: bool,
+}
+
+/// How far both keys of a sealed leg have come: what another relay needs to go on with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegProgress {
+    /// Of what the peer sends.
+    pub inbound: Progress,
+    /// Of what we send.
+    pub outbound: Progress,
 }
 
 /// When a side was last heard, and whether its silence was told.
@@ -101,10 +111,11 @@ impl Leg {
                 Protection::Sealed { inbound, outbound },
             ) => {
                 if inbound != old_in {
-                    self.entrance = Entrance::sealed(inbound)?;
+                    self.entrance = self.entrance.replaced(inbound, old_in.is_same_key(inbound))?;
+                    self.has_reported_exhaustion = false;
                 }
                 if outbound != old_out {
-                    self.exit = Exit::sealed(outbound)?;
+                    self.exit = self.exit.replaced(outbound, old_out.is_same_key(outbound))?;
                     self.has_reported_exhaustion = false;
                 }
             }
@@ -188,11 +199,21 @@ impl Leg {
         }
     }
 
-    /// True once per outbound key, when it may not be used for more.
+    /// True once after each re-key, when a key of the side may not be used for more.
     pub(crate) fn takes_exhaustion(&mut self) -> bool {
-        let is_news = self.exit.is_exhausted() && !self.has_reported_exhaustion;
+        let is_exhausted = self.entrance.is_exhausted() || self.exit.is_exhausted();
+        let is_news = is_exhausted && !self.has_reported_exhaustion;
         self.has_reported_exhaustion |= is_news;
         is_news
+    }
+
+    /// How far the keys of the side have come; `None` on a clear leg.
+    pub(crate) fn progress(&self) -> Option<LegProgress> {
+        Some(LegProgress { inbound: self.entrance.progress()?, outbound: self.exit.progress()? })
+    }
+
+    pub(crate) fn resume(&mut self, from: &LegProgress) -> bool {
+        self.entrance.resume(&from.inbound) && self.exit.resume(&from.outbound)
     }
 
     fn check_format(&self, head: Head) -> Result<(), Why> {

@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::buffer::PacketBuffer;
 use crate::fact::Fact;
 use crate::key::KeyParams;
-use crate::leg::{Heard, Leg, Notes};
+use crate::leg::{Heard, Leg, LegProgress, Notes};
 use crate::plan::{Channel, Plan, Protection, Side};
 use crate::stats::{SessionStats, Why};
 
@@ -99,18 +99,16 @@ impl Session {
             Ok(admitted) => admitted,
             Err(why) => {
                 source.count_drop(why);
+                self.tell_exhaustion(side);
                 return Verdict::Drop(why);
             }
         };
         let sent = source.check_hold(&clear).and_then(|()| target.dispatch(now, clear));
-        let is_exhausted = target.takes_exhaustion();
         if let Err(why) = sent {
             source.count_drop(why);
+            self.tell_exhaustion(!side);
         }
         self.on_notes(side, channel, &notes);
-        if is_exhausted {
-            self.tell(Fact::KeyExhausted { side: !side });
-        }
         match sent {
             Ok((channel, to)) => Verdict::Forward { side: !side, channel, to },
             Err(why) => Verdict::Drop(why),
@@ -155,6 +153,23 @@ impl Session {
     /// What was counted so far.
     pub fn stats(&self) -> SessionStats {
         SessionStats { a: self.a.stats(), b: self.b.stats() }
+    }
+
+    /// How far the keys of a sealed side have come; `None` on a clear one.
+    pub fn progress(&self, side: Side) -> Option<LegProgress> {
+        self.leg(side).progress()
+    }
+
+    /// Goes on with a side whose media passed elsewhere, under the same keys. `false`, and nothing is promised, if
+    /// the side is clear, its provider cannot, or an index is impossible.
+    pub fn resume(&mut self, side: Side, from: &LegProgress) -> bool {
+        self.leg_mut(side).resume(from)
+    }
+
+    fn tell_exhaustion(&mut self, side: Side) {
+        if self.leg_mut(side).takes_exhaustion() {
+            self.tell(Fact::KeyExhausted { side });
+        }
     }
 
     fn on_notes(&mut self, side: Side, channel: Channel, notes: &Notes) {

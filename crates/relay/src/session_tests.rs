@@ -1,12 +1,12 @@
 use super::*;
-use crate::key::{MasterKey, Suite};
+use crate::key::{MasterKey, Provider, Suite};
 use crate::plan::{Direction, LatchRule, LegPlan};
 use crate::tests::start;
 
 const INACTIVITY: Duration = Duration::from_secs(30);
 
 fn key(fill: u8) -> KeyParams {
-    KeyParams { suite: Suite::AesCm128HmacSha1_80, key: MasterKey::new([fill; 16], [fill; 14]), mki: None }
+    KeyParams::new(Suite::AesCm128HmacSha1_80, MasterKey::new([fill; 16], [fill; 14]))
 }
 
 fn sealed(inbound: u8, outbound: u8) -> Protection {
@@ -91,7 +91,7 @@ fn clear_packets_never_pass_a_sealed_leg() {
     assert_eq!(rtcp, Err(Why::NotSealed));
     let long_clear_report = [vec![0x80, 201, 0, 7], vec![0; 28]].concat();
     let rtcp = pass_from(&mut session, now, Side::A, Channel::Rtcp, at(Side::A), &long_clear_report);
-    assert_eq!(rtcp, Err(Why::NotSealed), "its encryption bit is off");
+    assert_eq!(rtcp, Err(Why::Unauthentic), "its encryption bit is off, and so is its tag");
     assert_eq!(session.stats().b.packets_sent + session.stats().b.rtcp_sent, 0);
     assert_eq!(facts(&mut session), []);
 }
@@ -149,16 +149,15 @@ fn a_peer_with_more_sources_than_allowed_keeps_those_it_has() {
 }
 
 #[test]
-fn a_flood_of_sources_from_a_clear_leg_asks_for_a_new_key_once() {
+fn a_flood_of_sources_from_a_clear_leg_is_bounded() {
     let now = start();
     let mut session = Session::new(plan(Protection::Clear, sealed(1, 2)), now).unwrap();
     for ssrc in 0..1_000 {
         let _ = pass(&mut session, now, Side::A, &speech(1, ssrc));
     }
     assert_eq!(session.stats().b.packets_sent, 64);
-    let exhausted =
-        facts(&mut session).into_iter().filter(|fact| *fact == Fact::KeyExhausted { side: Side::B });
-    assert_eq!(exhausted.count(), 1);
+    assert_eq!(session.stats().a.dropped.of(Why::TooManySources), 1_000 - 64);
+    assert!(pass(&mut session, now, Side::A, &speech(2, 7)).is_ok(), "who is known goes on");
     session.apply(plan(Protection::Clear, sealed(1, 3)), now).unwrap();
     assert!(pass(&mut session, now, Side::A, &speech(2, 2_000)).is_ok());
 }
@@ -197,6 +196,140 @@ fn the_same_keys_applied_again_still_know_what_was_replayed() {
     assert!(pass(&mut session, now, Side::A, &packet).is_ok());
     session.apply(plan(sealed(1, 2), Protection::Clear), now).unwrap();
     assert_eq!(pass(&mut session, now, Side::A, &packet), Err(Why::Replayed));
+}
+
+/// Speech of a source that has gone round the sequence numbers, one packet in 8,000.
+fn through_rollovers(phone: &mut Session, session: &mut Session, packets: u64) -> u16 {
+    let mut last = 0;
+    for number in (0..packets).step_by(8_000) {
+        last = number as u16;
+        let packet = pass(phone, start(), Side::A, &speech(last, 9)).unwrap();
+        assert_eq!(pass(session, start(), Side::A, &packet), Ok(speech(last, 9)), "{number}");
+    }
+    last
+}
+
+#[test]
+fn the_same_keys_applied_again_go_on_after_rollovers() {
+    let now = start();
+    let mut phone = stack(1, 2);
+    let mut session = Session::new(plan(sealed(1, 2), Protection::Clear), now).unwrap();
+    let last = through_rollovers(&mut phone, &mut session, 3 << 16);
+    session.apply(plan(sealed(1, 2), Protection::Clear), now).unwrap();
+    let packet = pass(&mut phone, now, Side::A, &speech(last + 1, 9)).unwrap();
+    assert_eq!(pass(&mut session, now, Side::A, &packet), Ok(speech(last + 1, 9)));
+    assert_eq!(session.progress(Side::A).unwrap().inbound.rtp[0].roc(), 2);
+}
+
+#[test]
+fn a_re_key_after_rollovers_is_heard_whether_the_counter_begins_anew_or_goes_on() {
+    let now = start();
+    for goes_on in [false, true] {
+        for suite in Suite::ALL {
+            let key = |fill: u8| {
+                let inline = vec![fill; suite.key_bytes() + suite.salt_bytes()];
+                KeyParams::new(suite, MasterKey::from_inline(suite, &inline).unwrap())
+            };
+            let both =
+                |inbound, outbound| Protection::Sealed { inbound: key(inbound), outbound: key(outbound) };
+            let mut phone = Session::new(plan(Protection::Clear, both(2, 1)), now).unwrap();
+            let mut session = Session::new(plan(both(1, 2), Protection::Clear), now).unwrap();
+            let last = through_rollovers(&mut phone, &mut session, 3 << 16);
+            // A key that nothing was sent under does not make forget.
+            session.apply(plan(both(5, 6), Protection::Clear), now).unwrap();
+            session.apply(plan(both(3, 4), Protection::Clear), now).unwrap();
+            let before = phone.progress(Side::B).unwrap();
+            phone.apply(plan(Protection::Clear, both(4, 3)), now).unwrap();
+            if goes_on {
+                assert!(phone.resume(Side::B, &before));
+            }
+            for sequence in [last + 1, last + 2] {
+                let packet = pass(&mut phone, now, Side::A, &speech(sequence, 9)).unwrap();
+                assert_eq!(pass(&mut session, now, Side::A, &packet), Ok(speech(sequence, 9)), "{suite:?}");
+            }
+            let roc = session.progress(Side::A).unwrap().inbound.rtp[0].roc();
+            assert_eq!(roc, if goes_on { 2 } else { 0 });
+            let another = pass(&mut phone, now, Side::A, &speech(5, 10)).unwrap();
+            assert_eq!(pass(&mut session, now, Side::A, &another), Ok(speech(5, 10)), "a new source");
+        }
+    }
+}
+
+#[test]
+fn what_we_send_begins_anew_with_a_new_key_and_goes_on_with_the_same() {
+    let now = start();
+    let mut session = Session::new(plan(Protection::Clear, sealed(1, 2)), now).unwrap();
+    for number in (0..3u64 << 16).step_by(8_000) {
+        assert!(pass(&mut session, now, Side::A, &speech(number as u16, 9)).is_ok());
+    }
+    let roc = |session: &Session| session.progress(Side::B).unwrap().outbound.rtp[0].roc();
+    assert_eq!(roc(&session), 2);
+    session.apply(plan(Protection::Clear, sealed(3, 2)), now).unwrap();
+    assert_eq!(roc(&session), 2, "only the peer's key changed");
+    session.apply(plan(Protection::Clear, sealed(3, 4)), now).unwrap();
+    assert!(pass(&mut session, now, Side::A, &speech(60_000, 9)).is_ok());
+    assert_eq!(roc(&session), 0);
+}
+
+#[test]
+fn an_mki_that_comes_with_the_same_key_seals_nothing_twice() {
+    let now = start();
+    let mut session = Session::new(plan(Protection::Clear, sealed(1, 2)), now).unwrap();
+    assert!(pass(&mut session, now, Side::A, &speech(5, 9)).is_ok());
+    let marked = |provider| {
+        let mki = Some(crate::key::Mki::new(&[1; 128]).unwrap());
+        let outbound = KeyParams { mki, provider, ..key(2) };
+        plan(Protection::Clear, Protection::Sealed { inbound: key(1), outbound })
+    };
+    session.apply(marked(Provider::InPlace), now).unwrap();
+    assert_eq!(pass(&mut session, now, Side::A, &speech(5, 9)), Err(Why::Replayed));
+    assert_eq!(pass(&mut session, now, Side::A, &speech(6, 9)).unwrap().len(), 172 + 128 + 10);
+    assert_eq!(session.apply(marked(Provider::WebrtcSrtp), now), Err(PlanError::UnusableKey));
+}
+
+#[test]
+fn a_call_goes_on_elsewhere_where_it_stopped() {
+    let now = start();
+    let mut phone = stack(1, 2);
+    let mut here = Session::new(plan(sealed(1, 2), Protection::Clear), now).unwrap();
+    let last = through_rollovers(&mut phone, &mut here, 3 << 16);
+    assert!(pass(&mut here, now, Side::B, &speech(7, 8)).is_ok());
+    let replayed = pass(&mut phone, now, Side::A, &speech(last + 1, 9)).unwrap();
+    assert!(pass(&mut here, now, Side::A, &replayed).is_ok());
+    let mut there = Session::new(plan(sealed(1, 2), Protection::Clear), now).unwrap();
+    assert!(there.resume(Side::A, &here.progress(Side::A).unwrap()));
+    assert_eq!(pass(&mut there, now, Side::A, &replayed), Err(Why::Replayed));
+    let next = pass(&mut phone, now, Side::A, &speech(last + 2, 9)).unwrap();
+    assert_eq!(pass(&mut there, now, Side::A, &next), Ok(speech(last + 2, 9)));
+    assert_eq!(pass(&mut there, now, Side::B, &speech(7, 8)), Err(Why::Replayed), "never sealed twice");
+    assert!(!there.resume(Side::B, &here.progress(Side::A).unwrap()), "a clear side has no keys");
+}
+
+#[test]
+fn a_key_that_reached_its_lifetime_is_told_once_and_used_no_more() {
+    let now = start();
+    let limited = |fill: u8| KeyParams { lifetime: 3, ..key(fill) };
+    for (is_inbound, mine) in [
+        (true, Protection::Sealed { inbound: limited(1), outbound: key(2) }),
+        (false, Protection::Sealed { inbound: key(1), outbound: limited(2) }),
+    ] {
+        let (mut phone, mut session) =
+            (stack(1, 2), Session::new(plan(mine, Protection::Clear), now).unwrap());
+        for sequence in 1..=6 {
+            let passed = if is_inbound {
+                let packet = pass(&mut phone, now, Side::A, &speech(sequence, 9)).unwrap();
+                pass(&mut session, now, Side::A, &packet)
+            } else {
+                pass(&mut session, now, Side::B, &speech(sequence, 9))
+            };
+            assert_eq!(passed.err(), (sequence > 3).then_some(Why::KeyExhausted), "{sequence}");
+        }
+        let told = |session: &mut Session| facts(session).contains(&Fact::KeyExhausted { side: Side::A });
+        assert!(told(&mut session));
+        assert!(!told(&mut session));
+        session.apply(plan(sealed(3, 4), Protection::Clear), now).unwrap();
+        assert!(pass(&mut session, now, Side::B, &speech(7, 9)).is_ok());
+    }
 }
 
 #[test]

@@ -30,13 +30,15 @@ pub enum Why {
     UnknownFormat,
     /// The leg is on hold in this direction.
     OnHold,
-    /// The outbound key is used up, or protecting failed.
+    /// Protecting failed.
     NotSealable,
+    /// The key may not be used for one more packet.
+    KeyExhausted,
 }
 
 impl Why {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Why; 10] = [
+    pub const ALL: [Why; 11] = [
         Why::Malformed,
         Why::TooLong,
         Why::Stranger,
@@ -47,6 +49,7 @@ impl Why {
         Why::UnknownFormat,
         Why::OnHold,
         Why::NotSealable,
+        Why::KeyExhausted,
     ];
 
     /// Short name for metrics and records.
@@ -62,6 +65,7 @@ impl Why {
             Why::UnknownFormat => "unknown_format",
             Why::OnHold => "on_hold",
             Why::NotSealable => "not_sealable",
+            Why::KeyExhausted => "key_exhausted",
         }
     }
 }
@@ -165,6 +169,6 @@ mod tests {
         for (times, why) in Why::ALL.into_iter().enumerate() {
             assert_eq!(drops.of(why), times as u64 + 1, "{}", why.name());
         }
-        assert_eq!(drops.total(), 55);
+        assert_eq!(drops.total(), 66);
     }
 }

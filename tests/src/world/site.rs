@@ -8,7 +8,7 @@ use std::time::Duration;
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
     Mailbox, MediaBridge, MediaMode, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules,
-    Server, ServerRole, ServerStatus, SessionRules, UnknownPeer, UriType, VoipSecurity,
+    Server, ServerRole, ServerStatus, SessionRules, SrtpRules, UnknownPeer, UriType, VoipSecurity,
 };
 use lab::frontend::OfferShape;
 use lab::um::{MailboxConfig, PlanSecurity};
@@ -213,6 +213,7 @@ fn gateway() -> Gateway {
         unknown_peer: UnknownPeer::Drop,
         codecs: vec!["PCMU".into(), "PCMA".into()],
         media_mode: MediaMode::Anchored,
+        srtp: SrtpRules::default(),
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }

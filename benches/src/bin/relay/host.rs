@@ -70,6 +70,6 @@ fn protection(inbound: &str, outbound: &str) -> Option<Protection> {
 
 /// The suite of every measured leg under this key.
 pub fn params(key: &keys::Inline) -> KeyParams {
-    let key = MasterKey::from_inline(key).expect("a key of 30 octets");
-    KeyParams { suite: Suite::AesCm128HmacSha1_80, key, mki: None }
+    let suite = Suite::AesCm128HmacSha1_80;
+    KeyParams::new(suite, MasterKey::from_inline(suite, key).expect("a key of 30 octets"))
 }

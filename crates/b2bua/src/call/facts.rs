@@ -64,7 +64,12 @@ impl Call {
                 let refusal = Refusal::new(codes::MEDIA_INACTIVE, &self.policy.gateway.fqdn, what);
                 self.terminate(cx, now, &refusal, "NoMedia");
             }
-            Fact::KeyExhausted { .. } => cx.count("srtp_keys_exhausted"),
+            Fact::KeyExhausted { side } => {
+                cx.count("srtp_keys_exhausted");
+                let who = self.leg(side).peer.name.clone();
+                let what = format!("an SRTP key of {who} has protected all packets of its lifetime");
+                self.terminate(cx, now, &Refusal::new(codes::KEY_EXHAUSTED, &who, what), "KeyExhausted");
+            }
             Fact::FirstPacket { .. }
             | Fact::Latched { .. }
             | Fact::Silence { .. }

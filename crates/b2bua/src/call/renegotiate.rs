@@ -176,7 +176,7 @@ impl Call {
         }
         let dialect = self.leg(from).peer.dialect;
         let said = offer.as_ref().map_or(MediaSecurity::Absent, |offer| {
-            cx.count_quirks(media_plan::quirks_in(offer, dialect));
+            cx.count_quirks(media_plan::quirks_in(offer, dialect, &self.policy.gateway.srtp.suites));
             media_plan::offered(offer, dialect)
         });
         let decision = self.decide(from, said, Phase::ReOffer)?;

@@ -63,6 +63,9 @@ registry! {
     ANSWER_UNUSABLE = "UMB-MEDIA006", "answer of the far side cannot be used", sip Some(NOT_ACCEPTABLE), ms Some(62003),
         cause "The answer breaks RFC 3264: other media lines, a format or a key tag that was not offered.",
         exchange "", lync "", umbra "";
+    KEY_EXHAUSTED = "UMB-MEDIA007", "SRTP key used up", sip None, ms None,
+        cause "A master key protected as many packets as its crypto line allows (`2^20` and the like), or as RFC 3711 does, and its owner offered no new one.",
+        exchange "", lync "", umbra "Let the peer re-key before its lifetime is over, or offer keys with a longer one.";
     CALLS_MAX = "UMB-CAP001", "as many calls as allowed", sip Some(UNAVAILABLE), ms Some(61004),
         cause "`max_calls_allowed` calls are in progress.",
         exchange "", lync "", umbra "Raise `max_calls_allowed` in [gateway] together with `rtp_ports`.";

@@ -279,7 +279,7 @@ fn screen(
     let offer = offer.map_err(|fault: BodyFault| fault.refusal(who))?;
     let decision = first_decision(core, &found, entry, offer.as_ref())?;
     if let Some(offer) = &offer {
-        core.count_quirks(media_plan::quirks_in(offer, entry.dialect));
+        core.count_quirks(media_plan::quirks_in(offer, entry.dialect, &core.policy.gateway.srtp.suites));
     }
     if offer.as_ref().is_some_and(sdp::Session::is_fax_only) {
         return Err(Refusal::new(codes::FAX_REFUSED, who, format!("{who} offered fax only")));

@@ -101,6 +101,7 @@ fn policy() -> Policy {
             unknown_peer: UnknownPeer::Drop,
             codecs: vec!["PCMU".into()],
             media_mode: MediaMode::Anchored,
+            srtp: SrtpRules::default(),
             media_inactivity: Duration::from_secs(60),
             correlation_header: None,
         },

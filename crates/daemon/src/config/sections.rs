@@ -8,7 +8,7 @@ use std::time::Duration;
 use b2bua::codes;
 use b2bua::policy::{
     Allowed, Gateway, HeaderRules, HealthRules, MediaMode, OutOfDialog, OutOfDialogRules, QUEUE_WAIT_MAX,
-    RoutingRules, Selection, SessionRules, UnknownHeaders, UnknownPeer,
+    RoutingRules, Selection, SessionRules, SrtpRules, UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
@@ -43,6 +43,7 @@ pub(super) struct MediaSection {
     pub(super) media: Media,
     codecs: Vec<String>,
     mode: MediaMode,
+    srtp: SrtpRules,
 }
 
 /// `[routing]`, `[headers]`, `[health]`, `[session]`.
@@ -264,6 +265,7 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         );
     }
     section.word("srtp", &[("follow_dial_plan", ())]);
+    let srtp = srtp(&section);
     let mode =
         section.word("mode", &[("anchored", MediaMode::Anchored), ("unanchored", MediaMode::Unanchored)]);
     if mode == Some(MediaMode::Unanchored) {
@@ -281,7 +283,29 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         inactivity_timeout: inactivity.unwrap_or(seconds(60)),
     };
     section.finish();
-    MediaSection { media, codecs, mode: mode.unwrap_or(MediaMode::Anchored) }
+    MediaSection { media, codecs, mode: mode.unwrap_or(MediaMode::Anchored), srtp }
+}
+
+/// Suites by their registered names, and who computes.
+fn srtp(section: &Reader<'_>) -> SrtpRules {
+    let default = SrtpRules::default();
+    let suites = section.list("srtp_suites").map(|names| {
+        let known: Vec<_> = names.iter().filter_map(|name| sdp::Suite::from_name(name)).collect();
+        if known.is_empty() || known.len() < names.len() {
+            let all = sdp::Suite::ALL.map(sdp::Suite::name).join(", ");
+            section.error(
+                codes::CFG_VALUE,
+                "srtp_suites",
+                format!("must name at least one of {all}, and nothing else"),
+            );
+        }
+        known
+    });
+    let providers = [("in_place", relay::Provider::InPlace), ("webrtc-srtp", relay::Provider::WebrtcSrtp)];
+    SrtpRules {
+        suites: suites.unwrap_or(default.suites),
+        provider: section.word("srtp_provider", &providers).unwrap_or(default.provider),
+    }
 }
 
 /// `[dns]`; without it the system's name servers are asked.
@@ -591,6 +615,7 @@ pub(super) fn compiled_gateway(
         unknown_peer: listen.unknown_peer,
         codecs: media.codecs.clone(),
         media_mode: media.mode,
+        srtp: media.srtp.clone(),
         media_inactivity: media.media.inactivity_timeout,
         correlation_header,
     }

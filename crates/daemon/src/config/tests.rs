@@ -431,6 +431,25 @@ fn media_that_is_not_anchored_is_said_loudly_and_needs_no_ports() {
 }
 
 #[test]
+fn srtp_suites_are_named_as_registered_and_the_first_is_offered() {
+    let srtp = |lines: &str| {
+        plain(&format!("{PLAIN}\n[media]\n{lines}\n")).map(|compiled| compiled.policy.gateway.srtp.clone())
+    };
+    let default = srtp("").expect("compiles");
+    assert_eq!(default.suites, sdp::Suite::ALL);
+    assert_eq!(default.suites[0].name(), "AES_CM_128_HMAC_SHA1_80");
+    let narrow =
+        "srtp_suites = [\"AEAD_AES_256_GCM\", \"AES_CM_128_HMAC_SHA1_80\"]\nsrtp_provider = \"webrtc-srtp\"";
+    let narrow = srtp(narrow).expect("compiles");
+    assert_eq!(narrow.suites, [sdp::Suite::AeadAes256Gcm, sdp::Suite::AesCm128HmacSha1_80]);
+    assert_eq!(narrow.provider, relay::Provider::WebrtcSrtp);
+    let wrong = |line: &str| refused(&format!("{PLAIN}\n[media]\n{line}\n"));
+    assert_has(&wrong("srtp_suites = []"), "UMB-CFG005", "media.srtp_suites");
+    assert_has(&wrong("srtp_suites = [\"NULL_HMAC_SHA1_80\"]"), "UMB-CFG005", "media.srtp_suites");
+    assert_has(&wrong("srtp_provider = \"libsrtp\""), "UMB-CFG005", "media.srtp_provider");
+}
+
+#[test]
 fn rtp_ports_must_suffice_start_even_and_keep_clear_of_listeners() {
     let media = |ports: &str| refused(&format!("{PLAIN}\n[media]\nrtp_ports = \"{ports}\"\n"));
     assert_has(&media("20000-20398"), "UMB-CFG010", "media.rtp_ports");

@@ -94,11 +94,8 @@ fn receiver_report(ssrc: u32) -> Vec<u8> {
 }
 
 fn key(fill: u8, mki: Option<u128>) -> KeyParams {
-    KeyParams {
-        suite: Suite::AesCm128HmacSha1_80,
-        key: MasterKey::new([fill; 16], [!fill; 14]),
-        mki: mki.map(|value| Mki::from_value(value, 1).unwrap()),
-    }
+    let mki = mki.map(|value| Mki::from_value(value, 1).unwrap());
+    KeyParams { mki, ..KeyParams::new(Suite::AesCm128HmacSha1_80, MasterKey::new([fill; 16], [!fill; 14])) }
 }
 
 /// What a phone keeps of its own: seals what it says, opens what it hears.

@@ -5,7 +5,7 @@ use std::path::Path;
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway as Own, GatewayStatus, HeaderRules, HealthRules, HuntGroup,
     IpGateway, MediaBridge, MediaMode, PeerAddress, Profile, RoutingRules, Server, ServerRole, ServerStatus,
-    SessionRules, UnknownPeer, UriType, VoipSecurity,
+    SessionRules, SrtpRules, UnknownPeer, UriType, VoipSecurity,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -52,6 +52,7 @@ fn policy(server_port: u16) -> Policy {
             unknown_peer: UnknownPeer::Drop,
             codecs: vec![String::from("PCMU")],
             media_mode: MediaMode::Anchored,
+            srtp: SrtpRules::default(),
             media_inactivity: Duration::from_secs(60),
             correlation_header: Some(String::from("X-Call-ID")),
         },

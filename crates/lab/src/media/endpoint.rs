@@ -235,7 +235,7 @@ mod tests {
     use relay::{KeyParams, MasterKey, Suite};
 
     fn key(n: u8) -> KeyParams {
-        KeyParams { suite: Suite::AesCm128HmacSha1_80, key: MasterKey::new([n; 16], [n; 14]), mki: None }
+        KeyParams::new(Suite::AesCm128HmacSha1_80, MasterKey::new([n; 16], [n; 14]))
     }
 
     fn sealed(inbound: u8, outbound: u8) -> Protection {

@@ -9,14 +9,16 @@
 //!                   └─ sealed leg: Sealed ─ open ──┘         └─ sealed leg: seal ─────┘
 //! ```
 
+mod budget;
 mod opener;
 mod sealer;
 
 use crate::buffer::{PACKET_BYTES_MAX, PacketBuffer};
 use crate::head::{Compound, Head, walk_compound};
-use crate::key::KeyParams;
+use crate::key::{KeyParams, SameKey, Suite};
 use crate::plan::Channel;
 use crate::stats::Why;
+use crate::transform::Progress;
 
 use opener::Opener;
 use sealer::Sealer;
@@ -80,6 +82,15 @@ impl<'p> Clear<'p> {
     }
 }
 
+/// Octets behind the MKI: the tag, but for AEAD, whose tag is part of the cipher text (RFC 7714 §4.1, §9.1).
+const fn bytes_after_mki(suite: Suite, head: Head) -> usize {
+    match (suite.is_aead(), head) {
+        (true, _) => 0,
+        (false, Head::Rtp(_)) => suite.rtp_tag_bytes(),
+        (false, Head::Rtcp(_)) => suite.rtcp_tag_bytes(),
+    }
+}
+
 /// Where packets of a leg come in.
 pub(crate) enum Entrance {
     Plain,
@@ -89,6 +100,35 @@ pub(crate) enum Entrance {
 impl Entrance {
     pub(crate) fn sealed(params: &KeyParams) -> Option<Self> {
         Opener::new(params).map(|opener| Entrance::Sealed(Box::new(opener)))
+    }
+
+    /// An entrance for what was agreed instead.
+    pub(crate) fn replaced(&self, params: &KeyParams, same_key: SameKey) -> Option<Self> {
+        match self {
+            Entrance::Plain => Entrance::sealed(params),
+            Entrance::Sealed(opener) => Some(Entrance::Sealed(Box::new(opener.replaced(params, same_key)?))),
+        }
+    }
+
+    pub(crate) fn is_exhausted(&self) -> bool {
+        match self {
+            Entrance::Plain => false,
+            Entrance::Sealed(opener) => opener.is_exhausted(),
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        match self {
+            Entrance::Plain => None,
+            Entrance::Sealed(opener) => Some(opener.progress()),
+        }
+    }
+
+    pub(crate) fn resume(&mut self, from: &Progress) -> bool {
+        match self {
+            Entrance::Plain => false,
+            Entrance::Sealed(opener) => opener.resume(from),
+        }
     }
 
     /// Turns what was received into a clear packet, on a sealed leg only if its tag is good.
@@ -112,6 +152,16 @@ impl Exit {
         Sealer::new(params).map(|sealer| Exit::Sealed(Box::new(sealer)))
     }
 
+    /// An exit for what was agreed instead. Under the same key it goes on; under a new one every source begins anew
+    /// (RFC 4568 §7.1.4: a new context).
+    pub(crate) fn replaced(&self, params: &KeyParams, same_key: SameKey) -> Option<Self> {
+        let mut exit = Exit::sealed(params)?;
+        if let (Some(former), SameKey::Yes) = (self.progress(), same_key) {
+            exit.resume(&former).then_some(())?;
+        }
+        Some(exit)
+    }
+
     /// Makes the packet fit to be sent on this leg; gives the octets to send.
     pub(crate) fn dispatch(&mut self, clear: Clear<'_>) -> Result<usize, Why> {
         match self {
@@ -124,6 +174,20 @@ impl Exit {
         match self {
             Exit::Plain => false,
             Exit::Sealed(sealer) => sealer.is_exhausted(),
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        match self {
+            Exit::Plain => None,
+            Exit::Sealed(sealer) => Some(sealer.progress()),
+        }
+    }
+
+    pub(crate) fn resume(&mut self, from: &Progress) -> bool {
+        match self {
+            Exit::Plain => false,
+            Exit::Sealed(sealer) => sealer.resume(from),
         }
     }
 }

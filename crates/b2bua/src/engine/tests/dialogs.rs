@@ -206,6 +206,16 @@ fn a_call_without_media_is_ended_with_its_reason() {
 }
 
 #[test]
+fn a_call_whose_key_is_used_up_is_ended_with_its_reason() {
+    let mut world = answered();
+    let call = world.engine.status().call_list[0].call;
+    let fact = relay::Fact::KeyExhausted { side: relay::Side::B };
+    world.feed(Input::MediaFact { call, fact, stats: None });
+    world.assert_clean();
+    assert_eq!(world.records[0].verdict.code, codes::KEY_EXHAUSTED);
+}
+
+#[test]
 fn the_longest_call_of_the_plan_is_the_longest_call() {
     let mut world = answered();
     world.advance(Duration::from_secs(1801));

@@ -6,7 +6,7 @@ use sdp::{Direction, MediaKind, Session};
 use sip::{Message, Method};
 
 use super::policy::{self, POOL};
-use super::world::{Place, World, caller, offer};
+use super::world::{Place, Script, World, caller, offer};
 use super::{DEPOSIT, DIVERSION, call_with, redirecting, worker};
 
 const VIDEO: &str = "m=video 5000 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
@@ -169,4 +169,62 @@ fn section_8_an_offer_carried_over_has_the_lines_that_leg_knows_each_in_its_plac
     let offered = session(&offered.unwrap());
     assert_eq!((offered.media().len(), offered.audio_index()), (2, Some(0)));
     end(world);
+}
+
+/// An offer sealed with one suite, for keys of 2^20 packets.
+fn sealed_with(suite: sdp::Suite) -> Bytes {
+    let key = sdp::KeySalt::from_bytes(suite, &vec![9; suite.key_bytes() + suite.salt_bytes()]).unwrap();
+    let mut line = sdp::CryptoLine::new(1, suite, key);
+    line.lifetime = Some(sdp::Lifetime::PowerOfTwo(20));
+    let mut spec = sdp::OfferSpec::new("10.0.0.5".parse().unwrap(), 3000);
+    spec.profile = sdp::Profile::RtpSavp;
+    spec.crypto = vec![line];
+    sdp::write_offer(&spec)
+}
+
+fn with_srtp(rules: crate::policy::SrtpRules) -> World {
+    let mut policy = (*policy::secured()).clone();
+    policy.gateway.srtp = rules;
+    let mut world = World::new(policy.into());
+    redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world
+}
+
+#[test]
+fn each_suite_that_is_allowed_is_answered_with_a_key_of_its_own_and_the_lifetime_of_the_peers() {
+    use crate::policy::SrtpRules;
+    for provider in [relay::Provider::InPlace, relay::Provider::WebrtcSrtp] {
+        let ran = [relay::Suite::AesCm128HmacSha1_80, relay::Suite::AesCm128HmacSha1_32]
+            .into_iter()
+            .chain([relay::Suite::AeadAes128Gcm, relay::Suite::AeadAes256Gcm]);
+        for (suite, runs) in sdp::Suite::ALL.into_iter().zip(ran) {
+            let mut world = with_srtp(SrtpRules { provider, ..SrtpRules::default() });
+            world.invite(DEPOSIT, DIVERSION, Some(sealed_with(suite)));
+            assert_eq!(world.caller().last_status(), 200, "{suite:?}");
+            let answer = told(&mut world, &caller());
+            assert_eq!(answer.audio().unwrap().crypto[0].suite, suite);
+            let plan = world.plans.last().unwrap();
+            let relay::Protection::Sealed { inbound, outbound } = &plan.a.protection else { panic!("clear") };
+            assert_eq!((inbound.suite, outbound.suite, inbound.lifetime), (runs, runs, 1 << 20));
+            assert_eq!((inbound.provider, outbound.provider), (provider, provider));
+            let relay::Protection::Sealed { outbound, .. } = &plan.b.protection else { panic!("clear") };
+            assert_eq!(outbound.suite, relay::Suite::AesCm128HmacSha1_80, "what we offer does not follow");
+        }
+    }
+}
+
+#[test]
+fn a_suite_that_is_not_allowed_is_refused_and_the_first_allowed_is_offered() {
+    use crate::policy::SrtpRules;
+    let of = |suites: &[sdp::Suite]| SrtpRules { suites: suites.to_vec(), ..SrtpRules::default() };
+    let mut world = with_srtp(of(&[sdp::Suite::AesCm128HmacSha1_80]));
+    world.invite(DEPOSIT, DIVERSION, Some(sealed_with(sdp::Suite::AeadAes128Gcm)));
+    assert_eq!(world.caller().last_status(), 488);
+    let mut world = with_srtp(of(&[sdp::Suite::AeadAes256Gcm, sdp::Suite::AesCm128HmacSha1_80]));
+    world.script("mbx01.contoso.com", 5066, Script::Silent);
+    world.invite(DEPOSIT, DIVERSION, Some(sealed_with(sdp::Suite::AeadAes256Gcm)));
+    let offered = Session::parse(&world.party("mbx01.contoso.com", 5066).requests[0].body()).unwrap();
+    let suites: Vec<_> = offered.audio().unwrap().crypto.iter().map(|line| line.suite).collect();
+    assert_eq!(suites, [sdp::Suite::AeadAes256Gcm]);
 }

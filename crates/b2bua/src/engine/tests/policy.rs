@@ -44,6 +44,7 @@ fn gateway() -> Gateway {
         unknown_peer: UnknownPeer::Drop,
         codecs: vec!["PCMU".into(), "PCMA".into()],
         media_mode: MediaMode::Anchored,
+        srtp: SrtpRules::default(),
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }
