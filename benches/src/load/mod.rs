@@ -14,5 +14,5 @@ pub use arguments::{beside_us, positive};
 pub use generator::{Caller, Outcome, Server};
 pub use messages::Names;
 pub use rig::{Bench, Result, Rig, median, text};
-pub use subject::{FQDN, Kind, Net, POOL, SERVER, Subject};
+pub use subject::{Binary, FQDN, Kind, Net, POOL, SERVER, Subject};
 pub use wire::{Tls, connect};

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::generator::{Caller, Server};
 use super::messages::Names;
-use super::subject::{FQDN, Kind, Net, POOL, SERVER, Subject};
+use super::subject::{Binary, FQDN, Kind, Net, POOL, SERVER, Subject};
 use super::wire::Tls;
 
 /// Calls before anything is measured.
@@ -27,6 +27,7 @@ pub struct Bench {
     folder: TempDir,
     pki: Pki,
     umbra: PathBuf,
+    room: Option<u32>,
     nets: Cell<u8>,
 }
 
@@ -54,7 +55,13 @@ impl Bench {
     pub fn open(umbra: &Path) -> Result<Self> {
         let folder = tempfile::tempdir().map_err(text)?;
         let pki = Pki::open(&folder.path().join("pki")).map_err(text)?;
-        Ok(Self { folder, pki, umbra: umbra.to_owned(), nets: Cell::new(0) })
+        Ok(Self { folder, pki, umbra: umbra.to_owned(), room: None, nets: Cell::new(0) })
+    }
+
+    /// The gateway takes so many connections, all of one address if need be; by default it has its own limits.
+    #[must_use]
+    pub fn with_room(self, connections: u32) -> Self {
+        Self { room: Some(connections), ..self }
     }
 
     /// A network that nobody had before.
@@ -65,7 +72,8 @@ impl Bench {
 
     /// The subject alone.
     pub fn subject(&self, kind: Kind, net: Net) -> Result<Subject> {
-        Subject::start(kind, net, &self.pki, self.folder.path(), &self.umbra)
+        let (folder, umbra) = (self.folder.path(), self.umbra.as_path());
+        Subject::start(kind, net, &self.pki, folder, Binary { umbra, room: self.room })
     }
 
     /// The server alone.

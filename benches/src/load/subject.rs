@@ -67,6 +67,15 @@ impl Kind {
     }
 }
 
+/// The gateway's binary, and how many connections it must take; `None`: its own limits.
+#[derive(Copy, Clone, Debug)]
+pub struct Binary<'a> {
+    /// Where it lies.
+    pub umbra: &'a Path,
+    /// Connections.
+    pub room: Option<u32>,
+}
+
 /// A running subject; it ends with this value.
 pub struct Subject {
     child: Child,
@@ -74,13 +83,13 @@ pub struct Subject {
 
 impl Subject {
     /// Starts and waits for the port.
-    pub fn start(kind: Kind, net: Net, pki: &Pki, folder: &Path, umbra: &Path) -> Result<Self, String> {
+    pub fn start(kind: Kind, net: Net, pki: &Pki, folder: &Path, binary: Binary<'_>) -> Result<Self, String> {
         let log = fs::File::create(folder.join(format!("{}.log", kind.name()))).map_err(|e| e.to_string())?;
         let mut command = match kind {
             Kind::Umbra | Kind::UmbraOpenSsl => {
                 let file = folder.join("umbra.toml");
-                fs::write(&file, umbra_config(kind, net, pki)).map_err(|e| e.to_string())?;
-                let mut command = Command::new(umbra);
+                fs::write(&file, umbra_config(kind, net, pki, binary.room)).map_err(|e| e.to_string())?;
+                let mut command = Command::new(binary.umbra);
                 command.args(["run", "-c"]).arg(file);
                 command
             }
@@ -136,7 +145,9 @@ impl Drop for Subject {
     }
 }
 
-fn umbra_config(kind: Kind, net: Net, pki: &Pki) -> String {
+fn umbra_config(kind: Kind, net: Net, pki: &Pki, room: Option<u32>) -> String {
+    let keys = ["connections_max", "connections_of_address_max", "handshakes_max"];
+    let limits: String = room.iter().flat_map(|room| keys.map(|key| format!("{key} = {room}\n"))).collect();
     let backend = if kind == Kind::UmbraOpenSsl { "openssl" } else { "rustls" };
     let identity = pki.identity_files(FQDN).unwrap();
     format!(
@@ -148,7 +159,7 @@ max_calls_allowed = 100000
 startup_mode = "TLS"
 addresses = ["{own}"]
 advertised = "{own}"
-[tls]
+{limits}[tls]
 certificate = "{certificate}"
 private_key = "{key}"
 trusted_roots = ["{root}"]

@@ -31,7 +31,7 @@ const BUSY_LOAD: f64 = 0.5;
 
 /// Takes and prints everything that was asked for.
 pub async fn run(options: &Options) -> Result {
-    let bench = Bench::open(&options.umbra)?;
+    let bench = Bench::open(&options.umbra)?.with_room(options.room());
     let kinds: &[Kind] = match options.openssl {
         true => &[Kind::Umbra, Kind::UmbraOpenSsl],
         false => &[Kind::Umbra],

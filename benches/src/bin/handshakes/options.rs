@@ -12,10 +12,13 @@ const USAGE: &str = "usage: benches/handshakes [--quick] [--openssl] [--count N]
   --rounds N   rounds of each backend and TLS version, alternating; the median counts (default 5; quick 3)
   --storm N    connections that a pool opens at once (default 1000)
   --rate N     calls per second meanwhile, over a connection that stands (default 20)
-  --idle N     connections that say nothing (default 10000; quick 1000; at most 12288, the gateway's limit for one address)
+  --idle N     connections that say nothing (default 10000; quick 1000; the gateway is given room for them)
 RSA-2048 certificates on both sides, no resumption, one network address each.";
-/// What the gateway takes from one address.
-const OF_ONE_ADDRESS_MAX: u32 = 12_288;
+/// Beside those that stand: visits side by side, and what is closing.
+const SPARE: u32 = 64;
+/// Where Linux says which ports a connection may leave from, and what it says mostly.
+const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+const PORTS: u32 = 28_232;
 
 /// What to do.
 #[derive(Debug)]
@@ -64,10 +67,48 @@ impl Options {
                 _ => return Err(USAGE.into()),
             }
         }
-        // The caller's own connection comes from there too.
-        match options.idle > OF_ONE_ADDRESS_MAX || options.storm >= OF_ONE_ADDRESS_MAX {
-            true => Err(format!("at most {OF_ONE_ADDRESS_MAX} connections\n{USAGE}")),
+        let ports = ports(&std::fs::read_to_string(PORT_RANGE).unwrap_or_default());
+        match options.room() > ports {
+            true => {
+                Err(format!("one address has {ports} ports here: too few for so many connections\n{USAGE}"))
+            }
             false => Ok(options),
         }
+    }
+
+    /// Connections from one address that the gateway must take. The caller's own comes from there beside a storm.
+    pub fn room(&self) -> u32 {
+        self.idle.max(self.storm.saturating_add(1)).saturating_add(SPARE)
+    }
+}
+
+/// How many ports the two numbers of that file are.
+fn ports(range: &str) -> u32 {
+    let mut ends = range.split_whitespace().map(str::parse::<u32>);
+    match (ends.next(), ends.next()) {
+        (Some(Ok(first)), Some(Ok(last))) if first <= last => last - first + 1,
+        _ => PORTS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &str) -> Result<Options, String> {
+        Options::read(words.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_gateway_gets_room_for_what_is_asked_for() {
+        assert_eq!(read("--quick").unwrap().room(), 1_001 + SPARE);
+        assert_eq!(read("--idle 13000").unwrap().room(), 13_000 + SPARE);
+        assert_eq!(read("--idle 10 --storm 14000").unwrap().room(), 14_001 + SPARE);
+        assert!(read("--idle 70000").unwrap_err().contains("ports here"));
+    }
+
+    #[test]
+    fn the_ports_of_an_address_are_counted() {
+        assert_eq!((ports("32768\t60999\n"), ports("5 4"), ports("")), (28_232, PORTS, PORTS));
     }
 }

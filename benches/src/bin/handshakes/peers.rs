@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustls::HandshakeKind;
+use rustls::{CipherSuite, HandshakeKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
@@ -71,8 +71,13 @@ impl Way {
         while let Some(visited) = visitors.join_next().await {
             last = visited.map_err(text)??;
         }
-        Ok(last.map_or(String::new(), |suite| format!("{suite:?}")))
+        Ok(last.map_or(String::new(), registry_name))
     }
+}
+
+/// As the registry spells it; rustls marks those of TLS 1.3.
+fn registry_name(suite: CipherSuite) -> String {
+    format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
 }
 
 /// Connections that stand.
@@ -148,4 +153,16 @@ async fn gathered(way: Way, count: u32, at_once: usize) -> Result<Crowd> {
     crowd.arrivals.sort_unstable();
     crowd.took = crowd.arrivals.last().copied().unwrap_or_default();
     Ok(crowd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_called_as_in_the_registry() {
+        assert_eq!(registry_name(CipherSuite::TLS13_AES_256_GCM_SHA384), "TLS_AES_256_GCM_SHA384");
+        let older = CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256;
+        assert_eq!(registry_name(older), "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
+    }
 }
