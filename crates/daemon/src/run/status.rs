@@ -18,7 +18,7 @@ use crate::observe::{
     Pages, PeerState, PeerStatus, Presented, Reload, Role, RtpPorts, Spoken, Status, Up, WeakUsed, rfc3339,
 };
 use crate::tls::facts::CertificateFacts;
-use crate::tls::{Agreed, Backend, Legacy, OurCertificate, TlsContext, Version};
+use crate::tls::{Agreed, Legacy, OurCertificate, TlsContext, Version};
 
 /// Sorts of connections told of one peer; more are counted.
 const SORTS_MAX: usize = 16;
@@ -165,12 +165,8 @@ impl Source {
 
 impl Sort {
     fn of(Standing { facts, opened, tls }: &Standing, ending: bool) -> Self {
-        let word = |backend| match backend {
-            Backend::Rustls => "rustls",
-            Backend::OpenSsl => "openssl",
-        };
         let spoken = |Secured { agreed: Agreed { version, suite }, backend, .. }: &Secured| {
-            (*version, *suite, word(*backend))
+            (*version, *suite, backend.word())
         };
         let (direction, remote) = match opened {
             Opened::ByPeer => (Direction::In, facts.remote.ip().to_canonical().to_string()),

@@ -343,10 +343,20 @@ impl TlsContext {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let session = self.dial(name, &mut Overheard::new(stream)).await?;
+        let (_, session) = self.shake(name, stream).await?;
         let chain = session.presented().into_owned();
         let verdict = self.judge.judge(&chain, name, SystemTime::now());
         Ok(Glimpse { agreed: session.agreed(), chain, verdict })
+    }
+
+    /// The same handshake, about which nobody was asked yet.
+    pub(super) async fn shake<S>(&self, name: &str, stream: S) -> Result<(S, Session), HandshakeFailure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut stream = Overheard::new(stream);
+        let session = self.dial(name, &mut stream).await?;
+        Ok((stream.into_inner(), session))
     }
 
     async fn dial<S>(&self, name: &str, stream: &mut Overheard<S>) -> Result<Session, HandshakeFailure>

@@ -266,7 +266,7 @@ impl OpenSsl {
     }
 
     fn failed(error: &Error) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, failure(error).to_string())
+        io::Error::new(io::ErrorKind::InvalidData, failure(error))
     }
 
     /// `true`: the peer said goodbye.

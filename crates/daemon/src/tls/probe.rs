@@ -21,10 +21,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, X509Name};
 
+use super::context::TlsContext;
 use super::facts::{CertificateFacts, FactsError};
 use super::identity::{CHAIN_LENGTH_MAX, Identity};
 use super::reject::{HandshakeFailure, PeerRejection};
-use super::settings::suite_name;
+use super::settings::{Version, suite_name};
 use super::sides::client_config;
 use super::verify::{Handshakes, Judge, Toward};
 use super::versions::Versions;
@@ -60,6 +61,8 @@ pub struct Probe {
     versions: Versions,
     toward: Toward,
     limits: ProbeLimits,
+    /// Whose own handshake it is, where that is not rustls'.
+    gateway: Option<Arc<TlsContext>>,
 }
 
 /// What was seen of a server.
@@ -115,7 +118,33 @@ pub enum Objection {
     Failed(HandshakeFailure),
 }
 
+/// Alerts that speak of a certificate (RFC 8446 §6.2), as rustls spells them.
+const ABOUT_US: [&str; 8] = [
+    "BadCertificate",
+    "UnsupportedCertificate",
+    "CertificateRevoked",
+    "CertificateExpired",
+    "CertificateUnknown",
+    "UnknownCA",
+    "AccessDenied",
+    "CertificateRequired",
+];
+/// What OpenSSL says to an answer that is no record.
+const NO_RECORD: &str = "wrong version number";
+
 impl Objection {
+    /// The failure of a handshake in which our certificate was shown to whoever asked.
+    fn of(failure: HandshakeFailure) -> Self {
+        match failure {
+            HandshakeFailure::NothingInCommon(what) => Self::NothingInCommon(what),
+            HandshakeFailure::Alert(alert) if ABOUT_US.contains(&alert.as_str()) => {
+                Self::RefusesUs(format!("alert {alert}"))
+            }
+            HandshakeFailure::Protocol(what) if what == NO_RECORD => Self::NotTls(what),
+            failure => Self::Failed(failure),
+        }
+    }
+
     /// What `umbra explain` knows it by.
     pub fn code(&self) -> Code {
         match self {
@@ -165,7 +194,13 @@ impl Probe {
     /// A probe that presents this identity when asked, or none.
     pub fn new(identity: Option<&Identity>, versions: Versions) -> Self {
         let identity = identity.map(|identity| identity.certified.clone());
-        Self { identity, versions, toward: Toward::Strong, limits: ProbeLimits::default() }
+        Self { identity, versions, toward: Toward::Strong, limits: ProbeLimits::default(), gateway: None }
+    }
+
+    /// The same as this gateway connects, whichever backend that takes. Whether a certificate is asked for is not seen so.
+    #[must_use]
+    pub fn through(self, gateway: Arc<TlsContext>) -> Self {
+        Self { gateway: Some(gateway), ..self }
     }
 
     /// The same with other deadlines.
@@ -201,6 +236,9 @@ impl Probe {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if let Some(gateway) = &self.gateway {
+            return self.look_through(gateway, stream, name).await;
+        }
         let watcher = Arc::new(Watcher {
             identity: self.identity.clone(),
             handshakes: Handshakes::new(super::provider(), self.toward),
@@ -224,6 +262,40 @@ impl Probe {
                 Sighting::failed(seen, objection)
             }
             Err(_) => Sighting::failed(watcher.taken(), Objection::Failed(HandshakeFailure::Timeout)),
+        }
+    }
+
+    /// The gateway's own handshake; it proves the far end's key.
+    async fn look_through<S>(&self, gateway: &TlsContext, stream: S, name: &str) -> Sighting
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let shaken = timeout(self.limits.handshake, gateway.shake(name, stream)).await;
+        let (stream, session) = match shaken.unwrap_or(Err(HandshakeFailure::Timeout)) {
+            Ok(shaken) => shaken,
+            Err(failure) => return Sighting::failed(Seen::default(), Objection::of(failure)),
+        };
+        let (agreed, chain) = (session.agreed(), session.presented().into_owned());
+        let mut stream = super::TlsStream::new(stream, session);
+        let heard = timeout(self.limits.linger, stream.read(&mut [0; 1])).await;
+        // The server may be gone already; that it was told is courtesy.
+        let _gone = timeout(self.limits.linger, stream.shutdown()).await;
+        let reaction = match heard {
+            Ok(Ok(0)) => Err(Objection::Failed(HandshakeFailure::Io("closed by the server".to_owned()))),
+            Ok(Err(error)) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(failure) => Objection::of(HandshakeFailure::clone(failure)),
+                None => Objection::Failed(HandshakeFailure::Io(error.to_string())),
+            }),
+            // It speaks first, or keeps quiet as a SIP server does.
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        };
+        Sighting {
+            chain,
+            version: Version::of(agreed.version).map(Version::word),
+            suite: Some(agreed.suite_name()),
+            request: Request::Unknown,
+            reaction,
+            key_proof: Ok(()),
         }
     }
 

@@ -18,6 +18,14 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// As the configuration spells it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rustls => "rustls",
+            Self::OpenSsl => "openssl",
+        }
+    }
+
     /// Whether it speaks this suite in this version; OpenSSL has every one that can be chosen.
     pub fn has(self, version: Version, suite: &Suite) -> bool {
         match self {

@@ -218,6 +218,82 @@ fn each_problem_of_a_far_end_has_its_own_code_and_fix() {
     assert!(bare.code == 1 && bare.out.contains("UMB-TLS020"), "nothing to present: {}", bare.all);
 }
 
+/// A suite that rustls does not have.
+const CBC: [&str; 3] = ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256"];
+
+#[test]
+fn a_backend_that_this_build_does_not_have_is_a_usage_error() {
+    let home = Home::new();
+    let said = home.verify(&["--backend", "gnutls"]);
+    assert!(said.code == 2 && said.all.contains("rustls, and openssl"), "{}", said.all);
+    let said = home.verify(&["--backend", "rustls", "--roots", "pki/lab-root.pem"]);
+    assert_eq!(said.code, 2, "{}", said.all);
+    if !cfg!(feature = "openssl") {
+        let said = home.verify(&["--backend", "openssl"]);
+        assert!(said.code == 2 && said.all.contains("not part of this build"), "{}", said.all);
+    }
+}
+
+#[test]
+fn a_server_that_rustls_cannot_talk_to_is_examined_by_openssl() {
+    if !cfg!(feature = "openssl") || !peers_present(&["openssl"]) {
+        return;
+    }
+    let home = Home::new();
+    let host = || CertSpec::host(SERVER).key(KeyKind::EcdsaP256);
+    let (good, root) = (home.issue("good", &host()), text(&home.path("pki/lab-root.pem")));
+    let asks = [&CBC[..], &["-Verify", "2", "-CAfile", &root]].concat();
+    let server = home.server(&good, &asks);
+    let said = home.verify(&[]);
+    assert!(said.code == 1 && said.out.contains("UMB-TLS014"), "{}", said.all);
+    let said = home.verify(&["--backend", "openssl"]);
+    assert!(said.code == 0 && said.out.contains("AES_128_CBC_SHA256  openssl"), "{}", said.all);
+    let value = json(&home.verify(&["--backend", "openssl", "-o", "json"]));
+    assert_eq!((&value["backend"], &value["protocol"]), (&"openssl".into(), &"TLS 1.2".into()));
+    assert_eq!(value["suite"], "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256");
+    assert_eq!((&value["we_accept"], &value["they_accept"]), (&true.into(), &true.into()));
+    assert_eq!((&value["asks_for_certificate"], &value["presented"]), (&().into(), &US.into()));
+    // What the configuration says of a peer is what is tried, unless the words say otherwise.
+    let config = std::fs::read_to_string(home.path("umbra.toml")).unwrap();
+    let old = "[[mailbox_server]]\ntls = { backend = \"openssl\" }\n";
+    std::fs::write(home.path("umbra.toml"), config.replace("[[mailbox_server]]\n", old)).unwrap();
+    let said = home.verify(&[]);
+    assert!(said.code == 0 && said.out.contains("  openssl"), "{}", said.all);
+    assert_eq!(home.verify(&["--backend", "rustls"]).code, 1);
+    drop(server);
+    home.assert_openssl_problems(&good);
+}
+
+impl Home {
+    /// Each problem has the code that it has with rustls.
+    fn assert_openssl_problems(&self, good: &IdentityFiles) {
+        let host = || CertSpec::host(SERVER).key(KeyKind::EcdsaP256);
+        let foreign = self.foreign("foreign", &host());
+        let foreign_root = text(&self.path("foreign-root.pem"));
+        let strict = ["-Verify", "2", "-verify_return_error", "-CAfile", &foreign_root];
+        let cases: [(&str, IdentityFiles, Vec<&str>, &str); 5] = [
+            ("issuer not sent", foreign, CBC.to_vec(), "UMB-TLS040"),
+            ("expired", self.issue("old", &host().life(Life::Expired)), CBC.to_vec(), "UMB-TLS005"),
+            ("refused 1.2", good.clone(), [&strict[..], &CBC].concat(), "UMB-TLS019"),
+            ("refused 1.3", good.clone(), [&strict[..], &["-tls1_3"]].concat(), "UMB-TLS019"),
+            ("suites", good.clone(), vec!["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"], "UMB-TLS014"),
+        ];
+        for (what, files, more, code) in cases {
+            let _server = self.server(&files, &more);
+            let said = self.verify(&["--backend", "openssl"]);
+            assert!(said.code == 1 && said.out.contains(code), "{what}: {code}: {}", said.all);
+        }
+        let plain = TcpListener::bind((self.address, 5063)).unwrap();
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = plain.accept().unwrap();
+            stream.write_all(b"SIP/2.0 400 Bad Request\r\n\r\n").unwrap();
+        });
+        let said = self.verify(&["--backend", "openssl"]);
+        answering.join().unwrap();
+        assert!(said.code == 1 && said.out.contains("UMB-TLS022"), "{}", said.all);
+    }
+}
+
 #[test]
 fn old_keys_and_hashes_of_a_far_end_are_named_as_such() {
     if !peers_present(&["openssl"]) {

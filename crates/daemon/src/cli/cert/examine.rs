@@ -28,9 +28,11 @@ pub(super) struct Examined {
     address: Option<SocketAddr>,
     /// The name it had to prove.
     name: String,
+    /// Who spoke TLS on our side.
+    backend: &'static str,
     protocol: Option<&'static str>,
     suite: Option<String>,
-    /// `null` when the handshake did not come that far.
+    /// `null` when the handshake did not come that far, or was not spoken by rustls.
     asks_for_certificate: Option<bool>,
     authorities: Vec<String>,
     /// Subject of what we presented.
@@ -49,6 +51,8 @@ pub(super) struct Examined {
 /// Who looks, with what, and by whose rules.
 pub(super) struct Examiner<'a> {
     pub(super) probe: Probe,
+    /// Who speaks.
+    pub(super) backend: &'static str,
     pub(super) judge: &'a Judge,
     /// Subject of the certificate that the probe presents.
     pub(super) presented: Option<String>,
@@ -108,6 +112,7 @@ impl Examiner<'_> {
             target,
             address,
             name: name.to_owned(),
+            backend: self.backend,
             protocol: seen.version,
             suite: seen.suite.clone(),
             asks_for_certificate: asks,
@@ -162,7 +167,10 @@ impl Examined {
         out.push('\n');
         let mut row = |name: &str, words: &str| out.push_str(&format!("  {name:<11} {}\n", escaped(words)));
         if let Some(protocol) = self.protocol {
-            row("protocol", &format!("{protocol}  {}", self.suite.as_deref().unwrap_or_default()));
+            row(
+                "protocol",
+                &format!("{protocol}  {}  {}", self.suite.as_deref().unwrap_or_default(), self.backend),
+            );
         }
         if let Some(leaf) = &self.leaf {
             row("presents", &format!("{}  {}", leaf.subject, card::life(leaf, Style::Plain)));

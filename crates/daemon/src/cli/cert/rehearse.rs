@@ -83,7 +83,7 @@ fn key_of(certificate: &Path) -> PathBuf {
 
 fn rehearse(screen: &Screen, compiled: &Compiled, findings: Vec<Finding>) -> Exit {
     // The new pair stands in [tls]; every peer is shown it, those that have one of their own too.
-    let side = match Side::of(compiled, "") {
+    let side = match Side::of(compiled) {
         Some(Ok(side)) => side,
         Some(Err(error)) => return failed(screen, &error.to_string()),
         None => {
