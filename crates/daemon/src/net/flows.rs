@@ -74,9 +74,15 @@ impl Flows {
         self.by_key.contains_key(&key)
     }
 
-    /// Looks at each, in no order.
-    pub fn each(&self, mut look: impl FnMut(&Standing)) {
-        self.by_key.iter().for_each(|entry| look(entry.value()));
+    /// All of them, in no order. A copy, so that nobody who opens or closes one waits for whoever looks; when it is gone,
+    /// [`Flows::sweep`].
+    pub fn all(&self) -> Vec<Standing> {
+        self.by_key.iter().map(|entry| entry.value().clone()).collect()
+    }
+
+    /// Forgets the chains of connections that ended while somebody held a copy.
+    pub fn sweep(&self) {
+        self.chains.retain(|chain| Arc::strong_count(chain) > 1);
     }
 
     fn shared(&self, chain: &Chain) -> Chain {
@@ -121,8 +127,8 @@ mod tests {
             flows.enter(standing(key, u8::from(key >= 8)));
         }
         assert_eq!(flows.chains.len(), 2);
-        let mut chains: Vec<Chain> = Vec::new();
-        flows.each(|standing| chains.push(standing.tls.as_ref().unwrap().chain.clone()));
+        let mut chains: Vec<Chain> =
+            flows.all().into_iter().map(|standing| standing.tls.unwrap().chain).collect();
         chains.sort_by_key(|chain| Arc::as_ptr(chain).addr());
         chains.dedup_by(|one, other| Arc::ptr_eq(one, other));
         assert_eq!(chains.len(), 2, "one copy each");
@@ -133,5 +139,11 @@ mod tests {
             flows.leave(FlowKey(key));
         }
         assert!(flows.chains.is_empty() && !flows.is_open(FlowKey(0)));
+        flows.enter(standing(1, 1));
+        let copy = flows.all();
+        flows.leave(FlowKey(1));
+        drop(copy);
+        flows.sweep();
+        assert!(flows.chains.is_empty());
     }
 }

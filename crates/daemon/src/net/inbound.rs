@@ -37,18 +37,18 @@ pub(super) enum Shut {
 /// Every connection that a peer opened and that could be closed.
 pub(super) fn groups(flows: &Flows) -> Vec<Group> {
     let mut groups: BTreeMap<(usize, Option<SocketAddr>, Vec<String>), Group> = BTreeMap::new();
-    flows.each(|standing| {
+    for standing in flows.all() {
         let facts = &standing.facts;
         if standing.opened != Opened::ByPeer || facts.transport == Transport::Udp {
-            return;
+            continue;
         }
-        let group = Group::of(standing);
+        let group = Group::of(&standing);
         let key = match &group.proof {
             Some((chain, names)) => (chain.as_ptr().addr(), None, names.clone()),
             None => (0, Some(facts.remote), Vec::new()),
         };
         groups.entry(key).and_modify(|known| known.flows.push(facts.key)).or_insert(group);
-    });
+    }
     groups.into_values().collect()
 }
 

@@ -247,6 +247,7 @@ impl NetContext {
                 self.tell_retired(flow, Newcomers::Refused).await;
             }
         }
+        self.flows.sweep();
     }
 
     /// The far end of an inbound connection that was taken in while other certificates came into force; `true`: its shard must refuse

@@ -99,6 +99,8 @@ impl Source {
         if let Some(tls) = self.context.tls.load_full() {
             self.tell_tls(&tls, now, &mut status);
         }
+        drop(sorts);
+        self.context.flows.sweep();
         status
     }
 
@@ -127,16 +129,16 @@ impl Source {
 
     fn sorts(&self, policy: &Policy) -> BTreeMap<Option<Peer>, Sorts> {
         let mut sorts: BTreeMap<Option<Peer>, Sorts> = BTreeMap::new();
-        self.context.flows.each(|standing| {
+        for standing in self.context.flows.all() {
             // Datagrams of strangers share one flow, which leads nowhere.
             if standing.facts.remote.ip().is_unspecified() {
-                return;
+                continue;
             }
-            let of_peer = sorts.entry(peer_of(policy, standing)).or_default();
+            let of_peer = sorts.entry(peer_of(policy, &standing)).or_default();
             let chain = standing.tls.as_ref().map(|tls| tls.chain.clone());
-            let sort = Sort::of(standing, self.context.retiring.has(standing.facts.key));
+            let sort = Sort::of(&standing, self.context.retiring.has(standing.facts.key));
             of_peer.entry(sort).or_insert((0, chain)).0 += 1;
-        });
+        }
         sorts
     }
 
