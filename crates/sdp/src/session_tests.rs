@@ -30,6 +30,8 @@ fn what_is_no_session_is_an_error_without_raw_bytes() {
         let Err(SdpError::Grammar(text)) = Session::parse(bad) else { panic!("{bad:?}") };
         assert!(text.is_ascii() && !text.contains('\x1b') && text.len() <= 120);
     }
+    let no_port = Session::parse(b"v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\nt=0 0\r\nm=audio x RTP/AVP 0\r\n");
+    assert!(matches!(no_port, Err(SdpError::Grammar(text)) if text.contains("line 5")), "it says where");
 }
 
 #[test]

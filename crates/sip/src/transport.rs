@@ -97,7 +97,10 @@ mod tests {
     fn words_ports_and_conversions_agree_with_the_common_vocabulary() {
         for ours in [Transport::Udp, Transport::Tcp, Transport::Tls] {
             let theirs = rsip::Transport::from(ours);
-            assert_eq!(theirs.to_string(), ours.as_via_str());
+            assert_eq!(
+                (theirs.to_string(), ours.to_string()),
+                (ours.as_via_str().into(), ours.as_via_str().into())
+            );
             assert_eq!(*theirs.default_port().value(), ours.default_port());
             assert_eq!(theirs.is_secure(), ours.is_secure());
             assert_eq!(Transport::try_from(theirs), Ok(ours));

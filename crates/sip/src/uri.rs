@@ -112,9 +112,7 @@ impl Uri {
         if self.parts.scheme == Scheme::Tel {
             return self.param(name);
         }
-        let user = self.user()?;
-        let start = user.iter().position(|byte| *byte == b';')?;
-        Params::new(&user[start..]).find(name)
+        Params::new(self.user()?).find(name)
     }
 
     /// The host.

@@ -297,6 +297,10 @@ mod tests {
         assert_eq!(via.stamped(source), "SIP/2.0/UDP h:5060;branch=z9hG4bK1;rport=4000;received=192.0.2.7");
         let same = first("SIP/2.0/TCP 192.0.2.7;branch=z9hG4bK1").unwrap();
         assert_eq!(same.stamped(source), "SIP/2.0/TCP 192.0.2.7;branch=z9hG4bK1");
+        let claims = first("SIP/2.0/TCP 192.0.2.7;received=1.1.1.1;branch=z9hG4bK1").unwrap();
+        assert_eq!(claims.stamped(source), "SIP/2.0/TCP 192.0.2.7;branch=z9hG4bK1");
+        let spaced = first("SIP/2.0/TCP 192.0.2.7 ; branch=z9hG4bK1").unwrap();
+        assert_eq!(spaced.stamped(source), spaced.raw());
     }
 
     #[test]

@@ -318,6 +318,49 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_phrase_is_never_read_as_a_length() {
+        let bytes = b"SIP/2.0 200 l:\r\nContent-Length: 3\r\n\r\nabc";
+        assert_eq!(frames(&[bytes]), vec![Ok(Frame::Message(Bytes::from_static(bytes)))]);
+    }
+
+    #[test]
+    fn half_a_keep_alive_is_the_middle_of_something_and_a_whole_one_is_not() {
+        let mut framer = Framer::new(Limits::default());
+        assert!(!framer.is_mid_message());
+        framer.push(b"\r");
+        assert_eq!(framer.poll(), Ok(None));
+        assert!(framer.is_mid_message());
+        framer.push(b"\n");
+        assert_eq!(framer.poll(), Ok(Some(Frame::Pong)));
+        assert!(!framer.is_mid_message());
+    }
+
+    #[test]
+    fn every_limit_is_the_last_size_that_passes() {
+        let limits = Limits {
+            start_line_bytes_max: 30,
+            header_block_bytes_max: 80,
+            body_bytes_max: 9,
+            ..Limits::default()
+        };
+        let fault = |bytes: &str| {
+            let mut framer = Framer::new(limits);
+            framer.push(bytes.as_bytes());
+            framer.poll().err().map(|error| error.fault)
+        };
+        let line = |n: usize| format!("BYE sip:{} SIP/2.0", "a".repeat(n - 16));
+        let with = |line: &str, block: usize, body: usize| {
+            let rest = format!("\r\nl: {body}\r\nX: ");
+            let filled = "x".repeat(block - line.len() - rest.len() - 4);
+            format!("{line}{rest}{filled}\r\n\r\n{}", "b".repeat(body))
+        };
+        assert_eq!(fault(&with(&line(30), 80, 9)), None);
+        assert_eq!(fault(&with(&line(31), 80, 9)), Some(FrameFault::StartLineTooLong));
+        assert_eq!(fault(&with(&line(30), 81, 9)), Some(FrameFault::HeaderBlockTooLong));
+        assert_eq!(fault(&with(&line(30), 80, 10)), Some(FrameFault::BodyTooLong));
+    }
+
+    #[test]
     fn other_protocols_are_refused_at_their_first_line() {
         assert_eq!(fault(b"\x16\x03\x01\x02"), Some(FrameFault::NotSip));
         assert_eq!(fault(b"GET / HTTP/1.1\r\n"), Some(FrameFault::NotSip));

@@ -197,4 +197,15 @@ mod tests {
         assert_eq!(HeaderId::Other.name(), "");
         assert_eq!(HeaderId::Other as usize, HeaderId::COUNT);
     }
+
+    #[test]
+    fn a_name_is_found_within_a_few_steps() {
+        let steps = |name: &[u8]| {
+            let start = slot_of(name);
+            (0..SLOTS).take_while(|step| TABLE[(start + step) % SLOTS] != EMPTY).count()
+        };
+        for (_, name, _) in NAMES {
+            assert!(steps(name.as_bytes()) <= 8, "{name}");
+        }
+    }
 }

@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_message_is_indexed_without_changing_it() {
         let message = with("X-Odd :  a \r\n\t b\r\nMax-Forwards: 0068\r\n").unwrap();
-        assert!(message.is_request());
+        assert!(message.is_request() && !message.is_response());
         assert_eq!(message.method(), &Method::Options);
         assert_eq!(message.from_tag(), Some(&b"1"[..]));
         assert_eq!(message.to_tag(), None);
@@ -340,6 +340,10 @@ mod tests {
         assert_eq!(full("SIP/2.0 4294967301 better"), Some(ParseError::StatusOutOfRange));
         assert_eq!(full("SIP/2.0 2x0 OK"), Some(ParseError::StartLineMalformed));
         assert_eq!(full("SIP/2.0 200"), None);
+        let response =
+            parsed(&format!("{}\r\n", HEAD.replacen("OPTIONS sip:a@h SIP/2.0", "SIP/2.0 200", 1))).unwrap();
+        assert!(response.is_response() && !response.is_request() && response.request_uri().is_empty());
+        assert_eq!((response.status(), response.reason()), (StatusCode::new(200), Bytes::new()));
     }
 
     #[test]
@@ -353,6 +357,38 @@ mod tests {
         );
         let long = format!("OPTIONS sip:{} SIP/2.0\r\n\r\n", "a".repeat(5000));
         assert_eq!(parsed(&long).err(), Some(ParseError::StartLineTooLong));
+    }
+
+    #[test]
+    fn every_limit_is_the_last_size_that_passes() {
+        let body = "b".repeat(9);
+        let whole = format!("{HEAD}l: 9\r\n\r\n{body}");
+        let exact = Limits {
+            header_block_bytes_max: whole.len() - body.len(),
+            header_lines_max: 6,
+            body_bytes_max: body.len(),
+            start_line_bytes_max: HEAD.find('\r').unwrap(),
+        };
+        let result = |limits: Limits| {
+            Message::parse(Bytes::from(whole.clone()), &limits).map(|message| message.body())
+        };
+        assert_eq!(result(exact), Ok(Bytes::from(body)));
+        let less = |change: fn(&mut Limits)| {
+            let mut limits = exact;
+            change(&mut limits);
+            result(limits).err()
+        };
+        assert_eq!(less(|limits| limits.header_block_bytes_max -= 1), Some(ParseError::HeaderBlockTooLong));
+        assert_eq!(less(|limits| limits.header_lines_max -= 1), Some(ParseError::TooManyHeaders));
+        assert_eq!(less(|limits| limits.body_bytes_max -= 1), Some(ParseError::BodyTooLong));
+        assert_eq!(less(|limits| limits.start_line_bytes_max -= 1), Some(ParseError::StartLineTooLong));
+    }
+
+    #[test]
+    fn a_header_block_without_an_end_is_unterminated_and_not_too_long() {
+        for text in ["", "OPTIONS sip:a@h SIP/2.0", "OPTIONS sip:a@h SIP/2.0\r\nA: b\r\n", HEAD] {
+            assert_eq!(parsed(text).err(), Some(ParseError::HeaderBlockUnterminated), "{text:?}");
+        }
     }
 
     #[test]
