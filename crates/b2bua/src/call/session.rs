@@ -16,6 +16,7 @@ use super::{Attempt, Call, MediaState, Refreshing, State};
 use crate::codes;
 use crate::engine::CallTimer;
 use crate::engine::core::{ClientUse, Core};
+use crate::engine::keys::KeySource;
 use crate::headers::{ALLOW, SUPPORTED};
 use crate::leg::session::{
     RefreshBy, RefreshDuty, Session, SessionTimer, is_interval_too_small, supports_timer,
@@ -230,7 +231,7 @@ impl Call {
                 self.refresh(cx, now, side);
             }
             491 => {
-                let wait = glare_wait(cx, side);
+                let wait = glare_wait(&mut cx.keys, side);
                 self.refresh_later(cx, now, side, wait);
             }
             _ => {
@@ -305,12 +306,12 @@ fn timer_of(side: Side) -> CallTimer {
 }
 
 /// We chose the Call-ID of leg B.
-fn glare_wait(cx: &mut Core, side: Side) -> Duration {
+fn glare_wait(keys: &mut KeySource, side: Side) -> Duration {
     let (least, most) = match side {
         Side::A => GLARE_OTHER_STEPS,
         Side::B => GLARE_OWNER_STEPS,
     };
-    GLARE_STEP * (least + cx.keys.below(most - least + 1))
+    GLARE_STEP * (least + keys.below(most - least + 1))
 }
 
 fn retry_after(response: &Message) -> Option<Duration> {
@@ -318,4 +319,20 @@ fn retry_after(response: &Message) -> Option<Duration> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let secs: u32 = std::str::from_utf8(value.get(..digits)?).ok()?.parse().ok()?;
     Some(Duration::from_secs(u64::from(secs.max(1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn rfc_3261_section_14_1_the_wait_after_491_is_any_of_its_interval_in_steps_of_10_ms() {
+        for (side, least, most) in [(Side::A, 0, 2_000), (Side::B, 2_100, 4_000)] {
+            let mut keys = KeySource::new([1; 32]);
+            let waits: BTreeSet<u128> = (0..5_000).map(|_| glare_wait(&mut keys, side).as_millis()).collect();
+            assert!(waits.iter().copied().eq((least..=most).step_by(10)), "{waits:?}");
+        }
+    }
 }

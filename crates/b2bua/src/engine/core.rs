@@ -280,12 +280,8 @@ impl Core {
     /// The bytes of a response.
     pub fn response_bytes(&mut self, request: &Message, answer: &Answer<'_>) -> Option<Bytes> {
         let status = StatusCode::new(answer.status)?;
-        let tag = match answer.tag {
-            _ if answer.status == 100 => None,
-            Some(tag) => Some(Bytes::copy_from_slice(tag)),
-            None => Some(self.endpoint.new_tag()),
-        };
-        let mut builder: Builder = sip::response_to(request, status, answer.reason, tag.as_deref());
+        let tag = answer.tag.map_or_else(|| self.endpoint.new_tag(), Bytes::copy_from_slice);
+        let mut builder: Builder = sip::response_to(request, status, answer.reason, Some(&tag));
         builder = builder.header(HeaderId::Server, &self.config.product);
         for (id, value) in answer.lines {
             builder = builder.header(*id, value);

@@ -662,3 +662,41 @@ pub enum CallTimer {
     /// A transfer must be over, or looks again.
     Transfer,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_shards_adds_up_and_what_they_share_counts_once() {
+        #[allow(clippy::disallowed_methods)]
+        let later = Instant::now();
+        let server = |name: &str, down_until| ServerStatus { name: name.into(), calls: 5, down_until };
+        let one = |servers| EngineStatus {
+            calls: 3,
+            by_state: vec![("dialing", 1), ("established", 2)],
+            flows: 7,
+            transactions: (4, 6),
+            timers: 8,
+            counters: vec![("overloads", 2)],
+            servers,
+            ..EngineStatus::default()
+        };
+        let mut all = one(vec![server("cas01", None)]);
+        all.add(EngineStatus {
+            by_state: vec![("ending", 1), ("established", 2)],
+            flows: 9,
+            draining: true,
+            counters: vec![("forks", 1), ("overloads", 3)],
+            ..one(vec![server("cas01", Some(later)), server("cas02", None)])
+        });
+        assert_eq!((all.calls, all.flows, all.transactions, all.timers), (6, 9, (8, 12), 16));
+        assert_eq!(all.by_state, [("dialing", 1), ("ending", 1), ("established", 4)]);
+        assert_eq!(all.counters, [("forks", 1), ("overloads", 5)]);
+        assert!(all.draining);
+        let servers: Vec<_> = all.servers.iter().map(|s| (s.name.as_str(), s.calls, s.down_until)).collect();
+        assert_eq!(servers, [("cas01", 5, Some(later)), ("cas02", 5, None)]);
+        all.add(EngineStatus::default());
+        assert!(all.draining, "a shard that drains is not outvoted");
+    }
+}

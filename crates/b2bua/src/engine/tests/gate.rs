@@ -10,7 +10,7 @@ use sip::{HeaderId, Method};
 
 use super::policy::{self, POOL};
 use super::world::{World, caller, offer};
-use super::{DEPOSIT, DIVERSION, redirecting};
+use super::{DEPOSIT, DIVERSION, redirecting, value};
 use crate::codes;
 use crate::engine::Input;
 use crate::policy::{GatewayStatus, Policy};
@@ -76,7 +76,12 @@ fn a_refused_call_leaves_no_transaction_no_port_and_no_second_leg_and_waits_diff
 fn a_flood_of_refusals_is_counted_not_recorded() {
     let mut world = world(|policy| policy.gateway.max_calls_allowed = 1);
     call(&mut world, 0);
-    (1..100).for_each(|number| assert_eq!(call(&mut world, number), 503));
+    let mut waits = BTreeSet::new();
+    for number in 1..100 {
+        assert_eq!(call(&mut world, number), 503);
+        waits.insert(value(world.caller().responses.last().unwrap(), HeaderId::RetryAfter).parse().unwrap());
+    }
+    assert_eq!((waits.first(), waits.last()), (Some(&5u32), Some(&20)), "spread over all of 5 to 20 s");
     assert_eq!(world.records.len(), 10);
     world.advance(Duration::from_secs(1));
     call(&mut world, 100);

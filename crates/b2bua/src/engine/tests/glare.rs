@@ -266,6 +266,20 @@ fn rfc_3261_section_13_3_1_4_a_2xx_to_a_re_invite_that_is_never_acknowledged_end
 }
 
 #[test]
+fn rfc_3261_section_15_a_bye_held_for_an_ack_is_not_sent_to_who_says_bye_instead() {
+    let mut world = call();
+    world.caller().holds_ack = true;
+    world.in_dialog(&caller(), Method::Invite, "", offer_of(&caller(), 3456));
+    world.in_dialog(&worker(), Method::Bye, "", None);
+    assert_eq!(world.engine.status().by_state, [("ending", 1)]);
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    assert_eq!(status(&mut world, &caller()), 200);
+    send_ack(&mut world, None);
+    assert_eq!(world.caller().methods(), [""; 0]);
+    world.assert_clean();
+}
+
+#[test]
 fn rfc_5407_a_re_invite_whose_predecessor_lacks_its_ack_is_served_and_a_late_ack_settles_nothing() {
     let mut world = call();
     world.caller().holds_ack = true;

@@ -210,17 +210,35 @@ fn a_hang_up_by_the_operator_while_it_rings_is_480_to_the_caller_and_a_cancel_th
     }
 }
 
+fn invite_under(call_id: &str, max_forwards: u32) -> OutgoingRequest {
+    let lines = format!("{DIVERSION}Max-Forwards: {max_forwards}\r\nContact: <sip:d@10.0.0.5>\r\n");
+    let mut invite = request(Method::Invite, DEPOSIT, &lines);
+    let headers = String::from_utf8(invite.headers.to_vec()).unwrap();
+    invite.headers = Bytes::from(headers.replace("out-INVITE", call_id));
+    invite
+}
+
 #[test]
-fn a_call_id_of_our_own_coming_back_is_a_loop() {
+fn a_call_id_of_our_own_coming_back_is_a_loop_and_that_of_a_gateway_of_nearly_that_name_is_none() {
     let mut world = World::new(policy::secured());
     world.connect_caller("10.0.0.5", Some(POOL));
     let prefix = world.engine.core.call_id_prefix.clone();
-    let lines = format!("{DIVERSION}Max-Forwards: 70\r\nContact: <sip:d@10.0.0.5>\r\n");
-    let mut invite = request(Method::Invite, DEPOSIT, &lines);
-    let headers =
-        String::from_utf8(invite.headers.to_vec()).unwrap().replace("out-INVITE", &format!("{prefix}77"));
-    invite.headers = Bytes::from(headers);
-    world.send_as(&caller(), invite);
+    world.send_as(&caller(), invite_under(&format!("{prefix}77"), 70));
     assert_eq!(world.caller().last_status(), 482);
     assert_eq!(world.records[0].verdict.code, codes::LOOP);
+    let (instance, shard) = prefix.split_once('-').unwrap();
+    let (most, last) = instance.split_at(instance.len() - 1);
+    let other = format!("{most}{}-{shard}77", if last == "0" { "1" } else { "0" });
+    world.send_as(&caller(), invite_under(&other, 70));
+    assert_ne!(world.records.last().unwrap().verdict.code, codes::LOOP);
+}
+
+#[test]
+fn rfc_3261_section_16_3_an_invite_with_no_hop_left_goes_no_further() {
+    let mut world = World::new(policy::secured());
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.send_as(&caller(), invite_under("far-1", 0));
+    assert_eq!((world.caller().last_status(), world.records[0].verdict.code), (483, codes::HOPS_USED_UP));
+    assert!(world.connects.is_empty());
+    world.assert_clean();
 }

@@ -1,5 +1,6 @@
 //! From INVITE to 200: redirects, fail-over, security of both legs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sip::{HeaderId, Method};
@@ -8,6 +9,8 @@ use super::policy::{self, PBX, POOL};
 use super::world::{Script, World, caller, offer};
 use super::{DEPOSIT, DIVERSION, redirecting};
 use crate::codes;
+use crate::engine::{ConnectFailure, ConnectFailureKind, Input};
+use crate::policy::Policy;
 use crate::record::{CallType, OfferResult};
 
 fn secured() -> World {
@@ -127,6 +130,23 @@ fn the_next_server_is_tried_on_connect_failure_on_503_and_on_silence() {
 }
 
 #[test]
+fn a_connection_may_take_the_time_of_tcp_and_tls_together_and_failing_later_is_nobodys_failure() {
+    let mut world = secured();
+    world.script("cas01.contoso.com", 5061, Script::Hangs);
+    world.script("cas02.contoso.com", 5061, Script::Hangs);
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    world.advance(Duration::from_millis(4_999));
+    assert_eq!(world.connects.len(), 1);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.connects.len(), 2);
+    let why = ConnectFailure { kind: ConnectFailureKind::Refused, detail: "too late".into() };
+    world.feed(Input::ConnectFailed { connect: world.hanging[0], why });
+    assert_eq!((world.connects.len(), world.caller().last_status()), (2, 100), "the second is still tried");
+    world.advance(Duration::from_secs(60));
+    world.assert_clean();
+}
+
+#[test]
 fn a_late_200_of_a_server_that_was_given_up_gets_ack_and_bye() {
     let mut world = secured();
     world.script("cas01.contoso.com", 5061, Script::Silent);
@@ -153,6 +173,31 @@ fn nobody_left_is_503_with_diagnostics_well_before_the_caller_gives_up() {
     assert!(diagnostics.starts_with(b"62001;"), "{}", diagnostics.escape_ascii());
     world.assert_clean();
     assert_eq!(world.records[0].verdict.code, codes::NO_SERVER_LEFT);
+}
+
+#[test]
+fn servers_that_are_full_are_told_from_a_plan_that_has_none() {
+    let full = ("no server of the dial plan has free capacity", codes::SERVERS_FULL);
+    let none = ("the dial plan has no server to call", codes::NO_SERVER_LEFT);
+    let plans =
+        [(vec![0], vec![0], full), (vec![0], vec![], full), (vec![], vec![0], full), (vec![], vec![], none)];
+    for (routers, mailbox, (what, code)) in plans {
+        let mut policy = Policy::clone(&policy::secured());
+        policy.dial_plans[0].call_routers = routers;
+        policy.dial_plans[0].mailbox_servers = mailbox;
+        policy
+            .call_routers
+            .iter_mut()
+            .chain(&mut policy.mailbox_servers)
+            .for_each(|s| s.max_calls_allowed = 0);
+        let mut world = World::new(Arc::new(policy));
+        world.connect_caller("10.0.0.5", Some(POOL));
+        world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+        assert_eq!((world.caller().last_status(), world.records[0].verdict.code), (503, code));
+        assert_eq!(world.records[0].verdict.what, what);
+        assert!(world.connects.is_empty());
+        world.assert_clean();
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub enum Script {
     Refuse(u16, &'static str),
     Silent,
     NoListener,
+    /// A connection is neither made nor refused.
+    Hangs,
 }
 
 /// One far end: the caller, or one port of a UM server.
@@ -120,6 +122,8 @@ pub struct World {
     pub allocated: usize,
     pub released: usize,
     pub connects: Vec<Target>,
+    /// Wishes for connections that nobody answered.
+    pub hanging: Vec<ConnectKey>,
     pub questions: Vec<Question>,
     pub dns: BTreeMap<String, Vec<SocketAddr>>,
     pub dns_is_silent: bool,
@@ -155,6 +159,7 @@ impl World {
             allocated: 0,
             released: 0,
             connects: Vec::new(),
+            hanging: Vec::new(),
             questions: Vec::new(),
             dns: BTreeMap::new(),
             dns_is_silent: false,
@@ -345,6 +350,9 @@ impl World {
         if self.dead.contains(&target.address) {
             let why = ConnectFailure { kind: ConnectFailureKind::Unreachable, detail: "no route".into() };
             return self.engine.handle(self.now, Input::ConnectFailed { connect, why });
+        }
+        if self.parties.get(&place).is_some_and(|p| p.script == Script::Hangs) {
+            return self.hanging.push(connect);
         }
         let listens = self.parties.get(&place).is_some_and(|p| p.script != Script::NoListener);
         if !listens {
@@ -616,7 +624,7 @@ impl Party {
                 self.pending = Some((key, request));
             }
             Script::Refuse(status, _) => self.respond(now, key, &request, status, None, None),
-            Script::Silent | Script::NoListener => self.pending = Some((key, request)),
+            Script::Silent | Script::NoListener | Script::Hangs => self.pending = Some((key, request)),
         }
     }
 
