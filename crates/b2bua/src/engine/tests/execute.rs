@@ -389,6 +389,13 @@ fn a_user_at_our_own_host_is_called_at_the_callers_side() {
 }
 
 #[test]
+fn a_sips_target_is_called_where_there_is_tls() {
+    let mut world = executing(Script::RingOnly);
+    world.in_dialog(&worker(), Method::Refer, "Refer-To: <sips:bob@contoso.com>\r\n", None);
+    assert_eq!(got(&mut world, &target(), &Method::Invite)[0].request_uri(), "sips:bob@contoso.com");
+}
+
+#[test]
 fn a_refer_of_the_caller_is_carried_even_so() {
     let mut world = executing(Script::Answer);
     world.in_dialog(&caller(), Method::Refer, TO_BOB, None);
@@ -432,6 +439,8 @@ fn an_unsecured_call_is_transferred_over_tcp_to_its_pbx() {
     world.connect_caller(PBX, None);
     world.invite("sip:88895@10.0.0.1;user=phone", DIVERSION, Some(offer(PBX, 3000, None)));
     let um = ("mbx01.contoso.com".to_owned(), 5065);
+    world.in_dialog(&um, Method::Refer, "Refer-To: <sips:bob@contoso.com>\r\n", None);
+    assert_eq!(last_status(&mut world, &um), 603, "sips means TLS on every hop");
     world.in_dialog(&um, Method::Refer, "Refer-To: <tel:+14255550199>\r\n", None);
     let invite = got(&mut world, &(PBX.to_owned(), 5067), &Method::Invite).remove(0);
     assert_eq!(invite.request_uri(), "tel:+14255550199");

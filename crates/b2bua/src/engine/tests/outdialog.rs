@@ -363,6 +363,25 @@ fn what_keeps_state_or_has_no_use_here_is_refused_by_its_own_status() {
 }
 
 #[test]
+fn rfc_3261_section_8_2_2_unknown_schemes_get_416_and_unknown_demands_420() {
+    for method in [Method::Options, Method::Message] {
+        for (uri, demand, status) in [
+            ("http://x.example", "", 416),
+            (DEPOSIT, "Require: weird\r\n", 420),
+            (US, "Require: weird\r\n", 420),
+        ] {
+            let mut world = connected(config());
+            world.send_as(&caller(), request(method.clone(), uri, &format!("Max-Forwards: 70\r\n{demand}")));
+            assert_eq!(world.caller().last_status(), status, "{method:?} {uri}");
+            let unsupported = world.caller().responses[0].header(HeaderId::Unsupported);
+            assert_eq!(unsupported, (status == 420).then_some(&b"weird"[..]));
+            assert!(world.connects.is_empty());
+            world.assert_clean();
+        }
+    }
+}
+
+#[test]
 fn um_servers_send_no_messages_through_this_gateway() {
     let mut world = connected(config());
     let um = um(&mut world);

@@ -122,6 +122,12 @@ fn the_next_server_is_tried_on_connect_failure_on_503_and_on_silence() {
         world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
         world.advance(Duration::from_secs(5));
         assert_eq!(world.caller().last_status(), 200, "{script:?}");
+        let is_down = world.events.iter().any(|event| event == "down cas01.contoso.com");
+        assert_eq!(
+            is_down,
+            matches!(script, Script::NoListener | Script::Silent),
+            "an answer is a sign of life"
+        );
         assert_eq!(world.party("mbx02.contoso.com", 5066).methods(), ["INVITE"]);
         world.in_dialog(&caller(), Method::Bye, "", None);
         world.assert_clean();
