@@ -469,6 +469,9 @@ mod tests {
         assert_eq!(error("<sip:a@h>"), Some(UriError::ForbiddenByte));
         assert_eq!(error("example.com"), Some(UriError::SchemeMissing));
         assert_eq!(error(":x"), Some(UriError::SchemeMissing));
+        assert_eq!(error("1a:x"), Some(UriError::SchemeMissing));
+        assert_eq!(error("a/b:x"), Some(UriError::SchemeMissing));
+        assert_eq!(uri("x-y.z+1:x").scheme(), Scheme::Other);
     }
 
     #[test]

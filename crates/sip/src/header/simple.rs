@@ -103,6 +103,21 @@ mod tests {
     }
 
     #[test]
+    fn rfc_3261_section_20_1_a_media_type_is_accepted_by_name_by_kind_or_with_all_others() {
+        for (accept, is_accepted) in [
+            ("application/sdp", true),
+            ("text/plain, Application/SDP;level=1", true),
+            ("application/*", true),
+            ("*/*;q=0.1", true),
+            ("text/plain", false),
+            ("application/pidf+xml, text/*", false),
+        ] {
+            let message = message(&format!("Accept: {accept}\r\n"));
+            assert_eq!(accepts(&message, "application", "sdp"), is_accepted, "{accept}");
+        }
+    }
+
+    #[test]
     fn what_does_not_type_is_none() {
         let message = message("Expires: 99999999999999\r\n");
         assert_eq!(expires(&message), None);

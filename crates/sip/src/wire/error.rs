@@ -105,3 +105,25 @@ impl FrameError {
         reject_bytes(self.head.as_ref()?, self.status(), None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_3261_section_21_each_limit_has_its_status_and_all_else_is_400() {
+        let parse = |error: ParseError| error.status().code();
+        assert_eq!(parse(ParseError::BodyTooLong), 413);
+        assert_eq!(parse(ParseError::StartLineTooLong), 414);
+        assert_eq!(parse(ParseError::VersionNotSupported), 505);
+        assert_eq!([ParseError::HeaderBlockTooLong, ParseError::TooManyHeaders].map(parse), [513; 2]);
+        let other =
+            [ParseError::MethodMismatch, ParseError::BodyTruncated, ParseError::Missing(HeaderId::Via)];
+        assert_eq!(other.map(parse), [400; 3]);
+        let frame = |fault| FrameError { fault, head: None }.status().code();
+        assert_eq!(frame(FrameFault::BodyTooLong), 413);
+        assert_eq!(frame(FrameFault::StartLineTooLong), 414);
+        assert_eq!([FrameFault::HeaderBlockTooLong, FrameFault::Overflow].map(frame), [513; 2]);
+        assert_eq!([FrameFault::ContentLengthMissing, FrameFault::NotSip].map(frame), [400; 2]);
+    }
+}

@@ -367,6 +367,9 @@ mod tests {
         assert_eq!(fault(b"BYE sip:a SIP/2.0\nCall-ID: x\n\n"), Some(FrameFault::NotSip));
         assert_eq!(fault(b"\n"), Some(FrameFault::NotSip));
         assert_eq!(fault(&[b'A'; 5000]), Some(FrameFault::StartLineTooLong));
+        assert_eq!(fault(b"BYE sip:\x7f SIP/2.0\r\nl: 0\r\n\r\n"), Some(FrameFault::NotSip));
+        // A tab is malformed as well, but not another protocol: the parser's 400 tells.
+        assert_eq!(fault(b"BYE\tsip:a SIP/2.0\r\nl: 0\r\n\r\n"), None);
     }
 
     #[test]
@@ -390,6 +393,14 @@ mod tests {
         }
         assert_eq!(framer.buffered(), 0);
         assert_eq!(framer.poll().unwrap_err().fault, FrameFault::Overflow);
+        let limits = Limits::default();
+        let most = limits.header_block_bytes_max + limits.body_bytes_max + PUSH_BYTES_MAX;
+        let mut framer = Framer::new(limits);
+        framer.push(&vec![b'x'; most - 1]);
+        framer.push(b"x");
+        assert_eq!(framer.buffered(), most);
+        framer.push(b"x");
+        assert_eq!(framer.buffered(), 0);
     }
 
     fn stream() -> impl Strategy<Value = Vec<u8>> {

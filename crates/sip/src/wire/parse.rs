@@ -303,6 +303,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_of_a_message_is_its_start_line_without_control_characters() {
+        let text = HEAD.replacen("sip:a@h", "sip:\u{e9}@h", 1);
+        let message = parsed(&format!("{text}Subject: secret\r\n\r\n")).unwrap();
+        assert_eq!(format!("{message:?}"), "Message(OPTIONS sip:\\xc3\\xa9@h SIP/2.0)");
+        assert_eq!(message.uri().unwrap().to_string(), "sip:\\xc3\\xa9@h");
+        assert_eq!(format!("{:?}", message.uri().unwrap()), "Uri(sip:\\xc3\\xa9@h)");
+    }
+
+    #[test]
+    fn hops_beyond_255_count_as_none_given_and_a_media_type_is_told_without_its_parameters() {
+        assert_eq!(with("Max-Forwards: 255\r\n").unwrap().max_forwards(), Some(255));
+        assert_eq!(with("Max-Forwards: 256\r\n").unwrap().max_forwards(), None);
+        let typed = with("c: application/sdp ;charset=utf-8\r\n").unwrap();
+        assert_eq!(typed.content_type(), Some(&b"application/sdp"[..]));
+    }
+
+    #[test]
     fn repeated_single_headers_are_refused_whatever_they_say() {
         for line in ["From: <sip:f@h>;tag=1", "t: <sip:t@h>", "i: c@h", "CSEQ: 7 OPTIONS"] {
             assert!(matches!(with(&format!("{line}\r\n")), Err(ParseError::Repeated(_))), "{line}");

@@ -69,6 +69,15 @@ mod tests {
     }
 
     #[test]
+    fn a_to_with_a_tag_keeps_it_and_a_head_without_an_end_is_answered_too() {
+        let head = b"BYE sip:a SIP/2.0\r\nVia: SIP/2.0/TCP h\r\nTo: <sip:t>;TAG=2\r\nCall-";
+        let refusal = reject_bytes(head, StatusCode::BAD_REQUEST, Some(b"z")).unwrap();
+        let expected =
+            "SIP/2.0 400 Bad Request\r\nVia: SIP/2.0/TCP h\r\nTo: <sip:t>;TAG=2\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(refusal, expected);
+    }
+
+    #[test]
     fn responses_acks_and_requests_without_via_are_not_answered() {
         for head in [
             &b"SIP/2.0 200 OK\r\nVia: x\r\n\r\n"[..],
