@@ -91,6 +91,7 @@ fn ip_gateway(name: &str, address: PeerAddress, pool: Option<usize>) -> IpGatewa
         outcalls_allowed: Allowed::Yes,
         message_waiting_indicator_allowed: Allowed::Yes,
         pool,
+        media_networks: [].into(),
         dialect: Dialect::of(if pool.is_some() { Profile::Sfb2015 } else { Profile::IpPbx }),
     }
 }
@@ -128,6 +129,7 @@ fn server(name: &str, at: [u8; 4], role: ServerRole) -> Server {
         max_calls_allowed: CALLS_MAX,
         status: ServerStatus::Enabled,
         role,
+        media_networks: [].into(),
         dialect: Dialect::of(Profile::Exum2016),
     }
 }

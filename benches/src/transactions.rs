@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sip::{
-    Endpoint, EndpointConfig, Event, Flow, FlowKey, HeaderId, Method, OutgoingRequest, Output, StatusCode,
-    Transport,
+    Endpoint, EndpointConfig, Event, Flow, FlowKey, HeaderId, Method, OutgoingRequest, Output, Party,
+    StatusCode, Transport,
 };
 
 use crate::Work;
@@ -33,6 +33,7 @@ impl Pair {
             transport: Transport::Tls,
             remote: SocketAddr::from(([127, 0, 0, 1], 5061)),
             via_port: 5061,
+            party: Party::default(),
         };
         Self { client: endpoint(1), server: endpoint(2), flow, now: Instant::now(), number: 0 }
     }

@@ -2,7 +2,7 @@
 //! relay plan that follows. Owns session descriptions and our own keys of one call. Refuses to know
 //! which message carried a description; a [`Decision`] must be at hand before anything is written.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use sdp::{
 
 use crate::engine::MediaPorts;
 use crate::engine::keys::KeySource;
+use crate::leg::LegPeer;
 use crate::policy::{MediaMode, Policy};
 use crate::profile::Dialect;
 use crate::quirks::{Quirk, QuirkSet};
@@ -33,6 +34,9 @@ pub(crate) enum MediaFault {
     /// The answer.
     #[error("answer: {0}")]
     Answer(#[from] AnswerError),
+    /// Its media would be where those of its sender may not be.
+    #[error("media address {0} is in none of its `media_networks`")]
+    Foreign(IpAddr),
     /// No port, key or codec of our own.
     #[error("{0}")]
     Own(&'static str),
@@ -81,6 +85,8 @@ struct LegState {
     told: Option<Bytes>,
     settled: Option<Settled>,
     quirks: QuirkSet,
+    /// Where its media may be; empty = anywhere.
+    networks: Arc<[relay::Network]>,
 }
 
 /// Media of one call.
@@ -98,8 +104,10 @@ impl CallMedia {
     }
 
     /// Who is on a side.
-    pub fn speaks(&mut self, side: Side, dialect: Dialect) {
-        self.leg_mut(side).quirks = dialect.quirks;
+    pub fn speaks(&mut self, side: Side, peer: &LegPeer) {
+        let leg = self.leg_mut(side);
+        leg.quirks = peer.dialect.quirks;
+        leg.networks = peer.media_networks.clone();
     }
 
     /// These media with somebody new on one side: what they would be, before anything is settled. The other side is
@@ -160,6 +168,7 @@ impl CallMedia {
         decision: &Decision,
         keys: &mut KeySource,
     ) -> Result<(Bytes, Exchange), MediaFault> {
+        self.leg(from).check_place(&offer)?;
         let (media, key) = self.offered_media(!from, &offer, decision, keys)?;
         let anchor = self.anchor(!from, &offer)?;
         let origin = self.leg_mut(!from).next_origin();
@@ -211,6 +220,7 @@ impl CallMedia {
     /// Takes the answer to what we sent; settles the answering leg.
     pub fn settle_answer(&mut self, exchange: &Exchange, mut answer: Session) -> Result<(), MediaFault> {
         let accepted = sdp::check_answer(&exchange.relayed, &answer)?;
+        self.leg(!exchange.from).check_place(&answer)?;
         answer.keep_formats(codecs_of(&self.policy));
         let mux = answer.audio().is_some_and(|audio| audio.rtcp_mux);
         let leg = self.leg_mut(!exchange.from);
@@ -243,6 +253,7 @@ impl CallMedia {
     ) -> Result<Bytes, MediaFault> {
         let agreed = self.leg(!side).settled.as_ref().map(|s| s.formats.clone());
         let agreed = agreed.ok_or(MediaFault::Own("nothing was agreed yet"))?;
+        self.leg(side).check_place(&offer)?;
         offer.keep_formats(codecs_of(&self.policy));
         self.answer(side, Arc::new(offer), &|format| agreed.contains(&format), decision, keys)
     }
@@ -403,6 +414,19 @@ impl LegState {
             told: None,
             settled: None,
             quirks: QuirkSet::NONE,
+            networks: Arc::default(),
+        }
+    }
+
+    // An address of no host (RFC 3264 §8.4: the old way to hold) gets no packet.
+    fn check_place(&self, description: &Session) -> Result<(), MediaFault> {
+        let Some((rtp, rtcp)) = description.audio().and_then(sdp::Audio::remote) else { return Ok(()) };
+        let is_allowed = |address: &IpAddr| {
+            address.is_unspecified() || self.networks.iter().any(|network| network.contains(*address))
+        };
+        match [rtp.ip(), rtcp.ip()].into_iter().find(|address| !is_allowed(address)) {
+            Some(foreign) if !self.networks.is_empty() => Err(MediaFault::Foreign(foreign)),
+            _ => Ok(()),
         }
     }
 
@@ -432,7 +456,7 @@ impl LegState {
             rtcp_mux: settled.mux,
             protection,
             direction: seen_from_here(settled.direction),
-            latch: relay::LatchRule::default(),
+            latch: relay::LatchRule { networks: self.networks.to_vec(), ..relay::LatchRule::default() },
             formats: settled.formats.clone(),
         })
     }

@@ -3,8 +3,10 @@
 //! and sockets; the daemon's `compile` builds a [`Policy`] and swaps it whole behind an `Arc`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use relay::Network;
 use serde::Serialize;
 
 pub use crate::headers::{HeaderRules, UnknownHeaders};
@@ -165,6 +167,8 @@ pub struct IpGateway {
     pub message_waiting_indicator_allowed: Allowed,
     /// The pool with the same FQDN, when this gateway stands for one (index into `pools`).
     pub pool: Option<usize>,
+    /// Where its media may be; empty = anywhere.
+    pub media_networks: Arc<[Network]>,
     /// What it is, and the quirks that are on for it.
     pub dialect: Dialect,
 }
@@ -344,6 +348,8 @@ pub struct Server {
     pub status: ServerStatus,
     /// What it does.
     pub role: ServerRole,
+    /// Where its media may be; empty = anywhere.
+    pub media_networks: Arc<[Network]>,
     /// What it is, and the quirks that are on for it.
     pub dialect: Dialect,
 }
@@ -580,6 +586,16 @@ impl Policy {
             None => None,
         };
         found.unwrap_or(Dialect { profile: Profile::IpPbx, quirks: QuirkSet::NONE })
+    }
+
+    /// Networks that a peer's media may be in; empty = anywhere.
+    pub fn media_networks_of(&self, peer: Option<Peer>) -> Arc<[Network]> {
+        let found = match peer {
+            Some(Peer::IpGateway(index)) => self.ip_gateways.get(index).map(|g| &g.media_networks),
+            Some(Peer::Server(role, index)) => self.servers(role).get(index).map(|s| &s.media_networks),
+            None => None,
+        };
+        found.cloned().unwrap_or_default()
     }
 
     /// Configured name of a peer.

@@ -177,6 +177,7 @@ mod tests {
             max_calls_allowed: calls,
             status: ServerStatus::Enabled,
             role: ServerRole::CallRouter,
+            media_networks: [].into(),
             dialect: Dialect::of(Profile::Exum2016),
         }
     }

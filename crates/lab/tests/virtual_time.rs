@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sip::{Flow, FlowKey, Transport};
+use sip::{Flow, FlowKey, Party, Transport};
 use umbra_lab::audio::dominant_hz;
 use umbra_lab::frontend::{
     CallEnd, CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerLogic, CallerReport, EndedBy,
@@ -38,7 +38,13 @@ type Packets = Vec<(Channel, SocketAddr, SocketAddr, bytes::Bytes)>;
 impl<M: Machine> Node<M> {
     fn new(machine: M, base_port: u16, now: Instant) -> Self {
         let mut node = Node { machine, base_port, media: BTreeMap::new(), reports: Vec::new() };
-        let flow = Flow { key: FLOW, transport: Transport::Tls, remote: at(5061), via_port: 5066 };
+        let flow = Flow {
+            key: FLOW,
+            transport: Transport::Tls,
+            remote: at(5061),
+            via_port: 5066,
+            party: Party::default(),
+        };
         let _ = node.feed(now, Input::FlowUp(flow));
         node
     }

@@ -21,8 +21,8 @@ pub use agenda::{Agenda, AgendaHandle};
 pub use builder::{BuildError, Builder, response_to};
 pub use dialog::{CSeqError, Dialog, DialogError, DialogState, RequestDraft};
 pub use endpoint::{
-    ClientFailure, ClientKey, Endpoint, EndpointConfig, Event, Flow, OutgoingRequest, Output, SendError,
-    ServerFailure, ServerKey, TableCounts,
+    ClientFailure, ClientKey, Endpoint, EndpointConfig, Event, Flow, OutgoingRequest, Output, Party,
+    SendError, ServerFailure, ServerKey, TableCounts,
 };
 pub use header::{
     CSeq, Diversion, DiversionEntry, HeaderError, MsDiagnostics, NameAddr, Params, RAck, Refresher, Replaces,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use b2bua::engine::{ConnectKey, FlowUp, Origin, PeerIdentity};
-use sip::{Flow, FlowKey, Framer, Limits, Transport};
+use sip::{Flow, FlowKey, Framer, Limits, Party, Transport};
 
 use super::cast::ActorId;
 use super::random::Random;
@@ -129,7 +129,13 @@ impl Connection {
 
     /// What the far end's logic is told.
     pub fn far_flow(&self) -> Flow {
-        Flow { key: self.key, transport: self.transport, remote: self.local, via_port: self.remote.port() }
+        Flow {
+            key: self.key,
+            transport: self.transport,
+            remote: self.local,
+            via_port: self.remote.port(),
+            party: Party::default(),
+        }
     }
 
     /// What the engine is told.

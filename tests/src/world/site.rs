@@ -248,6 +248,7 @@ fn ip_gateways() -> Vec<IpGateway> {
         outcalls_allowed: Allowed::Yes,
         message_waiting_indicator_allowed: Allowed::Yes,
         pool: pools.iter().position(|pool| pool.fqdn == caller.fqdn()),
+        media_networks: [].into(),
         dialect: Dialect::of(match caller {
             Caller::Plain => Profile::IpPbx,
             _ => Profile::Sfb2015,
@@ -296,6 +297,7 @@ fn servers(names: &[&str], role: ServerRole) -> Vec<Server> {
         max_calls_allowed: 100,
         status: ServerStatus::Enabled,
         role,
+        media_networks: [].into(),
         dialect: Dialect::of(Profile::Exum2016),
     };
     names.iter().enumerate().map(server).collect()

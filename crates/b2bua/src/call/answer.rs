@@ -84,6 +84,7 @@ pub(crate) fn media_refusal(fault: &MediaFault, who: &str) -> Refusal {
             AnswerError::Downgrade | AnswerError::CryptoNotOffered | AnswerError::CryptoLine,
         ) => codes::ANSWER_INCOMPATIBLE,
         MediaFault::Answer(_) => codes::ANSWER_UNUSABLE,
+        MediaFault::Foreign(_) => codes::MEDIA_FOREIGN,
         MediaFault::Own(_) => codes::INTERNAL,
     };
     Refusal::new(code, who, format!("{who}: {fault}"))

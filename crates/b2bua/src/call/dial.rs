@@ -65,7 +65,7 @@ impl Call {
 
     fn start_dialing(&mut self, cx: &mut Core, now: Instant, ports: MediaPorts) {
         let mut media = CallMedia::new(&self.policy, ports, &mut cx.keys);
-        media.speaks(Side::A, self.a.peer.dialect);
+        media.speaks(Side::A, &self.a.peer);
         let offered = match std::mem::replace(&mut self.media, MediaState::Released) {
             MediaState::Asked(Some(offer)) => {
                 media.relay_offer(Side::A, *offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No))
@@ -299,7 +299,7 @@ impl Call {
         };
         self.b.peer = entry.leg_peer();
         if let MediaState::Ready(media) = &mut self.media {
-            media.speaks(Side::B, entry.dialect);
+            media.speaks(Side::B, &self.b.peer);
         }
         self.b.flow = Some(entry.flow);
         self.send_invite(cx, now, attempt, &entry.flow);

@@ -66,6 +66,9 @@ registry! {
     KEY_EXHAUSTED = "UMB-MEDIA007", "SRTP key used up", sip None, ms None,
         cause "A master key protected as many packets as its crypto line allows (`2^20` and the like), or as RFC 3711 does, and its owner offered no new one.",
         exchange "", lync "", umbra "Let the peer re-key before its lifetime is over, or offer keys with a longer one.";
+    MEDIA_FOREIGN = "UMB-MEDIA008", "media address outside the peer's networks", sip Some(NOT_ACCEPTABLE), ms Some(62003),
+        cause "A session description names an address for RTP or RTCP that is in none of the `media_networks` of its sender: clients, phones or workers in a network that nobody listed, or somebody who wants packets sent to a third party.",
+        exchange "", lync "", umbra "Add the network to `media_networks` of the [[ip_gateway]], [[call_router]] or [[mailbox_server]]; without the key any address goes.";
     CALLS_MAX = "UMB-CAP001", "as many calls as allowed", sip Some(UNAVAILABLE), ms Some(61004),
         cause "`max_calls_allowed` calls are in progress.",
         exchange "", lync "", umbra "Raise `max_calls_allowed` in [gateway] together with `rtp_ports`.";

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use sip::endpoint::Flow;
+use relay::Network;
+use sip::endpoint::{Flow, Party};
 use sip::{FlowKey, Transport};
 
 use super::io::{FlowUp, Newcomers, Origin, PeerIdentity};
@@ -30,6 +31,8 @@ pub(crate) struct FlowEntry {
     pub peer: Option<Peer>,
     /// How it is spoken to.
     pub dialect: Dialect,
+    /// Where its media may be; empty = anywhere.
+    pub media_networks: Arc<[Network]>,
     /// Its configured name, also after it left the configuration; the name we connected to when there is none.
     pub name: String,
     /// Names of its certificate.
@@ -67,6 +70,12 @@ impl FlowEntry {
         self.peer.is_some() && self.service != Service::Refused
     }
 
+    // What the policy says about its peer.
+    fn tie(&mut self, policy: &Policy) {
+        self.dialect = policy.dialect_of(self.peer);
+        self.media_networks = policy.media_networks_of(self.peer);
+    }
+
     /// Whether this is the flow of a peer with that configured or certificate name.
     pub fn is_named(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name) || self.names.iter().any(|n| n.eq_ignore_ascii_case(name))
@@ -79,6 +88,7 @@ impl FlowEntry {
             address: self.remote.ip(),
             is_verified: self.verified,
             dialect: self.dialect,
+            media_networks: self.media_networks.clone(),
         }
     }
 }
@@ -88,6 +98,7 @@ impl FlowEntry {
 pub(crate) struct Flows {
     by_key: BTreeMap<FlowKey, Arc<FlowEntry>>,
     by_name: BTreeMap<UseKey, BTreeSet<FlowKey>>,
+    parties: BTreeMap<(String, Verified), Party>,
 }
 
 /// What a flow may carry: messages to that name over that transport. An outgoing connection leads to one port, and
@@ -113,7 +124,8 @@ impl Flows {
         }
         let mut entry = identify(up, policy);
         // A reused inbound flow keeps what is known about its owner.
-        if let Some(known) = self.remove(up.key) {
+        let known = self.remove(up.key);
+        if let Some(known) = &known {
             entry.origin = known.origin;
             entry.made_for.clone_from(&known.made_for);
             entry.service = known.service;
@@ -122,10 +134,21 @@ impl Flows {
             entry.made_for = Some(name.to_ascii_lowercase());
             // An address may belong to a gateway too; what we connected to is what was meant.
             entry.peer = policy.peer_behind(name).or(entry.peer);
-            entry.dialect = policy.dialect_of(entry.peer);
+            entry.tie(policy);
             entry.name = entry.peer.map_or(name, |peer| policy.peer_name(peer)).to_owned();
         }
+        entry.flow.party = match known.filter(|known| !known.is_stranger()) {
+            Some(known) => known.flow.party,
+            None => self.party_of(&entry),
+        };
         self.keep(entry, policy)
+    }
+
+    // What is known by address only is somebody else than what came with a certificate, whatever both are called. A
+    // flow keeps its party, so that a new policy does not part a transaction from its answer; a stranger has neither.
+    fn party_of(&mut self, entry: &FlowEntry) -> Party {
+        let next = Party(self.parties.len() as u64);
+        *self.parties.entry((entry.name.to_ascii_lowercase(), entry.verified)).or_insert(next)
     }
 
     /// That flow.
@@ -174,12 +197,16 @@ impl Flows {
         self.by_name.clear();
         for entry in std::mem::take(&mut self.by_key).into_values() {
             let mut entry = Arc::unwrap_or_clone(entry);
+            let was_stranger = entry.is_stranger();
             let found = find_peer(policy, entry.verified, &entry.names, entry.remote.ip());
             let meant = entry.made_for.as_deref().and_then(|name| policy.peer_behind(name));
             entry.peer = meant.or(found);
-            entry.dialect = policy.dialect_of(entry.peer);
+            entry.tie(policy);
             if let Some(peer) = entry.peer {
                 policy.peer_name(peer).clone_into(&mut entry.name);
+            }
+            if was_stranger {
+                entry.flow.party = self.party_of(&entry);
             }
             self.keep(entry, policy);
         }
@@ -238,11 +265,13 @@ fn identify(up: &FlowUp, policy: &Policy) -> FlowEntry {
             transport: up.transport,
             remote: up.remote,
             via_port: listener.unwrap_or(up.local.port()),
+            party: Party::default(),
         },
         remote: up.remote,
         transport: up.transport,
         peer,
         dialect: policy.dialect_of(peer),
+        media_networks: policy.media_networks_of(peer),
         name: peer.map_or_else(String::new, |p| policy.peer_name(p).to_owned()),
         names,
         verified,

@@ -4,8 +4,10 @@
 pub(crate) mod session;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use relay::Network;
 use sip::dialog::{Dialog, RequestDraft};
 use sip::endpoint::Flow;
 
@@ -25,10 +27,12 @@ pub(crate) struct LegPeer {
     pub is_verified: Verified,
     /// How it is spoken to.
     pub dialect: Dialect,
+    /// Where its media may be; empty = anywhere.
+    pub media_networks: Arc<[Network]>,
 }
 
 /// How a peer is known.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) enum Verified {
     /// By certificate name.
     ByName,

@@ -47,6 +47,7 @@ fn gateway(name: &str, address: PeerAddress, pool: Option<usize>) -> IpGateway {
         outcalls_allowed: Allowed::Yes,
         message_waiting_indicator_allowed: Allowed::Yes,
         pool,
+        media_networks: [].into(),
         dialect: Dialect::of(if pool.is_some() { Profile::Sfb2015 } else { Profile::IpPbx }),
     }
 }
@@ -84,6 +85,7 @@ fn policy() -> Policy {
         max_calls_allowed: 100,
         status: ServerStatus::Enabled,
         role,
+        media_networks: [].into(),
         dialect: Dialect::of(Profile::Exum2016),
     };
     Policy {

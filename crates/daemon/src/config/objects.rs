@@ -259,6 +259,7 @@ fn ip_gateway(
         outcalls_allowed: allowed(table, "outcalls_allowed"),
         message_waiting_indicator_allowed: allowed(table, "message_waiting_indicator_allowed"),
         pool,
+        media_networks: table.networks("media_networks").unwrap_or_default().into(),
     };
     let members = pool.and_then(|index| pools.get(index)).map(|pool| pool.members.clone());
     let named = std::iter::once(gateway.address.to_string());
@@ -408,6 +409,7 @@ fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet, wishes: &mut Wish
         max_calls_allowed: count(table.whole("max_calls_allowed", 1..=100_000), 100),
         status: table.word("status", &states).unwrap_or(ServerStatus::Enabled),
         role,
+        media_networks: table.networks("media_networks").unwrap_or_default().into(),
         dialect: quirks::dialect(table, profiles, Profile::Exum2016, off),
     };
     tls_wishes(table, vec![server.name.clone()], wishes);

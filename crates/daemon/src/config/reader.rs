@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use b2bua::{Code, codes};
+use relay::Network;
 use serde_json::{Map, Value};
 
 use super::problem::{Problem, Problems, Severity};
@@ -226,6 +227,24 @@ impl<'a> Reader<'a> {
             address
         };
         Some(self.list(key)?.iter().filter_map(parse).collect())
+    }
+
+    /// A list of networks: addresses, or addresses with the length of a prefix. An empty one is refused, for it would
+    /// allow everything while it looks as if it allowed nothing.
+    pub(super) fn networks(&self, key: &'static str) -> Option<Vec<Network>> {
+        let texts = self.list(key)?;
+        if texts.is_empty() {
+            self.error(codes::CFG_VALUE, key, "is empty; leave it out to allow every address");
+        }
+        let parse = |text: &String| {
+            let network = text.parse::<Network>();
+            network
+                .map_err(|fault| {
+                    self.error(codes::CFG_VALUE, key, format!("`{text}` is no network: {fault}"))
+                })
+                .ok()
+        };
+        Some(texts.iter().filter_map(parse).collect())
     }
 
     /// A path; relative ones start at the folder of the configuration file.

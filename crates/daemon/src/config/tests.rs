@@ -504,6 +504,29 @@ fn objects_that_contradict_each_other_are_found() {
 }
 
 #[test]
+fn media_networks_are_read_for_gateways_and_servers_and_an_empty_list_is_refused() {
+    let with = |list: &str| {
+        let key = |table: &str| format!("{table}\nmedia_networks = {list}\n");
+        ["[[ip_gateway]]\n", "[[call_router]]\n", "[[mailbox_server]]\n"]
+            .into_iter()
+            .fold(PLAIN.to_owned(), |text, table| text.replacen(table, &key(table), 1))
+    };
+    let policy = plain(&with("[\"192.0.2.0/24\", \"2001:db8::7\"]")).expect("runs").policy;
+    let read = [
+        &policy.ip_gateways[0].media_networks,
+        &policy.call_routers[0].media_networks,
+        &policy.mailbox_servers[0].media_networks,
+    ];
+    for networks in read {
+        assert!(networks[0].contains("192.0.2.77".parse().unwrap()) && networks.len() == 2);
+    }
+    assert!(plain(PLAIN).expect("runs").policy.ip_gateways[0].media_networks.is_empty());
+    for list in ["[]", "[\"192.0.2.0/33\"]", "[\"pbx.contoso.test\"]"] {
+        assert_has(&refused(&with(list)), "UMB-CFG005", "ip_gateway[0].media_networks");
+    }
+}
+
+#[test]
 fn servers_missing_from_a_sip_uri_plan_are_found() {
     let text = plain_with("\"TelExtn\"", "\"SipName\"")
         + "\n[[mailbox_server]]\nname = \"mbx02.contoso.test\"\ndial_plans = []\n";

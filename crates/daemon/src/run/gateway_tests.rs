@@ -32,6 +32,7 @@ fn mailbox_server(server_port: u16) -> Server {
         max_calls_allowed: 10,
         status: ServerStatus::Enabled,
         role: ServerRole::Mailbox,
+        media_networks: [].into(),
         dialect: Dialect::of(Profile::Exum2016),
     }
 }
@@ -68,6 +69,7 @@ fn policy(server_port: u16) -> Policy {
             outcalls_allowed: Allowed::No,
             message_waiting_indicator_allowed: Allowed::No,
             pool: None,
+            media_networks: [].into(),
             dialect: Dialect::of(Profile::IpPbx),
         }],
         hunt_groups: vec![HuntGroup {

@@ -31,3 +31,5 @@ mod sipp;
 mod site;
 mod torture;
 mod traffic;
+mod trust;
+mod wire;

@@ -1,176 +1,17 @@
 //! Several signalling threads in the real binary: an INVITE with Replaces reaches the call it names whatever its own
 //! Call-ID would lead to, and so does everything that is said in its dialog afterwards; a REFER finds the dialog it names.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use crate::harness::{Gateway, Net, folder, http_get};
 use crate::malformed::socket_from;
 use crate::sipp::plain_config;
+use crate::wire::{Dialog, Wire, tag, value};
 
 /// Calls of each kind, each with Call-IDs of its own.
 const CALLS: usize = 32;
 const ADMIN: u16 = 9065;
-const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n\
-a=rtpmap:0 PCMU/8000\r\n";
-
-/// One connection of a peer.
-struct Wire {
-    stream: TcpStream,
-    heard: Vec<u8>,
-    own: Ipv4Addr,
-}
-
-impl Wire {
-    fn new(stream: TcpStream, own: Ipv4Addr) -> Self {
-        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, heard: Vec::new(), own }
-    }
-
-    fn say(&mut self, head: &str, body: &str) {
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        let text = format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len());
-        self.stream.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn hear(&mut self) -> String {
-        loop {
-            let text = String::from_utf8_lossy(&self.heard).into_owned();
-            if let Some((head, _)) = text.split_once("\r\n\r\n") {
-                let end = head.len() + 4 + value(head, "Content-Length").parse::<usize>().unwrap();
-                if self.heard.len() >= end {
-                    self.heard.drain(..end);
-                    return text[..end].to_owned();
-                }
-            }
-            let mut buffer = [0; 4096];
-            let count = self.stream.read(&mut buffer).unwrap();
-            assert_ne!(count, 0, "closed");
-            self.heard.extend_from_slice(&buffer[..count]);
-        }
-    }
-
-    /// The next message but for 100 and questions whether we live; it must begin so.
-    fn hears(&mut self, start: &str) -> String {
-        loop {
-            let message = self.hear();
-            if message.starts_with("OPTIONS ") {
-                self.answers(&message, "200 OK", "");
-            } else if !message.starts_with("SIP/2.0 100 ") {
-                assert!(message.starts_with(start), "{start} expected, not\n{message}");
-                return message;
-            }
-        }
-    }
-
-    /// Hears a request and answers 200.
-    fn serves(&mut self, method: &str) -> String {
-        let request = self.hears(&format!("{method} "));
-        self.answers(&request, "200 OK", if method == "INVITE" { SDP } else { "" });
-        request
-    }
-
-    fn answers(&mut self, request: &str, status: &str, body: &str) {
-        let lines = |name: &str| {
-            let lines = request.split("\r\n").filter(|line| line.starts_with(&format!("{name}:")));
-            lines.map(|line| format!("{line}\r\n")).collect::<String>()
-        };
-        let to = value(request, "To");
-        let tag = if to.contains(";tag=") { "" } else { ";tag=far" };
-        let head = format!(
-            "SIP/2.0 {status}\r\n{}From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n{}",
-            lines("Via"),
-            value(request, "From"),
-            value(request, "Call-ID"),
-            value(request, "CSeq"),
-            self.contact(),
-        );
-        self.say(&head, body);
-    }
-
-    fn contact(&self) -> String {
-        format!("Contact: <sip:peer@{}:5070;transport=tcp>\r\n", self.own)
-    }
-
-    fn asks(&mut self, dialog: &Dialog, method: &str, cseq: u32, lines: &str) {
-        let number = cseq_of(method, cseq);
-        let branch = if method == "CANCEL" { "INVITE" } else { method };
-        let head = format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/TCP {}:5070;branch=z9hG4bK{branch}{number}{}\r\nMax-Forwards: 70\r\n\
-             From: <sip:10048@{}>;tag={}\r\nTo: <sip:88895@umbra.contoso.test>{}\r\nCall-ID: {}\r\nCSeq: {number} {method}\r\n{}{lines}",
-            dialog.uri,
-            self.own,
-            dialog.call_id,
-            self.own,
-            dialog.ours,
-            if dialog.theirs.is_empty() { String::new() } else { format!(";tag={}", dialog.theirs) },
-            dialog.call_id,
-            self.contact(),
-        );
-        self.say(&head, if method == "INVITE" { SDP } else { "" });
-    }
-
-    /// Begins a dialog and gets so far as the 2xx, its ACK included.
-    fn calls(&mut self, call_id: &str, lines: &str, meanwhile: impl FnOnce()) -> Dialog {
-        let mut dialog = Dialog::begun(call_id);
-        self.asks(&dialog, "INVITE", 1, lines);
-        meanwhile();
-        dialog.theirs = tag(&value(&self.hears("SIP/2.0 200 "), "To"));
-        self.asks(&dialog, "ACK", 1, "");
-        dialog
-    }
-
-    fn says_in(&mut self, dialog: &Dialog, method: &str, cseq: u32, status: &str, meanwhile: impl FnOnce()) {
-        self.asks(dialog, method, cseq, "");
-        meanwhile();
-        let answer = self.hears(&format!("SIP/2.0 {status} "));
-        assert_eq!(value(&answer, "Call-ID"), dialog.call_id);
-    }
-}
-
-/// A dialog as one far end knows it.
-#[derive(Clone)]
-struct Dialog {
-    uri: String,
-    call_id: String,
-    ours: String,
-    theirs: String,
-}
-
-impl Dialog {
-    fn begun(call_id: &str) -> Self {
-        let uri = String::from("sip:88895@umbra.contoso.test;user=phone");
-        Self { uri, call_id: call_id.to_owned(), ours: format!("t{call_id}"), theirs: String::new() }
-    }
-
-    /// The server's end of an INVITE that it answered.
-    fn served(invite: &str) -> Self {
-        let contact = value(invite, "Contact");
-        let uri = contact.trim_start_matches('<').split('>').next().unwrap().to_owned();
-        let call_id = value(invite, "Call-ID");
-        Self { uri, call_id, ours: String::from("far"), theirs: tag(&value(invite, "From")) }
-    }
-
-    /// Its name for whoever receives an INVITE at the other end.
-    fn name(&self) -> String {
-        format!("{};to-tag={};from-tag={}", self.call_id, self.theirs, self.ours)
-    }
-}
-
-fn value(message: &str, name: &str) -> String {
-    let line = message.split("\r\n").find_map(|line| line.strip_prefix(&format!("{name}: ")));
-    line.unwrap_or_else(|| panic!("no {name} in\n{message}")).to_owned()
-}
-
-fn tag(address: &str) -> String {
-    address.split(";tag=").nth(1).unwrap_or_default().split(';').next().unwrap_or_default().to_owned()
-}
-
-fn cseq_of(method: &str, cseq: u32) -> u32 {
-    if matches!(method, "ACK" | "CANCEL") { 1 } else { cseq }
-}
 
 /// A gateway of four shards, a connection of the IP-PBX for each of them, and the connection to the server.
 struct Stage {

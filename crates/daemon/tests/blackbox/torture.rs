@@ -3,15 +3,14 @@
 //! `tests/tests/conformance`.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lab::frontend::{CallSpec, OfferShape};
 
 use crate::site::{FQDN, PBX_HOST, Site};
+use crate::wire::{Carrier, Stream, tls_client};
 
 /// How long anything that is due may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -211,15 +210,6 @@ fn site_probe(number: usize, which: &str) -> String {
     )
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Carrier {
-    Tcp,
-    Tls,
-}
-
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
-
 /// One connection of a configured peer.
 struct Wire {
     stream: Box<dyn Stream>,
@@ -239,9 +229,10 @@ impl Wire {
         let stream: TcpStream = socket.into();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let pool = format!("{POOL}.contoso.com");
         let stream: Box<dyn Stream> = match carrier {
             Carrier::Tcp => Box::new(stream),
-            Carrier::Tls => Box::new(rustls::StreamOwned::new(client(site), stream)),
+            Carrier::Tls => Box::new(rustls::StreamOwned::new(tls_client(&site.pki, &pool, FQDN), stream)),
         };
         Self { stream, framer: sip::Framer::new(sip::Limits::default()), is_closed: false }
     }
@@ -288,18 +279,4 @@ impl Wire {
         }
         None
     }
-}
-
-fn client(site: &Site) -> rustls::ClientConnection {
-    let identity = site.pki.identity(&format!("{POOL}.contoso.com")).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    site.pki.roots().into_iter().for_each(|root| roots.add(root).unwrap());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(identity.chain().to_vec(), identity.key())
-        .unwrap();
-    rustls::ClientConnection::new(Arc::new(config), FQDN.try_into().unwrap()).unwrap()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use sip::{Flow, FlowKey, Transport};
+use sip::{Flow, FlowKey, Party, Transport};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -77,7 +77,13 @@ impl Caller {
         let (sender, events) = mpsc::channel(EVENT_QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
         let transport = if target.tls.is_some() { Transport::Tls } else { Transport::Tcp };
-        let flow = Flow { key: KEY, transport, remote: target.address, via_port: local.port() };
+        let flow = Flow {
+            key: KEY,
+            transport,
+            remote: target.address,
+            via_port: local.port(),
+            party: Party::default(),
+        };
         let queue = |sender| async move { announce(flow, sender).await.ok_or(CallerError::Closed) };
         let connection = match &target.tls {
             None => {

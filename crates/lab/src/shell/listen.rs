@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sip::{Flow, FlowKey, Transport};
+use sip::{Flow, FlowKey, Party, Transport};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -107,6 +107,7 @@ async fn welcome<C: Send + 'static>(
         transport,
         remote,
         via_port: port,
+        party: Party::default(),
     };
     let to = service.to.clone();
     let Some(acceptor) = &service.tls else {

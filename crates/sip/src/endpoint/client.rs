@@ -94,7 +94,8 @@ impl Endpoint {
         let bytes = self.print(flow, &branch, &request)?;
         let context = self.context(flow);
         let names = Names::of(&request.headers).map_err(SendError::RequestUnparsable)?;
-        let identity = self.identity_of(names.call_id, names.from_tag, names.cseq, &request.method);
+        let identity =
+            self.identity_of(flow.party, names.call_id, names.from_tag, names.cseq, &request.method);
         let (machine, actions) = if request.method == Method::Invite {
             let (machine, actions) = InviteClient::start(&context);
             let invite = Invite {
@@ -138,7 +139,7 @@ impl Endpoint {
         let branch = self.ids.branch(&self.config.branch_prefix, ClientKey(u32::MAX, u32::MAX));
         let Ok(bytes) = self.print(flow, &branch, &ack) else { return };
         if let Ok(names) = Names::of(&ack.headers) {
-            self.remember_ack(flow.key, &names, &bytes);
+            self.remember_ack(flow, &names, &bytes);
         }
         self.send(flow.key, bytes);
     }
@@ -156,18 +157,19 @@ impl Endpoint {
         Ok(())
     }
 
-    fn remember_ack(&mut self, flow: FlowKey, names: &Names<'_>, ack: &Bytes) {
-        let identity = self.identity_of(names.call_id, names.from_tag, names.cseq, &Method::Invite);
+    fn remember_ack(&mut self, flow: &Flow, names: &Names<'_>, ack: &Bytes) {
+        let identity =
+            self.identity_of(flow.party, names.call_id, names.from_tag, names.cseq, &Method::Invite);
         let Some(key) = self.invites.get(&identity).copied() else { return };
         let Some(entry) = self.clients.get_mut(key.0, key.1) else { return };
         let Machine::Invite(_, invite) = &mut entry.machine else { return };
         if let Some(fork) = invite.forks.iter_mut().find(|fork| fork.to_tag == names.to_tag) {
-            fork.ack = Some((flow, ack.clone()));
+            fork.ack = Some((flow.key, ack.clone()));
         }
     }
 
     pub(super) fn on_response(&mut self, now: Instant, flow: &Flow, message: Message) {
-        match self.client_of(&message) {
+        match self.client_of(flow, &message) {
             Some(key) if self.repeats_accepted(key, &message) => {}
             Some(key) => self.step_client(now, key, Cause::Response(flow, &message)),
             None => self.event(Event::Stray { flow: *flow, message }),
@@ -186,8 +188,9 @@ impl Endpoint {
     }
 
     /// RFC 3261 §17.1.3: the branch and the method must match; §18.1.2: so must the sent-by; and §8.2.6.2: what every
-    /// response repeats of its request. A dialog made from a response that does not would be nobody's.
-    fn client_of(&self, message: &Message) -> Option<ClientKey> {
+    /// response repeats of its request. A dialog made from a response that does not would be nobody's. Who was not asked
+    /// answers nothing, whatever of this is known to him.
+    fn client_of(&self, flow: &Flow, message: &Message) -> Option<ClientKey> {
         let via = message.top_via().ok()?;
         let branch = via.branch()?;
         if !via.host().eq_ignore_ascii_case(&self.config.via_host) {
@@ -198,7 +201,8 @@ impl Endpoint {
             _ => key_of_branch(branch)?,
         };
         let entry = self.clients.get(key.0, key.1)?;
-        let is_its_own = entry.branch == branch && entry.identity == self.identity(message, message.method());
+        let is_its_own =
+            entry.branch == branch && entry.identity == self.identity(flow.party, message, message.method());
         is_its_own.then_some(key)
     }
 
@@ -321,7 +325,7 @@ impl Endpoint {
             return;
         }
         let (machine, actions) = Client::start(&self.context(&flow));
-        let identity = self.identity(&request, &Method::Cancel);
+        let identity = self.identity(flow.party, &request, &Method::Cancel);
         let cancel = self.insert_client(&flow, branch.clone(), identity, bytes, Machine::Cancel(machine));
         self.cancels.insert(self.ids.print(&[&branch]), cancel);
         self.act_client(now, cancel, &actions, None);

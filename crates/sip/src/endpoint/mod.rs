@@ -11,8 +11,8 @@ mod tests;
 mod types;
 
 pub use types::{
-    ClientFailure, ClientKey, EndpointConfig, Event, Flow, OutgoingRequest, Output, SendError, ServerFailure,
-    ServerKey, TRANSACTIONS_MAX, TableCounts,
+    ClientFailure, ClientKey, EndpointConfig, Event, Flow, OutgoingRequest, Output, Party, SendError,
+    ServerFailure, ServerKey, TRANSACTIONS_MAX, TableCounts,
 };
 
 use crate::transaction::{Context, Lane, TimerReason};
@@ -254,14 +254,22 @@ impl Endpoint {
         }
     }
 
-    /// Call-ID, From tag, CSeq number and method in one key.
-    fn identity(&self, message: &Message, method: &Method) -> Print {
+    /// Party, Call-ID, From tag, CSeq number and method in one key.
+    fn identity(&self, party: Party, message: &Message, method: &Method) -> Print {
         let tag = message.from_tag().unwrap_or_default();
-        self.identity_of(message.call_id(), tag, message.cseq().number, method)
+        self.identity_of(party, message.call_id(), tag, message.cseq().number, method)
     }
 
-    fn identity_of(&self, call_id: &[u8], from_tag: &[u8], cseq: u32, method: &Method) -> Print {
-        self.ids.print(&[call_id, from_tag, &cseq.to_be_bytes(), method.as_bytes()])
+    fn identity_of(
+        &self,
+        party: Party,
+        call_id: &[u8],
+        from_tag: &[u8],
+        cseq: u32,
+        method: &Method,
+    ) -> Print {
+        let party = party.0.to_be_bytes();
+        self.ids.print(&[&party, call_id, from_tag, &cseq.to_be_bytes(), method.as_bytes()])
     }
 
     fn context(&self, flow: &Flow) -> Context {

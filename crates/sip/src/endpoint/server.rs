@@ -123,8 +123,8 @@ impl Endpoint {
     ) -> bool {
         let Ok(via) = request.top_via() else { return false };
         let method = request.method();
-        let is_known = self.by_branch.contains_key(&self.branch_print(request, &via, method))
-            || self.by_identity.contains_key(&self.identity(request, method));
+        let is_known = self.by_branch.contains_key(&self.branch_print(flow, request, &via, method))
+            || self.by_identity.contains_key(&self.identity(flow.party, request, method));
         if is_known {
             return false;
         }
@@ -169,14 +169,15 @@ impl Endpoint {
     }
 
     fn on_plain_request(&mut self, now: Instant, flow: &Flow, via: &Via, message: Message) {
-        let by_branch = self.branch_print(&message, via, message.method());
+        let by_branch = self.branch_print(flow, &message, via, message.method());
         if let Some(key) = self.by_branch.get(&by_branch).copied() {
             self.step_server(now, key, InviteServerEvent::Retransmission, ServerEvent::Retransmission);
             return;
         }
         let is_invite = *message.method() == Method::Invite;
         let is_initial = message.to_tag().is_none();
-        let by_identity = (is_invite || is_initial).then(|| self.identity(&message, message.method()));
+        let by_identity =
+            (is_invite || is_initial).then(|| self.identity(flow.party, &message, message.method()));
         let is_known = by_identity.as_ref().is_some_and(|key| self.by_identity.contains_key(key));
         // RFC 3261 §8.2.2.2
         if is_initial && is_known {
@@ -212,11 +213,12 @@ impl Endpoint {
     }
 
     fn on_ack(&mut self, now: Instant, flow: &Flow, via: &Via, message: Message) {
-        let by_branch = self.by_branch.get(&self.branch_print(&message, via, &Method::Invite)).copied();
+        let by_branch = self.by_branch.get(&self.branch_print(flow, &message, via, &Method::Invite)).copied();
         if let Some(key) = by_branch {
             return self.settle(now, key, flow, message);
         }
-        let by_identity = self.by_identity.get(&self.identity(&message, &Method::Invite)).copied();
+        let by_identity =
+            self.by_identity.get(&self.identity(flow.party, &message, &Method::Invite)).copied();
         match by_identity.filter(|key| self.awaits_ack_from(*key, &message)) {
             Some(key) => self.settle(now, key, flow, message),
             // Spelled so that it was not seen before it was parsed.
@@ -248,7 +250,7 @@ impl Endpoint {
 
     /// RFC 3261 §9.2. The answer holds no state: the same CANCEL gets the same answer again.
     fn on_cancel(&mut self, flow: &Flow, via: &Via, message: Message) {
-        let found = self.by_branch.get(&self.branch_print(&message, via, &Method::Invite)).copied();
+        let found = self.by_branch.get(&self.branch_print(flow, &message, via, &Method::Invite)).copied();
         // A branch may be guessed: only the host that sent the INVITE, on the same transport, may take it back.
         let from_home = |entry: &&mut ServerEntry| {
             entry.flow.transport == flow.transport && entry.flow.remote.ip() == flow.remote.ip()
@@ -396,18 +398,20 @@ impl Endpoint {
         self.event(Event::ServerGone { key });
     }
 
-    /// RFC 3261 §17.2.3: branch, sent-by and method; without the cookie, what RFC 2543 had to go by.
-    fn branch_print(&self, message: &Message, via: &Via, method: &Method) -> Print {
+    /// RFC 3261 §17.2.3: branch, sent-by and method; without the cookie, what RFC 2543 had to go by. All of it can be
+    /// known to others, so the party counts too.
+    fn branch_print(&self, flow: &Flow, message: &Message, via: &Via, method: &Method) -> Print {
+        let party = flow.party.0.to_be_bytes();
         let (method, port) = (method.as_bytes(), via.port().unwrap_or_default().to_be_bytes());
         let branch = via.branch().unwrap_or_default();
         // Names compare without case.
         let host = via.host().to_ascii_lowercase();
         if via.has_cookie() {
-            return self.ids.print(&[b"3", branch, &host, &port, method]);
+            return self.ids.print(&[b"3", &party, branch, &host, &port, method]);
         }
         let sequence = message.cseq().number.to_be_bytes();
         let (uri, tag) = (message.request_uri(), message.from_tag().unwrap_or_default());
-        self.ids.print(&[b"2", branch, &host, &port, method, &uri, tag, message.call_id(), &sequence])
+        self.ids.print(&[b"2", &party, branch, &host, &port, method, &uri, tag, message.call_id(), &sequence])
     }
 }
 

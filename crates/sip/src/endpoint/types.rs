@@ -53,7 +53,13 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// Port of the sent-by in our Via.
     pub via_port: u16,
+    /// Who is at the far end: what one party began, no other can touch.
+    pub party: Party,
 }
+
+/// A number for everybody who is told apart, given by whoever knows them; the same on all flows of one party.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Party(pub u64);
 
 /// Handle of a client transaction.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Hash, Ord, PartialOrd)]

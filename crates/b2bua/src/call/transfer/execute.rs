@@ -150,7 +150,7 @@ impl Call {
             return Err(Refusal::new(codes::INTERNAL, &self.policy.gateway.fqdn, "media is gone"));
         };
         let mut media = Box::new(current.fork(Side::B, &mut cx.keys));
-        media.speaks(Side::B, self.a.peer.dialect);
+        media.speaks(Side::B, &self.a.peer);
         let offer = media
             .own_offer(Side::B, &decision, &mut cx.keys)
             .map_err(|fault| media_refusal(&fault, &self.a.peer.name))?;
@@ -210,7 +210,7 @@ impl Call {
         }
         executed.leg.peer = entry.leg_peer();
         if let Some(media) = &mut executed.media {
-            media.speaks(Side::B, entry.dialect);
+            media.speaks(Side::B, &executed.leg.peer);
         }
         executed.leg.flow = Some(entry.flow);
         self.call_target(cx, now);

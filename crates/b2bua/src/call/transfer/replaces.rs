@@ -87,7 +87,7 @@ impl Call {
             return Err(Refusal::new(codes::INTERNAL, who, "media is gone").into());
         };
         let mut media = Box::new(current.fork(side, &mut cx.keys));
-        media.speaks(side, entry.dialect);
+        media.speaks(side, &entry.leg_peer());
         let late = if offer.is_some() { Late::No } else { Late::Yes };
         let made = match offer {
             Some(offer) => media.relay_offer(side, offer, &decision, &mut cx.keys),

@@ -338,3 +338,77 @@ fn deviation_section_8_2_2_3_an_unknown_demand_of_a_bye_is_not_refused() {
     assert_eq!(world.caller().last_status(), 200, "gone");
     world.assert_clean();
 }
+
+#[test]
+fn an_ack_of_a_foreign_peer_does_not_pass_for_the_callers() {
+    let mut world = World::new(policy::secured());
+    redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.caller().holds_ack = true;
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    world.script("other", 1, super::world::Script::Silent);
+    // At the same address: who it is shows in its certificate only.
+    let peer = PeerIdentity::Verified { names: vec!["mbx02.contoso.com".into()] };
+    let remote = "10.0.0.5:1".parse().unwrap();
+    world.flow_up(("other".into(), 1), sip::Transport::Tls, remote, peer, Origin::Inbound);
+    let ack = world.caller().dialog.clone().unwrap().ack(1).finish().unwrap();
+    let now = world.now;
+    let party = world.party("other", 1);
+    let flow = party.flow.unwrap();
+    party.endpoint.send_ack(now, &flow, ack);
+    world.pump();
+    world.advance(Duration::from_secs(40));
+    assert_eq!(world.records[0].verdict.code, codes::ACK_MISSING);
+    world.assert_clean();
+}
+
+fn fenced(caller: &str, servers: &str) -> std::sync::Arc<crate::policy::Policy> {
+    let mut policy = (*policy::secured()).clone();
+    policy.ip_gateways.iter_mut().for_each(|g| g.media_networks = [caller.parse().unwrap()].into());
+    policy.mailbox_servers.iter_mut().for_each(|s| s.media_networks = [servers.parse().unwrap()].into());
+    policy.into()
+}
+
+#[test]
+fn media_addresses_outside_the_networks_of_a_peer_are_refused_at_the_start_and_inside_the_call() {
+    let mut world = World::new(fenced("10.0.0.0/24", "10.0.2.0/24"));
+    redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.9.9.9", 3000, Some(9))));
+    assert_eq!(world.caller().last_status(), 488);
+    assert_eq!(world.records[0].verdict.code, codes::MEDIA_FOREIGN);
+    // RTCP has an address of its own.
+    let text = String::from_utf8(offer("10.0.0.5", 3000, Some(9)).to_vec()).unwrap();
+    let elsewhere = text.replace("a=rtcp:3001", "a=rtcp:3001 IN IP4 10.9.9.9");
+    assert_ne!(elsewhere, text);
+    world.invite_as(2, DEPOSIT, DIVERSION, Some(elsewhere.into()));
+    assert_eq!(world.records[1].verdict.code, codes::MEDIA_FOREIGN);
+    world.invite_as(3, DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    assert_eq!(world.caller().last_status(), 200);
+    let plan = world.plans.last().cloned().unwrap();
+    let networks = [&plan.a, &plan.b].map(|leg| leg.latch.networks.clone());
+    assert_eq!(networks, [vec!["10.0.0.0/24".parse().unwrap()], vec!["10.0.2.0/24".parse().unwrap()]]);
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.2.9", 3456, Some(9))));
+    assert_eq!(world.caller().last_status(), 488);
+    world.in_dialog(&worker(), Method::Invite, "", Some(offer("10.0.0.9", 4444, Some(0x5b))));
+    assert_eq!(world.party("mbx01.contoso.com", 5066).last_status(), 488);
+    assert_eq!(world.plans.last(), Some(&plan));
+    // Nobody is there, so nothing is sent there.
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("0.0.0.0", 3000, Some(9))));
+    assert_eq!(world.caller().last_status(), 200);
+    world.in_dialog(&worker(), Method::Bye, "", None);
+    world.assert_clean();
+}
+
+#[test]
+fn an_answer_with_a_media_address_outside_the_networks_of_its_server_ends_the_call() {
+    let mut world = World::new(fenced("10.0.0.0/24", "10.77.0.0/16"));
+    redirecting(&mut world, "tls");
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    assert_eq!(world.caller().last_status(), 488);
+    assert_eq!(world.records[0].verdict.code, codes::MEDIA_FOREIGN);
+    assert!(world.plans.is_empty(), "{:?}", world.plans);
+    assert_eq!(world.party("mbx01.contoso.com", 5066).methods().last().unwrap(), "BYE");
+    world.assert_clean();
+}

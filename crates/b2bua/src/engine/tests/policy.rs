@@ -25,6 +25,7 @@ fn server(name: &str, address: &str, role: ServerRole) -> Server {
         max_calls_allowed: 10,
         status: ServerStatus::Enabled,
         role,
+        media_networks: [].into(),
         dialect: Dialect::of(Profile::Exum2016),
     }
 }
@@ -62,6 +63,7 @@ fn ip_gateway(address: PeerAddress, pool: Option<usize>) -> IpGateway {
         outcalls_allowed: Allowed::Yes,
         message_waiting_indicator_allowed: Allowed::Yes,
         pool,
+        media_networks: [].into(),
         dialect: Dialect::of(if pool.is_some() { Profile::Sfb2015 } else { Profile::IpPbx }),
     }
 }

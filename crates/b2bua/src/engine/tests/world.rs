@@ -224,7 +224,13 @@ impl World {
         let key = FlowKey(self.next_flow);
         let local = SocketAddr::new(IpAddr::from([10, 0, 0, 1]), 5061);
         if let Some(party) = self.parties.get_mut(&place) {
-            party.flow = Some(Flow { key, transport, remote: local, via_port: remote.port() });
+            party.flow = Some(Flow {
+                key,
+                transport,
+                remote: local,
+                via_port: remote.port(),
+                party: endpoint::Party::default(),
+            });
         }
         self.flows.insert(key, place);
         self.feed(Input::FlowUp(FlowUp {
@@ -373,8 +379,13 @@ impl World {
         });
         let local = SocketAddr::new(IpAddr::from([10, 0, 0, 1]), 33000);
         if let Some(party) = self.parties.get_mut(&place) {
-            party.flow =
-                Some(Flow { key, transport: target.transport, remote: local, via_port: target.port });
+            party.flow = Some(Flow {
+                key,
+                transport: target.transport,
+                remote: local,
+                via_port: target.port,
+                party: endpoint::Party::default(),
+            });
         }
         self.flows.insert(key, place);
         let up = FlowUp {

@@ -224,7 +224,11 @@ fn a_response_that_is_not_ours_is_a_stray() {
     bench.feed(good.replace("branch=", "brunch="));
     bench.feed(good.replace("1 OPTIONS", "1 INFO"));
     bench.feed(good.replace("1 OPTIONS", "1 CANCEL"));
-    assert_eq!(bench.count(|event| matches!(event, Event::Stray { .. })), 5);
+    let asked = bench.flow;
+    bench.flow = Flow { key: FlowKey(2), party: Party(2), ..asked };
+    bench.feed(good.clone());
+    bench.flow = asked;
+    assert_eq!(bench.count(|event| matches!(event, Event::Stray { .. })), 6);
     bench.feed(good);
     assert_eq!(responses(&bench), 1);
 }

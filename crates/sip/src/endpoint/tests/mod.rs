@@ -24,7 +24,7 @@ pub(super) struct Bench {
 
 pub(super) fn flow(transport: Transport) -> Flow {
     let remote: SocketAddr = REMOTE.parse().unwrap();
-    Flow { key: FlowKey(1), transport, remote, via_port: 5060 }
+    Flow { key: FlowKey(1), transport, remote, via_port: 5060, party: Party::default() }
 }
 
 #[allow(clippy::disallowed_methods)] // the origin of a virtual clock

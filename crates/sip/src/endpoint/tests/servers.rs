@@ -313,3 +313,40 @@ fn a_cancel_from_another_host_with_a_guessed_branch_touches_nothing() {
     assert_eq!(bench.sent[1].1.status(), StatusCode::new(481));
     assert_eq!(bench.count(|event| matches!(event, Event::Cancel { .. })), 0);
 }
+
+#[test]
+fn another_party_that_knows_every_name_touches_nothing_of_an_invite() {
+    let mut bench = Bench::new(Transport::Tcp);
+    bench.feed(incoming("INVITE", "z9hG4bK1", ""));
+    bench.respond(180).unwrap();
+    let own = bench.flow;
+    let other = Flow { key: FlowKey(2), party: Party(2), ..own };
+    bench.flow = other;
+    bench.feed(incoming("CANCEL", "z9hG4bK1", ""));
+    assert_eq!(bench.sent[1].1.status(), StatusCode::new(481));
+    assert_eq!(bench.count(|event| matches!(event, Event::Cancel { .. })), 0);
+    bench.respond(200).unwrap();
+    bench.feed(incoming("ACK", "z9hG4bK1", "srv"));
+    bench.feed(incoming("ACK", "z9hG4bK2", "srv"));
+    assert_eq!(bench.count(|event| matches!(event, Event::Ack { invite: None, .. })), 2);
+    bench.run_ms(600);
+    assert_eq!(bench.times_of("SIP/2.0 200"), [0, 500], "it is repeated until its own ACK");
+    // The same party on another connection.
+    bench.flow = Flow { key: FlowKey(3), ..own };
+    bench.feed(incoming("ACK", "z9hG4bK2", "srv"));
+    assert_eq!(bench.count(|event| matches!(event, Event::Ack { invite: Some(_), .. })), 1);
+    bench.run_ms(60_000);
+    assert_eq!(bench.times_of("SIP/2.0 200"), [0, 500]);
+    bench.assert_empty();
+}
+
+#[test]
+fn a_request_that_another_party_copied_is_its_own() {
+    let mut bench = Bench::new(Transport::Tcp);
+    bench.feed(incoming("INVITE", "z9hG4bK1", ""));
+    bench.respond(486).unwrap();
+    bench.flow = Flow { key: FlowKey(2), party: Party(2), ..bench.flow };
+    bench.feed(incoming("INVITE", "z9hG4bK1", ""));
+    assert_eq!(bench.count(|event| matches!(event, Event::Request { .. })), 2);
+    assert_eq!(bench.times_of("SIP/2.0 486").len(), 1, "nothing is repeated for it");
+}
