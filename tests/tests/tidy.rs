@@ -40,6 +40,9 @@ const REQUIRED: &[(&str, &str)] = &[
 /// No source file is longer than this.
 const FILE_LINES_MAX: usize = 1000;
 
+/// Modules that may leave the checked part of the language: none.
+const UNSAFE_MODULES: &[&str] = &[];
+
 /// Folders without a clock, socket, task or file; the lab's protocol logic is one inside a crate with a shell.
 const SANS_IO_FOLDERS: &[&str] =
     &["crates/sip/src", "crates/sdp/src", "crates/relay/src", "crates/b2bua/src", "crates/lab/src/um"];
@@ -219,6 +222,43 @@ fn no_source_file_is_longer_than_the_limit() {
     let long: Vec<_> =
         lengths.filter(|(n, _)| *n > FILE_LINES_MAX).map(|(n, p)| format!("{} {n}", shown(&p))).collect();
     assert!(long.is_empty(), "longer than {FILE_LINES_MAX} lines: {long:?}");
+}
+
+#[test]
+fn nothing_unsafe_stands_outside_the_modules_named_here_and_every_package_forbids_it() {
+    // Put together here so that this file does not find itself.
+    let word = ["un", "safe"].concat();
+    let is_word =
+        |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word);
+    let mut found = Vec::new();
+    for path in rust_files().into_iter().filter(|path| !UNSAFE_MODULES.contains(&shown(path).as_str())) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        found.extend(
+            lines.filter(|line| is_word(line)).map(|line| format!("{}: {}", shown(&path), line.trim())),
+        );
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    let read =
+        |path: &Path| -> toml_edit::DocumentMut { std::fs::read_to_string(path).unwrap().parse().unwrap() };
+    let workspace = read(&root().join("Cargo.toml"));
+    let level = &workspace["workspace"]["lints"]["rust"][format!("{word}_code").as_str()];
+    assert_eq!(level.as_str(), Some("forbid"));
+    for member in workspace["workspace"]["members"].as_array().unwrap().iter().filter_map(|m| m.as_str()) {
+        let manifests = match member.strip_suffix("/*") {
+            Some(folder) => {
+                std::fs::read_dir(root().join(folder)).unwrap().flatten().map(|e| e.path()).collect()
+            }
+            None => vec![root().join(member)],
+        };
+        for manifest in
+            manifests.into_iter().map(|folder| folder.join("Cargo.toml")).filter(|file| file.is_file())
+        {
+            let table = read(&manifest);
+            let inherits = table.get("lints").and_then(|lints| lints.get("workspace")?.as_bool());
+            assert_eq!(inherits, Some(true), "{} does not take the lints of the workspace", shown(&manifest));
+        }
+    }
 }
 
 #[test]

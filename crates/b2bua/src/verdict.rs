@@ -133,17 +133,19 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// Text that may hold a peer's bytes, made safe to print: control characters become `?`, length bounded.
+/// Text that may hold a peer's bytes, made safe to print: control characters, line separators and what turns
+/// the direction become `?`, length bounded.
 pub fn clean(text: &str) -> String {
     // Most texts are our own.
     if text.len() <= TEXT_CHARS_MAX && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
-    text.chars().take(TEXT_CHARS_MAX).map(|c| if c.is_control() || is_bidi(c) { '?' } else { c }).collect()
+    text.chars().take(TEXT_CHARS_MAX).map(|c| if c.is_control() || is_layout(c) { '?' } else { c }).collect()
 }
 
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+// What ends a line or turns its direction.
+fn is_layout(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn diagnostics(entry: &CodeEntry, id: u32, gateway_fqdn: &str, what: &str) -> String {

@@ -192,12 +192,13 @@ fn put(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-/// Text that a peer wrote, without the characters that end a line (RFC 8866 §5).
+/// Text that a peer wrote, without the characters that end a line (RFC 8866 §5) or command whoever looks at it.
 struct Clean<'a>(&'a str);
 
 impl std::fmt::Display for Clean<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.split(['\0', '\r', '\n']).try_for_each(|part| f.write_str(part))
+        let is_command = |c: char| c.is_control() && c != '\t';
+        self.0.split(is_command).try_for_each(|part| f.write_str(part))
     }
 }
 

@@ -20,3 +20,11 @@ fn an_answer_refuses_every_line_but_the_audio_in_use() {
     let none = Session::parse(b"v=0\r\ns=-\r\nt=0 0\r\n").unwrap();
     assert_eq!(write_answer(&none, &spec), Err(AnswerError::NoAudio));
 }
+
+#[test]
+fn what_a_peer_wrote_neither_ends_a_line_nor_commands_a_terminal() {
+    let mut spec = OfferSpec::new("192.0.2.5".parse().unwrap(), 40000);
+    spec.formats[0].fmtp = Some("a\r\nb\0\u{1b}[2J\u{7}\u{9b}1m\tc\u{7f}".to_owned());
+    let text = String::from_utf8(write_offer(&spec).to_vec()).unwrap();
+    assert!(text.contains("a=fmtp:0 ab[2J1m\tc\r\n"), "{text}");
+}

@@ -177,7 +177,7 @@ impl Call {
             draft = draft.header(HeaderId::Contact, contact);
         }
         if !request.body().is_empty() {
-            let content_type = request.value_bytes(HeaderId::ContentType).unwrap_or_default();
+            let content_type = headers::body_type(request);
             draft = draft.body(&content_type, request.body());
         }
         draft.finish().ok()
@@ -235,7 +235,7 @@ impl Call {
         let code = if status.is_redirect() { 500 } else { status.code() };
         let reason = response.reason();
         let block = self.response_lines(cx, response, !pending.from, headers::WithBody::Yes);
-        let content_type = response.value_bytes(HeaderId::ContentType).unwrap_or_default();
+        let content_type = headers::body_type(response);
         let body =
             Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));
         let reason = Some(&reason[..]).filter(|_| code == status.code());

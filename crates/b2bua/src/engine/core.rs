@@ -281,7 +281,11 @@ impl Core {
     pub fn response_bytes(&mut self, request: &Message, answer: &Answer<'_>) -> Option<Bytes> {
         let status = StatusCode::new(answer.status)?;
         let tag = answer.tag.map_or_else(|| self.endpoint.new_tag(), Bytes::copy_from_slice);
-        let mut builder: Builder = sip::response_to(request, status, answer.reason, Some(&tag));
+        let reason = answer.reason.filter(|reason| headers::is_clean(reason));
+        if reason.is_none() && answer.reason.is_some() {
+            self.count("reason_phrases_unclean");
+        }
+        let mut builder: Builder = sip::response_to(request, status, reason, Some(&tag));
         builder = builder.header(HeaderId::Server, &self.config.product);
         for (id, value) in answer.lines {
             builder = builder.header(*id, value);

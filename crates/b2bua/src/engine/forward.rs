@@ -248,7 +248,7 @@ impl Core {
             method,
             uri,
             headers: Bytes::from([&block.finish()[..], &lines[..]].concat()),
-            content_type: request.value_bytes(HeaderId::ContentType),
+            content_type: request.header(HeaderId::ContentType).map(|_| headers::body_type(request)),
             body: request.body(),
         }
     }
@@ -279,7 +279,7 @@ impl Core {
             }
         };
         let block = self.carried(carried);
-        let content_type = response.value_bytes(HeaderId::ContentType).unwrap_or_default();
+        let content_type = headers::body_type(response);
         let body =
             Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));
         self.respond(now, key, &forward.request, &Answer { block: &block, body, ..Answer::of(status) });

@@ -1,9 +1,13 @@
 //! From and To on their way to the other leg: the tag comes off, ours comes on, and a display name that could steer
-//! somebody's terminal is left behind.
+//! somebody's terminal is left behind; so is what a body's type says beside the type.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use sip::{HeaderId, Message};
 
 use super::block::is_clean;
+
+/// The type of bytes of which nothing is known (RFC 2046 §4.5.1).
+const UNKNOWN_TYPE: &[u8] = b"application/octet-stream";
 
 /// Adds our tag to a name-addr that has none.
 pub(crate) fn with_tag(name_addr: &[u8], tag: &[u8]) -> Bytes {
@@ -84,9 +88,33 @@ pub(crate) fn harmless(value: Bytes) -> Bytes {
     }
 }
 
+/// The type of a body that goes on as it is: without its parameters when control characters stand in them.
+pub(crate) fn body_type(message: &Message) -> Bytes {
+    let value = message.value_bytes(HeaderId::ContentType).unwrap_or_default();
+    if is_clean(&value) {
+        return value;
+    }
+    let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
+    Some(value.slice(..end)).filter(|kind| is_clean(kind)).unwrap_or(Bytes::from_static(UNKNOWN_TYPE))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_type_of_a_body_loses_what_could_steer_a_terminal() {
+        let of = |value: &str| {
+            let text = format!(
+                "INFO sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n\
+                 Call-ID: 1\r\nCSeq: 1 INFO\r\nMax-Forwards: 70\r\nContent-Type: {value}\r\nContent-Length: 0\r\n\r\n"
+            );
+            body_type(&Message::parse(text.into(), &sip::Limits::default()).unwrap())
+        };
+        assert_eq!(of("text/plain;charset=\"UTF-8\""), "text/plain;charset=\"UTF-8\"");
+        assert_eq!(of("text/plain;x=\"\u{1b}[2J\""), "text/plain");
+        assert_eq!(of("text/\u{9b}1m;x=y"), "application/octet-stream");
+    }
 
     #[test]
     fn a_tag_is_taken_off_and_everything_else_stays() {

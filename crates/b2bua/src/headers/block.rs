@@ -50,7 +50,7 @@ impl Block {
 }
 
 /// No C0 control but the tab, no DEL, no C1 control in UTF-8 (RFC 3261 §25.1: TEXT-UTF8char has none of them).
-pub(super) fn is_clean(bytes: &[u8]) -> bool {
+pub(crate) fn is_clean(bytes: &[u8]) -> bool {
     // Without an early exit, so that the compiler makes one pass of wide steps of it.
     let suspects = |bytes: &[u8]| bytes.iter().fold(false, |any, b| any | is_suspect(*b));
     !suspects(bytes) || !has_control(bytes)

@@ -16,8 +16,8 @@ use sip::{Header, HeaderId, Message};
 use crate::profile::Dialect;
 use crate::quirks::{Quirk, QuirkSet};
 
-pub(crate) use address::{harmless, with_tag, without_tag};
-pub(crate) use block::Block;
+pub(crate) use address::{body_type, harmless, with_tag, without_tag};
+pub(crate) use block::{Block, is_clean};
 pub(crate) use demands::unsupported;
 pub use rules::{HeaderRules, UnknownHeaders};
 pub use table::{Action, Passage, Row, rows};

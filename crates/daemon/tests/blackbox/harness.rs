@@ -141,8 +141,19 @@ pub struct Gateway {
 impl Gateway {
     /// Writes the configuration and starts `umbra run`; returns once it listens on `port`.
     pub fn start(folder: tempfile::TempDir, address: Ipv4Addr, port: u16, config: &str) -> Self {
+        Self::start_by(folder, address, port, config, |_| umbra())
+    }
+
+    /// The same by a command of the test's own, made once the folder is ready.
+    pub fn start_by(
+        folder: tempfile::TempDir,
+        address: Ipv4Addr,
+        port: u16,
+        config: &str,
+        command: impl FnOnce(&Path) -> Command,
+    ) -> Self {
         std::fs::write(folder.path().join("umbra.toml"), config).unwrap();
-        let process = Self::run(&folder, address, port);
+        let process = Self::run(command(folder.path()), &folder, address, port);
         Self { process, folder, address }
     }
 
@@ -150,11 +161,10 @@ impl Gateway {
     pub fn kill_and_restart(&mut self, port: u16) {
         self.process.signal("KILL");
         self.process.wait(Duration::from_secs(5));
-        self.process = Self::run(&self.folder, self.address, port);
+        self.process = Self::run(umbra(), &self.folder, self.address, port);
     }
 
-    fn run(folder: &tempfile::TempDir, address: Ipv4Addr, port: u16) -> Process {
-        let mut command = umbra();
+    fn run(mut command: Command, folder: &tempfile::TempDir, address: Ipv4Addr, port: u16) -> Process {
         command.arg("run").arg("-c").arg(folder.path().join("umbra.toml")).env("NO_COLOR", "1");
         let mut process = Process::start("umbra", &mut command, folder.path());
         process.wait_for_port(address.into(), port);

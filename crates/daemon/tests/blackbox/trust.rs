@@ -2,13 +2,18 @@
 //! is printed, and have anything sent to somebody who has no part in it.
 
 mod dialogs;
+mod injected;
 mod reach;
+#[cfg(target_os = "linux")]
+mod unprivileged;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 
 use lab::pki::Pki;
 
-use crate::harness::{Gateway, Net, folder, http_get};
+use crate::harness::{Gateway, Net, folder, http_get, umbra};
 use crate::malformed::socket_from;
 use crate::wire::{Carrier, Dialog, FQDN, Wire, tag, value};
 
@@ -29,12 +34,21 @@ struct Stage {
 impl Stage {
     /// With the configuration as this changes it.
     fn start(carrier: Carrier, change: impl FnOnce(String) -> String) -> Self {
+        Self::start_by(carrier, change, |_| umbra())
+    }
+
+    /// The same by this command.
+    fn start_by(
+        carrier: Carrier,
+        change: impl FnOnce(String) -> String,
+        command: impl FnOnce(&Path) -> Command,
+    ) -> Self {
         let (net, folder) = (Net::new(), folder());
         let pki = Pki::open(&folder.path().join("pki")).unwrap();
         let port = if carrier == Carrier::Tls { 5063 } else { 5062 };
         let um = TcpListener::bind((net.host(30), port)).unwrap();
         let config = change(config(net, carrier, &pki));
-        let umbra = Gateway::start(folder, net.host(20), 5060, &config);
+        let umbra = Gateway::start_by(folder, net.host(20), 5060, &config, command);
         Self { umbra, net, carrier, pki, um }
     }
 
@@ -57,7 +71,12 @@ impl Stage {
 
     /// The connection that the gateway opens to the first server.
     fn called(&self) -> Wire {
-        let (stream, own) = (self.um.accept().unwrap().0, self.net.host(30));
+        self.taken(self.um.accept().unwrap().0)
+    }
+
+    /// One that the first server has accepted.
+    fn taken(&self, stream: TcpStream) -> Wire {
+        let own = self.net.host(30);
         match self.carrier {
             Carrier::Tcp => Wire::new(stream, own),
             Carrier::Tls => Wire::accepted(stream, own, &self.pki, SERVERS[0]),
@@ -104,7 +123,7 @@ fn config(net: Net, carrier: Carrier, pki: &Pki) -> String {
         "[gateway]\nfqdn = \"{FQDN}\"\nsip_domain = \"contoso.test\"\nmax_calls_allowed = 40\n\n\
          [listen]\nstartup_mode = \"Dual\"\naddresses = [\"{own}\"]\nadvertised = \"{own}\"\n\n\
          [tls]\ncertificate = \"{}\"\nprivate_key = \"{}\"\ntrusted_roots = [\"{}\"]\n\n\
-         [media]\nrtp_ports = \"20000-20199\"\n\n[routing]\nselection = \"priority\"\n\n\
+         [media]\nrtp_ports = \"20000-31999\"\n\n[routing]\nselection = \"priority\"\n\n\
          [admin]\nhttp = \"{own}:{ADMIN}\"\n\n[observe]\nlog = {{ level = \"trace\", format = \"pretty\" }}\n\n\
          [[dial_plan]]\nname = \"DP\"\nuri_type = \"TelExtn\"\nvoip_security = \"{security}\"\nphone_context = \"DP.contoso.test\"\n",
         files.certificate.display(),
