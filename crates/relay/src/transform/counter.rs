@@ -1,6 +1,6 @@
 //! AES in counter mode with HMAC-SHA1 (RFC 3711 §4.1.1, §4.2.1).
 //!
-//! Owns session keys of one flow. AES is aws-lc's; HMAC keeps the two key blocks hashed, which no interface of
+//! Owns session keys of one flow. HMAC is RustCrypto's: it keeps the two key blocks hashed, which no interface of
 //! aws-lc-rs does and which is a third of the work on a packet of speech. Refuses to know sources.
 //!
 //! ```text
@@ -8,7 +8,6 @@
 //!  SRTCP   8      │ encrypted reports     │ E, index (4)  │ tag      tag over all before it
 //! ```
 
-use aws_lc_rs::cipher::EncryptingKey;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use zeroize::Zeroizing;
@@ -19,7 +18,8 @@ use crate::stats::Why;
 
 use super::RTCP_READABLE_BYTES;
 use super::cipher::{Cipher, Place, RtcpWord};
-use super::derive::{Flow, Value, aligned, apply_keystream, counter_key, derive};
+use super::derive::{Flow, Value, aligned, derive};
+use super::keystream::CounterKey;
 
 const AUTH_KEY_BYTES: usize = 20;
 const SALT_BYTES: usize = 14;
@@ -27,7 +27,7 @@ const CIPHER_KEY_BYTES_MAX: usize = 32;
 
 /// One flow under AES-CM and HMAC-SHA1.
 pub(super) struct Counter {
-    aes: EncryptingKey,
+    aes: CounterKey,
     salt: Zeroizing<u128>,
     mac: Hmac<Sha1>,
     tag_bytes: usize,
@@ -44,7 +44,7 @@ impl Counter {
         let mut auth_key = Zeroizing::new([0; AUTH_KEY_BYTES]);
         derive(master, flow, Value::AuthKey, auth_key.as_mut())?;
         Some(Counter {
-            aes: counter_key(key)?,
+            aes: CounterKey::new(key)?,
             salt: Zeroizing::new(aligned(salt.as_ref())),
             mac: Hmac::new_from_slice(auth_key.as_ref()).ok()?,
             tag_bytes,
@@ -54,7 +54,7 @@ impl Counter {
     fn crypt(&self, place: &Place, packet: &mut PacketBuffer) -> Result<(), Why> {
         let counter = *self.salt ^ u128::from(place.ssrc) << 64 ^ u128::from(place.index) << 16;
         let secret = packet.as_mut_slice().get_mut(place.clear_bytes..).ok_or(Why::Malformed)?;
-        apply_keystream(&self.aes, counter, secret).ok_or(Why::NotSealable)
+        self.aes.apply(counter, secret).ok_or(Why::NotSealable)
     }
 
     /// Begins the tag over what is sent and what both sides know.

@@ -4,9 +4,7 @@
 //! Owns the pseudo-random function, AES in counter mode with a key as long as the master key (RFC 6188 §3,
 //! RFC 7714 §11). Refuses to know what the values are used for.
 
-use aws_lc_rs::cipher::{AES_128, AES_192, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
-use aws_lc_rs::iv::FixedLength;
-
+use super::keystream::CounterKey;
 use crate::key::MasterKey;
 
 /// Which of the two flows of a key. Each has session values of its own.
@@ -41,7 +39,7 @@ pub(super) fn derive(master: &MasterKey, flow: Flow, value: Value, out: &mut [u8
     out.fill(0);
     // The label stands 48 bits from the end of the 112-bit salt, which a counter of 16 bits follows.
     let counter = aligned(master.salt()) ^ u128::from(label(flow, value)) << 64;
-    apply_keystream(&counter_key(master.key())?, counter, out)
+    CounterKey::new(master.key())?.apply(counter, out)
 }
 
 /// A salt before the 16 bits of the counter; shorter ones are filled with zeros at the end.
@@ -51,21 +49,4 @@ pub(super) fn aligned(salt: &[u8]) -> u128 {
         *to = *from;
     }
     u128::from_be_bytes(block)
-}
-
-/// AES in counter mode; `None` if AES has no keys of that length.
-pub(super) fn counter_key(key: &[u8]) -> Option<EncryptingKey> {
-    let algorithm = match key.len() {
-        16 => &AES_128,
-        24 => &AES_192,
-        32 => &AES_256,
-        _ => return None,
-    };
-    EncryptingKey::ctr(UnboundCipherKey::new(algorithm, key).ok()?).ok()
-}
-
-/// Adds the keystream that begins at `counter`, in place; both directions are the same.
-pub(super) fn apply_keystream(key: &EncryptingKey, counter: u128, bytes: &mut [u8]) -> Option<()> {
-    let counter = EncryptionContext::Iv128(FixedLength::from(counter.to_be_bytes()));
-    key.less_safe_encrypt(bytes, counter).ok().map(drop)
 }

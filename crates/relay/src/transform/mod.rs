@@ -9,6 +9,7 @@ mod counter;
 mod derive;
 mod gcm;
 mod in_place;
+mod keystream;
 mod sources;
 #[cfg(test)]
 mod tests;

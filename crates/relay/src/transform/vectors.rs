@@ -4,8 +4,9 @@ use serde_json::Value as Json;
 
 use super::cipher::{Cipher, Place, RtcpWord};
 use super::counter::{Counter, roc_octets};
-use super::derive::{Flow, Value, apply_keystream, counter_key, derive};
+use super::derive::{Flow, Value, derive};
 use super::gcm::Gcm;
+use super::keystream::CounterKey;
 use super::*;
 use crate::gate::{Entrance, Received};
 use crate::head::Head;
@@ -97,7 +98,7 @@ fn keystream(vector: &Vector) {
     let salt = u128::from_be_bytes(vector.octets("session_salt_shifted").try_into().unwrap());
     let block = u128::from(vector.0["block_counter"].as_u64().unwrap());
     let mut stream = [0; 16];
-    apply_keystream(&counter_key(&vector.octets("session_key")).unwrap(), salt + block, &mut stream).unwrap();
+    CounterKey::new(&vector.octets("session_key")).unwrap().apply(salt + block, &mut stream).unwrap();
     assert_eq!(stream[..], vector.octets("keystream"));
 }
 
