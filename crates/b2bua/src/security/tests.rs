@@ -210,3 +210,93 @@ fn a_bridge_lets_each_side_keep_its_own_media_but_not_weaker_signalling() {
     );
     assert_eq!(refused.expect_err("Unsecured is never bridged").code(), codes::POOL_PLAN_MISMATCH);
 }
+
+fn what(question: &Question<'_>) -> String {
+    decide(question).unwrap_err().verdict.what
+}
+
+#[test]
+fn a_refusal_says_how_pool_plan_and_connection_do_not_fit() {
+    use MediaSecurity as M;
+    use Signalling::{MutualTls, Plain};
+    let asks = |pool, plan, transport, media, phase| what(&question(pool, plan, transport, media, phase));
+    assert_eq!(
+        asks(Some(P::RequireEncryption), V::SipSecured, MutualTls, M::Required, Phase::Offer),
+        "pool pool01.contoso.com requires SRTP; dial plan DP-Sip is SIPSecured (RTP only)"
+    );
+    assert_eq!(
+        asks(Some(P::SupportEncryption), V::Unsecured, Plain, M::None, Phase::Offer),
+        "pool pool01.contoso.com supports SRTP over TLS; dial plan DP-Sip is Unsecured (TCP, RTP only)"
+    );
+    assert_eq!(
+        asks(Some(P::DoNotSupportEncryption), V::Secured, MutualTls, M::None, Phase::Offer),
+        "pool pool01.contoso.com does not support SRTP; dial plan DP-Sip is Secured (SRTP only)"
+    );
+    assert_eq!(
+        asks(None, V::Secured, Plain, M::Required, Phase::Offer),
+        "dial plan DP-Sip is Secured and needs mutual TLS; the request came without TLS"
+    );
+    assert_eq!(
+        asks(None, V::SipSecured, Plain, M::None, Phase::Offer),
+        "dial plan DP-Sip is SIPSecured and needs mutual TLS; the request came without TLS"
+    );
+    assert_eq!(
+        asks(None, V::Unsecured, MutualTls, M::None, Phase::Offer),
+        "dial plan DP-Sip is Unsecured (TCP only); the request came over TLS"
+    );
+    let bare = question(Some(P::RequireEncryption), V::SipSecured, MutualTls, M::Required, Phase::Offer);
+    let facts = decide(&bare).unwrap_err().verdict.evidence;
+    assert_eq!(
+        facts,
+        [
+            "pool level RequireEncryption, dial plan DP-Sip is SIPSecured",
+            "Offer FromGateway over MutualTls says Required",
+        ]
+    );
+}
+
+#[test]
+fn a_refusal_says_who_said_what_and_what_the_plan_needs() {
+    use MediaSecurity as M;
+    let media = [
+        (V::Secured, M::None, Phase::Offer, "offered RTP only", "Secured (SRTP only), SRTP"),
+        (
+            V::Secured,
+            M::Unusable,
+            Phase::Offer,
+            "offered SRTP without a usable key",
+            "Secured (SRTP only), SRTP",
+        ),
+        (V::SipSecured, M::Required, Phase::Offer, "offered SRTP only", "SIPSecured (RTP only), RTP"),
+        (
+            V::Secured,
+            M::None,
+            Phase::ReOffer,
+            "offered, inside the call, RTP only",
+            "Secured (SRTP only), SRTP",
+        ),
+        (
+            V::Secured,
+            M::Optional,
+            Phase::Answer,
+            "answered with RTP with optional keys",
+            "Secured (SRTP only), SRTP",
+        ),
+        (
+            V::Secured,
+            M::Absent,
+            Phase::Answer,
+            "answered with no session description",
+            "Secured (SRTP only), SRTP",
+        ),
+    ];
+    for (plan, says, phase, said, need) in media {
+        for (direction, speaker) in
+            [(Direction::FromGateway, "pool01.contoso.com"), (Direction::FromServer, "mbx01.contoso.com")]
+        {
+            let question = Question { direction, ..question(None, plan, Signalling::MutualTls, says, phase) };
+            let wanted = format!("{speaker} {said}; dial plan DP-Sip is {need} is needed here");
+            assert_eq!(what(&question), wanted);
+        }
+    }
+}

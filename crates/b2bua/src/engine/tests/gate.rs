@@ -159,8 +159,8 @@ fn waiting_work_closes_the_gate_for_new_calls_only_and_calm_opens_it() {
     world.advance(Duration::from_millis(900));
     world.feed(Input::QueueWait(Duration::from_millis(60)));
     world.advance(Duration::from_millis(900));
-    assert_eq!(call(&mut world, 3), 503, "half the limit is still too long");
-    world.feed(Input::QueueWait(Duration::from_millis(10)));
+    assert_eq!(call(&mut world, 3), 503, "more than half the limit is still too long");
+    world.feed(Input::QueueWait(Duration::from_millis(50)));
     world.advance(Duration::from_millis(200));
     assert_eq!(call(&mut world, 4), 200, "normal again well within 5 s");
     world.feed(Input::QueueWait(Duration::from_millis(10)));

@@ -10,7 +10,7 @@ use super::world::{Script, World, caller, offer};
 use super::{DEPOSIT, DIVERSION, redirecting};
 use crate::codes;
 use crate::engine::{ConnectFailure, ConnectFailureKind, Input};
-use crate::policy::Policy;
+use crate::policy::{Allowed, Policy};
 use crate::record::{CallType, OfferResult};
 
 fn secured() -> World {
@@ -132,6 +132,34 @@ fn the_next_server_is_tried_on_connect_failure_on_503_and_on_silence() {
         world.in_dialog(&caller(), Method::Bye, "", None);
         world.assert_clean();
         assert_eq!(world.records[0].failovers, 1);
+    }
+}
+
+#[test]
+fn a_policy_without_retries_ends_the_call_at_the_first_server_of_that_kind_of_failure() {
+    let (yes, no) = (Allowed::Yes, Allowed::No);
+    let cases = [
+        (Script::Silent, no, yes, 503),
+        (Script::Silent, yes, no, 200),
+        (Script::NoListener, yes, no, 503),
+        (Script::NoListener, no, yes, 200),
+        (Script::Refuse(503, "Busy"), no, no, 200),
+    ];
+    for (script, retry_on_timeout, retry_on_connect_failure, status) in cases {
+        let mut policy = Policy::clone(&policy::secured());
+        policy.routing.retry_on_timeout = retry_on_timeout;
+        policy.routing.retry_on_connect_failure = retry_on_connect_failure;
+        let mut world = World::new(Arc::new(policy));
+        redirecting(&mut world, "tls");
+        world.script("cas01.contoso.com", 5061, script.clone());
+        world.connect_caller("10.0.0.5", Some(POOL));
+        world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+        world.advance(Duration::from_secs(5));
+        assert_eq!(world.caller().last_status(), status, "{script:?}");
+        if status == 200 {
+            world.in_dialog(&caller(), Method::Bye, "", None);
+        }
+        world.assert_clean();
     }
 }
 
