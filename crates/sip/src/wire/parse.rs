@@ -320,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn a_call_id_is_one_word() {
+        for bad in ["", " ", "c d", "c\r\n d"] {
+            let text = HEAD.replacen("Call-ID:c@h", &format!("Call-ID: {bad}"), 1);
+            let refused = parsed(&format!("{text}\r\n")).err();
+            assert_eq!(refused, Some(ParseError::Malformed(HeaderId::CallId)), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn repeated_single_headers_are_refused_whatever_they_say() {
         for line in ["From: <sip:f@h>;tag=1", "t: <sip:t@h>", "i: c@h", "CSEQ: 7 OPTIONS"] {
             assert!(matches!(with(&format!("{line}\r\n")), Err(ParseError::Repeated(_))), "{line}");
