@@ -4,7 +4,8 @@ use bytes::Bytes;
 use sip::{HeaderId, Method};
 
 use super::early_cast::{answer_to, calling};
-use super::world::{World, caller};
+use super::glare::send_ack;
+use super::world::{World, caller, offer};
 use crate::call::forks::EARLY_DIALOGS_MAX;
 
 const SUPPORTS: &str = "Supported: 100rel\r\nAllow: INVITE, PRACK, UPDATE\r\n";
@@ -164,6 +165,24 @@ fn a_reoffer_that_meets_491_is_tried_again_and_one_that_is_refused_leaves_the_ca
         assert_eq!(world.engine.status().by_state, [("established", 1)]);
         world.hangs_up();
     }
+}
+
+#[test]
+fn a_reoffer_that_is_never_answered_leaves_the_call_and_later_offers_alone() {
+    let mut world = calling("");
+    let early = world.sdp_at(4000);
+    world.answers(183, "f1", "", Some(early));
+    world.caller().holds_ack = true;
+    let late = pcma(&mut world, 4010);
+    world.answers(200, "f2", "", Some(late));
+    world.deaf(&caller());
+    send_ack(&mut world, None);
+    world.advance(std::time::Duration::from_secs(33));
+    assert_eq!(world.engine.status().by_state, [("established", 1)]);
+    world.hears(&caller());
+    world.in_dialog(&caller(), Method::Invite, "", Some(offer("10.0.0.5", 3002, Some(9))));
+    assert_ne!(world.caller().last_status(), 491, "no offer of ours is open any more");
+    world.hangs_up();
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn rfc_3261_section_9_a_cancel_that_comes_after_the_answer_changes_nothing() {
 }
 
 /// The caller acknowledges its last 2xx to an INVITE.
-fn send_ack(world: &mut World, cseq: Option<u32>) {
+pub(super) fn send_ack(world: &mut World, cseq: Option<u32>) {
     let now = world.now;
     let party = world.caller();
     let answered = party.responses.iter().rfind(|r| *r.method() == Method::Invite).unwrap().cseq().number;
