@@ -304,8 +304,8 @@ impl Call {
     pub fn establish(&mut self) {
         self.invite = Message::default();
         self.b_set = Bytes::new();
-        let Trail { targets, holding, budget, .. } = std::mem::take(&mut self.trail);
-        self.trail = Trail { targets, holding, budget, ..Trail::default() };
+        let holding = self.trail.holding.take();
+        self.trail = Trail { holding, ..Trail::default() };
         self.state = State::Established;
     }
 
