@@ -96,6 +96,15 @@ fn sound_round(options: &Options, kind: Kind, mode: Mode, sessions: u32) -> Resu
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let (round, outcome) = round(options, kind, mode, sessions)?;
+        if outcome.arrived < outcome.sent * 9 / 10 {
+            return Err(format!(
+                "{}: {} of {} packets arrived, {} were wrong",
+                kind.name(),
+                outcome.arrived,
+                outcome.sent,
+                outcome.wrong
+            ));
+        }
         let late = outcome.late_ticks * 1_000 / outcome.ticks.max(1);
         if late <= LATE_PER_MILLE_MAX && round.own_share <= OWN_SHARE_MAX {
             return Ok(round);

@@ -93,8 +93,8 @@ impl Traffic {
                 socket,
                 to: legs[from].relay,
                 sequence: rand::random_range(0..0x8000),
-                sealer: legs[from].keys.map(|(own, _)| Stack::new(&own)),
-                opener: legs[to].keys.filter(|_| is_compared).map(|(_, heard)| Stack::new(&heard)),
+                sealer: legs[from].keys.map(|(own, _)| Stack::sealing(&own)),
+                opener: legs[to].keys.filter(|_| is_compared).map(|(_, heard)| Stack::opening(&heard)),
                 sent_ns: [0; REMEMBERED],
                 last_delay: None,
             });
@@ -204,6 +204,11 @@ fn now_ns() -> u64 {
     now.as_nanos() as u64
 }
 
+/// A key that is not this one.
+fn other(key: &Inline) -> Inline {
+    key.map(|octet| !octet)
+}
+
 /// One direction of one phone's SRTP: what goes in at A comes out sealed, what goes in at B comes out open.
 struct Stack {
     session: Session,
@@ -214,9 +219,17 @@ const INSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 const OUTSIDE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 2);
 
 impl Stack {
-    fn new(key: &Inline) -> Self {
-        let mut unused = *key;
-        unused[0] ^= 1;
+    /// Seals under a key.
+    fn sealing(key: &Inline) -> Self {
+        Self::new(&other(key), key)
+    }
+
+    /// Opens what was sealed under a key.
+    fn opening(key: &Inline) -> Self {
+        Self::new(key, &other(key))
+    }
+
+    fn new(inbound: &Inline, outbound: &Inline) -> Self {
         let leg = |remote, protection| LegPlan {
             remote_rtp: remote,
             remote_rtcp: remote,
@@ -226,7 +239,7 @@ impl Stack {
             latch: LatchRule::default(),
             formats: Vec::new(),
         };
-        let sealed = Protection::Sealed { inbound: host::params(key), outbound: host::params(&unused) };
+        let sealed = Protection::Sealed { inbound: host::params(inbound), outbound: host::params(outbound) };
         let plan =
             Plan { a: leg(INSIDE, Protection::Clear), b: leg(OUTSIDE, sealed), inactivity: Duration::ZERO };
         let session = Session::new(plan, Instant::now()).expect("usable keys");
