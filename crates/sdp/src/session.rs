@@ -3,14 +3,14 @@
 
 use std::net::IpAddr;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::audio::Audio;
 use crate::limits::{
     ATTRIBUTES_MAX, CANDIDATES_MAX, CRYPTO_LINES_MAX, FORMATS_MAX, MEDIA_LINES_MAX, SESSION_BYTES_MAX,
 };
 use crate::relay::CodecPolicy;
-use crate::write::OriginSeed;
+use crate::write::{OriginSeed, is_command};
 
 /// Why bytes are no usable session description.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,11 +96,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Parses a description with CRLF or bare LF line ends.
+    /// Parses a description with CRLF or bare LF line ends. Characters that command a terminal are left out of it, as they
+    /// are never written.
     pub fn parse(bytes: &[u8]) -> Result<Self, SdpError> {
         if bytes.len() > SESSION_BYTES_MAX {
             return Err(SdpError::TooLong);
         }
+        let cleaned = without_commands(bytes);
+        let bytes = cleaned.as_ref().map_or(bytes, |text| text.as_bytes());
         let grammar = sdp_types::Session::parse(bytes).map_err(|e| SdpError::Grammar(describe(&e)))?;
         let mut grammar = Grammar(grammar);
         check_limits(&grammar.0)?;
@@ -215,6 +218,21 @@ pub(crate) fn is_candidate(name: &str) -> bool {
     ["candidate", "x-candidate", "x-candidate-ipv6", "remote-candidate", "remote-candidates"]
         .iter()
         .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// The text without characters that command a terminal; `None` where there are none, as in nearly every description. What
+/// ends a line or a text is left to the grammar. It may hold keys.
+fn without_commands(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    // The C1 controls begin with this octet.
+    const C1_LEAD: u8 = 0xC2;
+    let is_suspect = |byte: u8| matches!(byte, 0x01..=0x08 | 0x0B | 0x0C | 0x0E..=0x1F | 0x7F | C1_LEAD);
+    if !bytes.iter().any(|byte| is_suspect(*byte)) {
+        return None;
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut cleaned = Zeroizing::new(String::with_capacity(text.len()));
+    cleaned.extend(text.chars().filter(|c| !is_command(*c) || matches!(c, '\0' | '\r' | '\n')));
+    Some(cleaned)
 }
 
 fn check_limits(grammar: &sdp_types::Session) -> Result<(), SdpError> {

@@ -85,3 +85,13 @@ fn fax_only_means_no_other_media_in_use() {
     assert!(!parse("").unwrap().is_fax_only());
     assert!(!parse("m=image 0 udptl t38\r\n").unwrap().is_fax_only());
 }
+
+#[test]
+fn characters_that_command_a_terminal_are_left_out_and_everything_else_stays() {
+    let text = "v=0\r\no=\u{9b}31m- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+                m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 \u{1}0-\u{1b}\u{7f}16\té\r\n";
+    let session = Session::parse(text.as_bytes()).unwrap();
+    assert_eq!(session.origin().session_id, "1");
+    let Some(audio) = session.audio() else { panic!("no audio") };
+    assert_eq!(audio.formats[1].fmtp.as_deref(), Some("0-16\té"));
+}

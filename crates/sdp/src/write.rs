@@ -192,12 +192,16 @@ fn put(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
+/// A character that ends a line or commands whoever looks at it.
+pub(crate) fn is_command(c: char) -> bool {
+    c.is_control() && c != '\t'
+}
+
 /// Text that a peer wrote, without the characters that end a line (RFC 8866 §5) or command whoever looks at it.
 struct Clean<'a>(&'a str);
 
 impl std::fmt::Display for Clean<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let is_command = |c: char| c.is_control() && c != '\t';
         self.0.split(is_command).try_for_each(|part| f.write_str(part))
     }
 }
