@@ -120,6 +120,16 @@ mod tests {
     }
 
     #[test]
+    fn rfc_3551_section_6_a_static_number_without_an_rtpmap_has_its_encoding() {
+        let names =
+            [(0, "PCMU"), (3, "GSM"), (4, "G723"), (8, "PCMA"), (9, "G722"), (13, "CN"), (18, "G729")];
+        for (pt, name) in names {
+            assert_eq!(Encoding::unmapped(pt).under(pt), PayloadType::new(pt, name, 8000));
+        }
+        assert_eq!(Encoding::unmapped(96).under(96), PayloadType::new(96, "", 0));
+    }
+
+    #[test]
     fn a_broken_rtpmap_is_no_encoding() {
         for bad in ["", "0", "0 PCMU", "128 PCMU/8000", "-1 PCMU/8000", "0 /8000", "0 PCMU/x", "0 A B/8000"] {
             assert_eq!(Encoding::parse_rtpmap(bad), None, "{bad}");

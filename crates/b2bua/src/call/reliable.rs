@@ -236,6 +236,7 @@ mod tests {
     fn the_interval_doubles_and_after_64_t1_it_is_given_up() {
         let now = start();
         let mut sending = sent(now, 7, &ringing(None));
+        assert_eq!(sending.due(now + T1 - Duration::from_millis(1)), Due::Nothing);
         let mut times = Vec::new();
         loop {
             let at = sending.deadline().unwrap();

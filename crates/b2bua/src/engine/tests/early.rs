@@ -97,6 +97,31 @@ fn what_the_other_leg_never_agreed_to_is_504() {
     spec.formats.retain(|f| f.is("PCMA"));
     world.in_dialog(&caller(), Method::Update, "", Some(sdp::write_offer(&spec)));
     assert_eq!(world.caller().last_status(), 504);
+    // What the plan forbids needs nobody to be asked.
+    world.in_dialog(&caller(), Method::Update, "", Some(offer("10.0.0.6", 3458, None)));
+    assert_eq!(world.caller().last_status(), 488);
+}
+
+#[test]
+fn a_broken_description_in_an_18x_that_may_be_lost_is_no_answer_and_the_2xx_brings_one() {
+    let mut world = calling("");
+    world.answers(183, "b1", "", Some(bytes::Bytes::from_static(b"v=9\r\n")));
+    assert_eq!((world.heard(), world.last_heard().body().len()), (vec![183], 0));
+    let sdp = world.sdp_at(4000);
+    world.answers(200, "b1", "", Some(sdp));
+    assert_eq!(world.heard(), [183, 200]);
+    world.hangs_up();
+}
+
+#[test]
+fn an_update_that_is_never_answered_is_504() {
+    let (name, port) = server();
+    let mut world = agreed(SUPPORTS, RELIABLE);
+    world.deaf(&(name, port));
+    world.in_dialog(&caller(), Method::Update, "", Some(offer("10.0.0.6", 3456, Some(9))));
+    world.advance(std::time::Duration::from_secs(33));
+    let update = world.caller().responses.iter().rfind(|r| *r.method() == Method::Update).cloned();
+    assert_eq!(update.and_then(|r| r.status()).map(|s| s.code()), Some(504));
 }
 
 #[test]

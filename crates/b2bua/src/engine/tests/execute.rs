@@ -365,6 +365,17 @@ fn um_may_end_its_subscription() {
 }
 
 #[test]
+fn rfc_6665_section_4_2_2_a_notify_answered_481_is_the_last_one() {
+    let mut world = executing(Script::RingOnly);
+    world.party("mbx01.contoso.com", 5066).answers.insert("NOTIFY", 481);
+    refer(&mut world);
+    let now = world.now;
+    world.party(POOL, 5067).answer_pending(now);
+    world.pump();
+    assert_eq!(said(&mut world), ["SIP/2.0 100 Trying"]);
+}
+
+#[test]
 fn a_target_that_cannot_be_called_is_declined_at_once() {
     let mut world = executing(Script::Answer);
     for refer_to in [

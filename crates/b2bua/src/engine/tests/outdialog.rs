@@ -205,6 +205,21 @@ fn a_peer_that_comes_back_into_the_configuration_is_welcome_again() {
 }
 
 #[test]
+fn an_answer_from_outside_calls_brings_its_warning_along() {
+    let mut world = connected(config());
+    world.script("cas01.contoso.com", 5061, Script::Answer);
+    let warning = "399 cas01.contoso.com \"mailbox is full\"";
+    let answer = (Method::Message, 480, format!("Warning: {warning}\r\n"));
+    world.party("cas01.contoso.com", 5061).scripted.push_back(answer);
+    let asked = request(Method::Message, DEPOSIT, "Max-Forwards: 70\r\n");
+    world.send_as(&caller(), with_body(asked, b"text/plain", "hello"));
+    assert_eq!(world.caller().last_status(), 480);
+    let heard = world.caller().responses.last().unwrap();
+    assert_eq!(heard.header(HeaderId::Warning), Some(warning.as_bytes()));
+    world.assert_clean();
+}
+
+#[test]
 fn a_request_of_a_pool_goes_where_its_invite_would_go_along_one_chain_of_redirects() {
     for method in [Method::Message, Method::Service] {
         let mut world = connected(config());

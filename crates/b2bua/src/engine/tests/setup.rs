@@ -164,6 +164,17 @@ fn a_policy_without_retries_ends_the_call_at_the_first_server_of_that_kind_of_fa
 }
 
 #[test]
+fn media_ports_that_do_not_come_within_two_seconds_end_the_call() {
+    let mut world = secured();
+    world.has_no_ports = true;
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    world.advance(Duration::from_millis(1_999));
+    assert_eq!((world.engine.status().by_state, world.records.len()), (vec![("awaiting media", 1)], 0));
+    world.advance(Duration::from_millis(1));
+    assert!(world.caller().last_status() >= 500 && world.records.len() == 1 && world.connects.is_empty());
+}
+
+#[test]
 fn a_connection_may_take_the_time_of_tcp_and_tls_together_and_failing_later_is_nobodys_failure() {
     let mut world = secured();
     world.script("cas01.contoso.com", 5061, Script::Hangs);

@@ -120,6 +120,8 @@ pub struct World {
     pub records: Vec<CallRecord>,
     pub plans: Vec<relay::Plan>,
     pub allocated: usize,
+    /// Media ports never come.
+    pub has_no_ports: bool,
     pub released: usize,
     pub connects: Vec<Target>,
     /// Wishes for connections that nobody answered.
@@ -157,6 +159,7 @@ impl World {
             records: Vec::new(),
             plans: Vec::new(),
             allocated: 0,
+            has_no_ports: false,
             released: 0,
             connects: Vec::new(),
             hanging: Vec::new(),
@@ -322,6 +325,7 @@ impl World {
                     false => self.handle(Input::Resolved { query, result }),
                 }
             }
+            Output::Media(MediaCommand::Allocate { .. }) if self.has_no_ports => {}
             Output::Media(MediaCommand::Allocate { call }) => {
                 self.allocated += 1;
                 let ports = MediaPorts { a_rtp: 20000, a_rtcp: 20001, b_rtp: 20002, b_rtcp: 20003 };
