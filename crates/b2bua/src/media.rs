@@ -99,9 +99,10 @@ impl MediaSummary {
         self.mos.map(|mos| (relay::mos_undisturbed() - mos).max(0.0))
     }
 
-    /// Whether both sides were heard, as far as the gateway can tell.
-    pub fn is_both_ways(&self) -> bool {
-        (self.audio.from_a, self.audio.from_b) == (Way::Passed, Way::Passed)
+    /// Whether packets of a side did not get through, as far as the gateway can tell. A side that says nothing is no fault.
+    pub fn is_audio_cut(&self) -> bool {
+        let is_cut = |way| !matches!(way, Way::Passed | Way::Silent);
+        is_cut(self.audio.from_a) || is_cut(self.audio.from_b)
     }
 }
 

@@ -233,9 +233,9 @@ pub const CSV_COLUMNS: [&str; 34] = [
 ];
 
 impl CallRecord {
-    /// Takes up what the media side measured. Audio that went one way or none becomes evidence of the verdict.
+    /// Takes up what the media side measured. Audio that did not get through becomes evidence of the verdict.
     pub fn measured(&mut self, media: MediaSummary) {
-        if self.answered_at.is_some() && self.duration >= AUDIO_JUDGED_AFTER && !media.is_both_ways() {
+        if self.answered_at.is_some() && self.duration >= AUDIO_JUDGED_AFTER && media.is_audio_cut() {
             self.verdict.evidence.retain(|line| !is_about_audio(line));
             self.verdict = self.verdict.clone().evidence(media.audio.to_string());
         }
@@ -349,6 +349,14 @@ mod tests {
             matches!(&evidence[..], [line] if line.starts_with("one-way audio: nothing came from B")),
             "{evidence:?}"
         );
+        // Who only listens, or speaks by keys, has no fault to look for.
+        let voice = relay::Voice { packets: 100, ..Default::default() };
+        let listens = relay::SideStats { packets_sent: 100, voice, ..heard };
+        let speaks = relay::SideStats { voice: relay::Voice { voiced: 9, ..voice }, ..listens };
+        let media_of_both = MediaSummary::of(&relay::SessionStats { a: listens, b: speaks });
+        let mut listened = record();
+        listened.measured(media_of_both);
+        assert!(listened.verdict.evidence.is_empty() && media_of_both.audio.from_a == relay::Way::Silent);
         let mut short = CallRecord { duration: Duration::from_secs(1), ..record() };
         short.measured(media);
         assert!(short.verdict.evidence.is_empty());

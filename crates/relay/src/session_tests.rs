@@ -396,6 +396,29 @@ fn rtcp_goes_to_the_rtp_port_of_a_leg_that_multiplexes() {
 }
 
 #[test]
+fn order_loss_voice_and_round_trip_are_those_of_the_side_behind_the_gate() {
+    let now = start();
+    let mut session = Session::new(plan(sealed(1, 2), Protection::Clear), now).unwrap();
+    let mut phone = stack(1, 2);
+    for sequence in [10, 12, 11, 14] {
+        let mut loud = speech(sequence, 9);
+        loud.iter_mut().skip(12).for_each(|octet| *octet = 0x2A);
+        let said = pass(&mut phone, now, Side::A, &loud).unwrap();
+        assert_eq!(pass(&mut session, now, Side::A, &said), Ok(loud));
+    }
+    // A sender report from B whose NTP time is 77 in the middle, and its echo from A.
+    let sent = [vec![0x80, 200, 0, 6, 0, 0, 0, 5, 0, 0, 0, 0, 0, 77], vec![0; 14]].concat();
+    pass_from(&mut session, now, Side::B, Channel::Rtcp, at(Side::B), &sent).unwrap();
+    let echo = [vec![0x81, 201, 0, 7, 0, 0, 0, 9], vec![0; 16], vec![0, 0, 0, 77, 0, 0, 0, 0]].concat();
+    let later = now + Duration::from_millis(40);
+    let echo = pass_from(&mut phone, later, Side::A, Channel::Rtcp, at(Side::A), &echo).unwrap();
+    pass_from(&mut session, later, Side::A, Channel::Rtcp, at(Side::A), &echo).unwrap();
+    let stats = session.stats();
+    assert_eq!((stats.a.reordered, stats.a.lost, stats.a.voice.voiced), (1, 1, 4));
+    assert_eq!((stats.a.round_trip, stats.b.round_trip), (Some(Duration::from_millis(40)), None));
+}
+
+#[test]
 fn a_format_that_was_not_negotiated_is_dropped() {
     let now = start();
     let mut narrow = plan(Protection::Clear, Protection::Clear);

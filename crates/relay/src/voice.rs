@@ -50,7 +50,7 @@ pub struct Voice {
     /// From the beginning of the session to the last voice.
     pub last: Option<Duration>,
     /// Sum of the mean squares of voiced packets.
-    pub(crate) squares: u64,
+    pub squares: u64,
 }
 
 impl Voice {

@@ -1,6 +1,5 @@
 //! Who relays: the gateway's media threads, rtpengine, or nobody. Owns their processes and how sessions are set up with them.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -51,8 +50,8 @@ impl Subject {
                 command.args([format!("--interface={address}"), format!("--listen-ng={ng}")]);
                 command.args([format!("--port-min={}", PORTS.0), format!("--port-max={}", PORTS.1)]);
                 command.arg(format!("--num-threads={threads}"));
-                let log = File::create(std::env::temp_dir().join("relay-rtpengine.log")).map_err(text)?;
-                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+                // What it complains of is for whoever reads the terminal.
+                command.stdin(Stdio::null()).stdout(Stdio::null());
                 command
             }
             Kind::Direct => {
