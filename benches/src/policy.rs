@@ -8,7 +8,7 @@ use std::time::Duration;
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway, GatewayStatus, HeaderRules, HealthRules, HuntGroup, IpGateway,
     Mailbox, MediaBridge, MediaMode, PeerAddress, Policy, Pool, PoolEncryption, Profile, RoutingRules,
-    Server, ServerRole, ServerStatus, SessionRules, SrtpRules, UnknownPeer, UriType, VoipSecurity,
+    RtcpMode, Server, ServerRole, ServerStatus, SessionRules, SrtpRules, UnknownPeer, UriType, VoipSecurity,
 };
 
 pub(crate) const POOL: &str = "pool01.contoso.com";
@@ -74,6 +74,7 @@ fn gateway(max_calls_allowed: usize) -> Gateway {
         codecs: vec!["PCMU".into(), "PCMA".into()],
         media_mode: MediaMode::Anchored,
         srtp: SrtpRules::default(),
+        rtcp: RtcpMode::default(),
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }

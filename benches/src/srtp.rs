@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection, Provider,
-    Session, Side, Suite, Verdict,
+    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection,
+    Provider, Session, Side, Suite, Verdict,
 };
 
 /// Packets of one repetition; then the session is made anew, since no packet opens twice.
@@ -121,9 +121,9 @@ fn session(action: Action, now: Instant) -> Session {
         protection,
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
-        formats: Vec::new(),
+        formats: Formats::any(),
     };
-    let plan = Plan { a: leg(a), b: leg(b), inactivity: Duration::ZERO };
+    let plan = Plan { a: leg(a), b: leg(b), inactivity: Duration::ZERO, reports: None };
     match Session::new(plan, now) {
         Ok(session) => session,
         Err(why) => unreachable!("the keys fit their suites: {why}"),

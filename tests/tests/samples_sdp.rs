@@ -112,14 +112,15 @@ fn the_line_without_mki_is_preferred_and_one_with_mki_still_serves() {
 
 #[test]
 fn a_relayed_sample_keeps_numbers_and_loses_everything_of_microsoft() {
-    let anchor = Anchor { address: [203, 0, 113, 5].into(), rtp_port: 30000, rtcp_port: 30001 };
+    let anchor =
+        Anchor { address: [203, 0, 113, 5].into(), rtp_port: 30000, rtcp_port: 30001, rtcp_mux: false };
     let names = ["PCMU", "PCMA"].map(str::to_owned);
     let codecs = CodecPolicy { names: &names };
     for sample in samples() {
         let offer = chosen(&sample);
         let origin = OriginSeed { session_id: 1, version: 1 };
         let (bytes, relayed) =
-            relay_offer(&offer, None, &anchor, codecs, &OfferMedia::Clear, &origin).expect(&sample.name);
+            relay_offer(&offer, None, &[], &anchor, codecs, &OfferMedia::Clear, &origin).expect(&sample.name);
         let numbers: Vec<u8> = relayed.session.audio().expect("audio").formats.iter().map(|f| f.pt).collect();
         let mut sorted = numbers.clone();
         sorted.sort_unstable();

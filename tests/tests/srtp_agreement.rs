@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Plan, Protection,
-    Provider, Session, Side, Suite, Verdict, Why,
+    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Plan,
+    Protection, Provider, Session, Side, Suite, Verdict, Why,
 };
 
 const PACKETS: u64 = 20_000;
@@ -61,10 +61,10 @@ fn session(inbound: KeyParams, outbound: KeyParams) -> Session {
         protection,
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
-        formats: Vec::new(),
+        formats: Formats::any(),
     };
     let sealed = Protection::Sealed { inbound, outbound };
-    let plan = Plan { a: leg(Protection::Clear), b: leg(sealed), inactivity: Duration::ZERO };
+    let plan = Plan { a: leg(Protection::Clear), b: leg(sealed), inactivity: Duration::ZERO, reports: None };
     Session::new(plan, Instant::now()).unwrap()
 }
 

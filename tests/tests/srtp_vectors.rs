@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Plan, Protection,
-    Provider, Session, Side, Suite, Verdict, Why,
+    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Plan,
+    Protection, Provider, Session, Side, Suite, Verdict, Why,
 };
 use serde::Deserialize;
 
@@ -121,13 +121,18 @@ fn leg(side: Side, protection: Protection) -> LegPlan {
         protection,
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
-        formats: Vec::new(),
+        formats: Formats::any(),
     }
 }
 
 /// A sealed leg A under `a`, a clear leg B.
 fn session(a: Protection) -> Session {
-    let plan = Plan { a: leg(Side::A, a), b: leg(Side::B, Protection::Clear), inactivity: Duration::ZERO };
+    let plan = Plan {
+        a: leg(Side::A, a),
+        b: leg(Side::B, Protection::Clear),
+        inactivity: Duration::ZERO,
+        reports: None,
+    };
     Session::new(plan, Instant::now()).unwrap()
 }
 

@@ -46,6 +46,10 @@ pub struct SideSummary {
     pub packets: u64,
     /// Packets sent to this side.
     pub packets_sent: u64,
+    /// RTCP packets taken.
+    pub rtcp: u64,
+    /// RTCP packets sent to this side that the gateway made, because the other side sent none.
+    pub rtcp_made: u64,
     /// Packets of this side that the network lost.
     pub lost: u64,
     /// Packets after a later one.
@@ -112,6 +116,8 @@ impl SideSummary {
         Self {
             packets: said.packets_received,
             packets_sent: said.packets_sent,
+            rtcp: said.rtcp_received,
+            rtcp_made: said.rtcp_made,
             lost: said.lost,
             reordered: said.reordered,
             jitter_ms: millis(said.jitter),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use relay::Side;
 use sdp::{
-    AcceptedAudio, Anchor, AnswerError, AnswerMedia, CodecPolicy, CryptoLine, OfferError, OfferMedia,
-    OfferSpec, OriginSeed, PayloadType, Profile, Session, Suite,
+    AcceptedAudio, Anchor, AnswerError, AnswerMedia, CodecPolicy, CryptoLine, Numbering, Numbers, OfferError,
+    OfferMedia, OfferSpec, OriginSeed, PayloadType, Profile, Session, Suite,
 };
 
 use crate::engine::MediaPorts;
 use crate::engine::keys::KeySource;
 use crate::leg::LegPeer;
-use crate::policy::{MediaMode, Policy};
+use crate::policy::{MediaMode, Policy, RtcpMode};
 use crate::profile::Dialect;
 use crate::quirks::{Quirk, QuirkSet};
 use crate::security::{self, Decision, LegMedia};
@@ -24,6 +24,10 @@ use crate::security::{self, Decision, LegMedia};
 const OWN_TAG: u32 = 1;
 /// Payload number of telephone-event in an offer that is ours alone.
 const TELEPHONE_EVENT: u8 = 101;
+/// Of G.711, and of nearly all speech.
+const DEFAULT_CLOCK_HZ: u32 = 8_000;
+/// Payload types from here on mean what a description says.
+const DYNAMIC_TYPES_FROM: u8 = 96;
 
 /// Why a description cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +66,8 @@ struct Settled {
     rtp: SocketAddr,
     rtcp: SocketAddr,
     mux: bool,
-    formats: Vec<u8>,
+    /// Of the codecs both sides described; which they are stands in the peer's description.
+    formats: Vec<Numbers>,
     direction: sdp::Direction,
     keys: Option<Keys>,
 }
@@ -84,6 +89,8 @@ struct LegState {
     /// The last description we sent them that was accepted.
     told: Option<Bytes>,
     settled: Option<Settled>,
+    /// What payload types meant in earlier descriptions of either side and mean for ever (RFC 3264 §8.3.2).
+    former: Vec<PayloadType>,
     quirks: QuirkSet,
     /// Where its media may be; empty = anywhere.
     networks: Arc<[relay::Network]>,
@@ -95,12 +102,15 @@ pub(crate) struct CallMedia {
     policy: Arc<Policy>,
     a: LegState,
     b: LegState,
+    reports: Option<relay::Reports>,
 }
 
 impl CallMedia {
     /// Media anchored at the gateway's address on `ports`.
     pub fn new(policy: &Arc<Policy>, ports: MediaPorts, keys: &mut KeySource) -> Self {
-        Self { ports, policy: policy.clone(), a: LegState::new(keys), b: LegState::new(keys) }
+        let (a, b) = (LegState::new(keys), LegState::new(keys));
+        let reports = (policy.gateway.rtcp == RtcpMode::Generate).then(|| keys.reports(DEFAULT_CLOCK_HZ));
+        Self { ports, policy: policy.clone(), a, b, reports }
     }
 
     /// Who is on a side.
@@ -113,8 +123,13 @@ impl CallMedia {
     /// These media with somebody new on one side: what they would be, before anything is settled. The other side is
     /// offered a fresh key of ours, since what is sealed for it comes from somebody else now.
     pub fn fork(&self, fresh: Side, keys: &mut KeySource) -> Self {
-        let mut fork =
-            Self { ports: self.ports, policy: self.policy.clone(), a: self.a.clone(), b: self.b.clone() };
+        let mut fork = Self {
+            ports: self.ports,
+            policy: self.policy.clone(),
+            a: self.a.clone(),
+            b: self.b.clone(),
+            reports: self.reports,
+        };
         *fork.leg_mut(fresh) = LegState::new(keys);
         fork.leg_mut(!fresh).forget_keys();
         fork
@@ -170,10 +185,17 @@ impl CallMedia {
     ) -> Result<(Bytes, Exchange), MediaFault> {
         self.leg(from).check_place(&offer)?;
         let (media, key) = self.offered_media(!from, &offer, decision, keys)?;
-        let anchor = self.anchor(!from, &offer)?;
+        let mux = self.leg(!from).settled.as_ref().is_some_and(|settled| settled.mux);
+        let anchor = self.anchor(!from, &offer, mux)?;
         let origin = self.leg_mut(!from).next_origin();
-        let before = self.leg(!from).told.as_ref().and_then(|told| Session::parse(told).ok());
-        let (bytes, relayed) = sdp::relay_offer(&offer, before.as_ref(), &anchor, codecs, &media, &origin)?;
+        let leg = self.leg(!from);
+        let before = leg.told_session();
+        let bound = match self.policy.gateway.media_mode {
+            MediaMode::Anchored => leg.bound(before.as_ref()),
+            MediaMode::Unanchored => Vec::new(),
+        };
+        let (bytes, relayed) =
+            sdp::relay_offer(&offer, before.as_ref(), &bound, &anchor, codecs, &media, &origin)?;
         let told = bytes.clone();
         Ok((bytes, Exchange { from, offer: Some(offer), relayed: relayed.session, told, key }))
     }
@@ -223,12 +245,8 @@ impl CallMedia {
         self.leg(!exchange.from).check_place(&answer)?;
         answer.keep_formats(codecs_of(&self.policy));
         let mux = answer.audio().is_some_and(|audio| audio.rtcp_mux);
-        let leg = self.leg_mut(!exchange.from);
-        leg.settled =
-            Some(Settled::of_answer(accepted, mux && offers_mux(&exchange.relayed), exchange.key.clone()));
-        leg.remote = Some(Arc::new(answer));
-        // Copied: the buffer it was printed into is larger.
-        leg.told = Some(Bytes::copy_from_slice(&exchange.told));
+        let settled = Settled::of_answer(accepted, &exchange.relayed, mux, exchange.key.clone());
+        self.leg_mut(!exchange.from).settle(settled, Arc::new(answer), &exchange.told);
         Ok(())
     }
 
@@ -255,7 +273,8 @@ impl CallMedia {
         let agreed = agreed.ok_or(MediaFault::Own("nothing was agreed yet"))?;
         self.leg(side).check_place(&offer)?;
         offer.keep_formats(codecs_of(&self.policy));
-        self.answer(side, Arc::new(offer), &|format| agreed.contains(&format), decision, keys)
+        let is_agreed = |number| agreed.iter().any(|numbers| numbers.sent == number);
+        self.answer(side, Arc::new(offer), &is_agreed, decision, keys)
     }
 
     fn answer(
@@ -275,15 +294,17 @@ impl CallMedia {
         };
         let media =
             sealed.as_ref().map_or(AnswerMedia::Clear, |k| AnswerMedia::Sealed { line: k.ours.clone() });
-        let anchor = self.anchor(side, &other)?;
+        let is_anchored = self.policy.gateway.media_mode == MediaMode::Anchored;
+        let mux = is_anchored && audio.rtcp_mux && !audio.formats.iter().any(looks_like_rtcp);
+        let anchor = self.anchor(side, &other, mux)?;
         let origin = self.leg_mut(side).next_origin();
-        let (bytes, ours) = sdp::relay_answer_within(&offer, &other, may_pass, &anchor, &media, &origin)?;
+        let numbering = if is_anchored { Numbering::OfOffer } else { Numbering::OfAnswer };
+        let (bytes, ours) =
+            sdp::relay_answer_within(&offer, &other, may_pass, numbering, &anchor, &media, &origin)?;
         let direction = audio.direction.within(ours.direction.mirrored());
-        let formats = numbers(&ours.formats);
-        let leg = self.leg_mut(side);
-        leg.settled = Some(Settled { rtp, rtcp, mux: false, formats, direction, keys: sealed });
-        leg.remote = Some(offer);
-        leg.told = Some(Bytes::copy_from_slice(&bytes));
+        let formats = sdp::agreed_numbers(&ours.formats, &audio.formats);
+        let settled = Settled { rtp, rtcp, mux, formats, direction, keys: sealed };
+        self.leg_mut(side).settle(settled, offer, &bytes);
         Ok(bytes)
     }
 
@@ -349,11 +370,24 @@ impl CallMedia {
         Ok((OfferMedia::Sealed(vec![line.clone()]), Some(line)))
     }
 
-    /// Whether what leg A agreed to still fits what leg B agreed to since: every format the caller may send is
+    /// Whether what leg A agreed to still fits what leg B agreed to since: every codec the caller may send is
     /// taken, and both sides mean the same directions.
     pub fn legs_agree(&self) -> bool {
         let (Some(a), Some(b)) = (&self.a.settled, &self.b.settled) else { return true };
-        a.formats.iter().all(|format| b.formats.contains(format)) && a.direction == b.direction.mirrored()
+        let all_pass = self.a.crossing(&self.b).all(|(_, sent)| sent.is_some());
+        all_pass && a.direction == b.direction.mirrored()
+    }
+
+    /// What is taken from a side, and under which numbers it goes to the other one.
+    fn formats(&self, from: Side) -> relay::Formats {
+        let mut formats = relay::Formats::none();
+        for (heard, sent) in self.leg(from).crossing(self.leg(!from)) {
+            match sent {
+                Some(sent) => formats.pass(heard, sent),
+                None => formats.keep(heard),
+            }
+        }
+        formats
     }
 
     /// The plan, once both legs have settled.
@@ -362,25 +396,32 @@ impl CallMedia {
         if gateway.media_mode == MediaMode::Unanchored {
             return None;
         }
-        let (a, b) = (self.a.plan(gateway.srtp.provider)?, self.b.plan(gateway.srtp.provider)?);
-        Some(relay::Plan { a, b, inactivity: gateway.media_inactivity })
+        let plan = |side| self.leg(side).plan(gateway.srtp.provider, self.formats(side));
+        let (a, b) = (plan(Side::A)?, plan(Side::B)?);
+        let clock_hz = self.codec_in_use().map_or(DEFAULT_CLOCK_HZ, |codec| codec.clock);
+        let reports = self.reports.map(|reports| relay::Reports { clock_hz, ..reports });
+        Some(relay::Plan { a, b, inactivity: gateway.media_inactivity, reports })
     }
 
     /// Name of the codec in use, for the record.
     pub fn codec(&self) -> Option<String> {
-        let audio = self.b.remote.as_ref().or(self.a.remote.as_ref())?.audio()?;
-        audio.formats.iter().find(|f| !f.is_auxiliary()).map(|f| f.name.clone())
+        self.codec_in_use().map(|codec| codec.name.clone())
+    }
+
+    fn codec_in_use(&self) -> Option<&PayloadType> {
+        let remote = self.b.remote.as_ref().or(self.a.remote.as_ref())?;
+        formats_of(remote).find(|format| !format.is_auxiliary())
     }
 
     // Where the peer of `side` shall send: here, or where the other peer said when media is not anchored.
-    fn anchor(&self, side: Side, other: &Session) -> Result<Anchor, MediaFault> {
+    fn anchor(&self, side: Side, other: &Session, rtcp_mux: bool) -> Result<Anchor, MediaFault> {
         if self.policy.gateway.media_mode == MediaMode::Unanchored {
             let (rtp, rtcp) =
                 other.audio().and_then(sdp::Audio::remote).ok_or(MediaFault::Offer(OfferError::NoAddress))?;
-            return Ok(Anchor { address: rtp.ip(), rtp_port: rtp.port(), rtcp_port: rtcp.port() });
+            return Ok(Anchor { address: rtp.ip(), rtp_port: rtp.port(), rtcp_port: rtcp.port(), rtcp_mux });
         }
         let (rtp_port, rtcp_port) = self.ports_of(side);
-        Ok(Anchor { address: self.policy.gateway.advertised, rtp_port, rtcp_port })
+        Ok(Anchor { address: self.policy.gateway.advertised, rtp_port, rtcp_port, rtcp_mux })
     }
 
     fn ports_of(&self, side: Side) -> (u16, u16) {
@@ -413,6 +454,7 @@ impl LegState {
             remote: None,
             told: None,
             settled: None,
+            former: Vec::new(),
             quirks: QuirkSet::NONE,
             networks: Arc::default(),
         }
@@ -436,12 +478,66 @@ impl LegState {
         }
     }
 
+    fn told_session(&self) -> Option<Session> {
+        self.told.as_ref().and_then(|told| Session::parse(told).ok())
+    }
+
+    /// The formats whose numbers mean something on this leg, those it was told last first.
+    fn bound<'a>(&'a self, told: Option<&'a Session>) -> Vec<&'a PayloadType> {
+        let described = [told, self.remote.as_deref()].into_iter().flatten();
+        described.flat_map(formats_of).chain(&self.former).collect()
+    }
+
+    /// Both sides have described their part. What numbers meant before is kept in mind.
+    fn settle(&mut self, settled: Settled, remote: Arc<Session>, told: &Bytes) {
+        if self.told.as_ref().is_some_and(|before| before != told) {
+            let before = self.told_session();
+            let news = Session::parse(told).ok();
+            let is_said = |format: &PayloadType| {
+                let now = [news.as_ref(), Some(&*remote)].into_iter().flatten().flat_map(formats_of);
+                now.chain(&self.former).any(|known| known.pt == format.pt)
+            };
+            let lost = self.bound(before.as_ref()).into_iter().filter(|f| f.pt >= DYNAMIC_TYPES_FROM);
+            let lost: Vec<PayloadType> = lost.filter(|format| !is_said(format)).cloned().collect();
+            for format in lost {
+                if self.former.iter().all(|known| known.pt != format.pt) {
+                    self.former.push(format);
+                }
+            }
+        }
+        self.settled = Some(settled);
+        self.remote = Some(remote);
+        // Copied: the buffer it was printed into is larger.
+        self.told = Some(Bytes::copy_from_slice(told));
+    }
+
+    /// Each number heard here with that of the same codec on the other leg, if it has agreed to it too.
+    fn crossing<'a>(&'a self, other: &'a LegState) -> impl Iterator<Item = (u8, Option<u8>)> + 'a {
+        let agreed = self.settled.iter().flat_map(|settled| &settled.formats);
+        agreed.filter_map(move |numbers| {
+            let codec = self.codec(numbers.sent)?;
+            Some((numbers.heard, other.number_of(codec, numbers.heard)))
+        })
+    }
+
+    fn codec(&self, theirs: u8) -> Option<&PayloadType> {
+        self.remote.as_deref().and_then(|remote| formats_of(remote).find(|format| format.pt == theirs))
+    }
+
+    /// The number under which this leg is sent a codec, `preferred` if it has several.
+    fn number_of(&self, codec: &PayloadType, preferred: u8) -> Option<u8> {
+        let (settled, remote) = (self.settled.as_ref()?, self.remote.as_deref()?);
+        let is_agreed = |number: u8| settled.formats.iter().any(|numbers| numbers.sent == number);
+        let same = || formats_of(remote).filter(|f| is_agreed(f.pt) && f.same_codec(codec)).map(|f| f.pt);
+        same().find(|number| *number == preferred).or_else(|| same().next())
+    }
+
     fn next_origin(&mut self) -> OriginSeed {
         self.version += 1;
         OriginSeed { session_id: self.session_id, version: self.version }
     }
 
-    fn plan(&self, provider: relay::Provider) -> Option<relay::LegPlan> {
+    fn plan(&self, provider: relay::Provider, formats: relay::Formats) -> Option<relay::LegPlan> {
         let settled = self.settled.as_ref()?;
         let protection = match &settled.keys {
             None => relay::Protection::Clear,
@@ -457,19 +553,20 @@ impl LegState {
             protection,
             direction: seen_from_here(settled.direction),
             latch: relay::LatchRule { networks: self.networks.to_vec(), ..relay::LatchRule::default() },
-            formats: settled.formats.clone(),
+            formats,
         })
     }
 }
 
 impl Settled {
-    fn of_answer(accepted: AcceptedAudio, mux: bool, ours: Option<CryptoLine>) -> Self {
+    fn of_answer(accepted: AcceptedAudio, offer: &Session, mux: bool, ours: Option<CryptoLine>) -> Self {
+        let offered = offer.audio().map(|audio| audio.formats.as_slice()).unwrap_or_default();
         let keys = accepted.crypto.zip(ours).map(|(theirs, ours)| Keys { theirs, ours });
         Self {
             rtp: accepted.rtp,
             rtcp: accepted.rtcp,
-            mux,
-            formats: numbers(&accepted.formats),
+            mux: mux && offers_mux(offer),
+            formats: sdp::agreed_numbers(offered, &accepted.formats),
             direction: accepted.direction,
             keys,
         }
@@ -523,8 +620,13 @@ fn codecs_of(policy: &Policy) -> CodecPolicy<'_> {
     CodecPolicy { names: &policy.gateway.codecs }
 }
 
-fn numbers(formats: &[PayloadType]) -> Vec<u8> {
-    formats.iter().map(|f| f.pt).collect()
+fn formats_of(session: &Session) -> impl Iterator<Item = &PayloadType> {
+    session.audio().into_iter().flat_map(|audio| &audio.formats)
+}
+
+/// A marked packet of these cannot be told from RTCP on one port (RFC 5761 §4).
+fn looks_like_rtcp(format: &PayloadType) -> bool {
+    (64..=95).contains(&format.pt)
 }
 
 fn offers_mux(session: &Session) -> bool {

@@ -79,6 +79,8 @@ pub struct Gateway {
     pub media_mode: MediaMode,
     /// How media is sealed where it is.
     pub srtp: SrtpRules,
+    /// Who makes RTCP.
+    pub rtcp: RtcpMode,
     /// Silence on both legs after which a call is ended.
     pub media_inactivity: Duration,
     /// Header that carries the A-leg Call-ID on leg B (`X-Call-ID`); `None` switches it off.
@@ -107,6 +109,16 @@ pub enum MediaMode {
     Anchored,
     /// From peer to peer under keys of the peers: for measuring signalling alone.
     Unanchored,
+}
+
+/// Who makes the RTCP that a side gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RtcpMode {
+    /// The other side; the gateway, where that one makes none.
+    #[default]
+    Generate,
+    /// The other side alone.
+    Relay,
 }
 
 /// Answer to a request from a peer that is no UM IP gateway and no server.

@@ -17,6 +17,10 @@ use crate::plan::Channel;
 use crate::stats::Why;
 
 const VERSION: u8 = 2;
+/// The bit that says that the last octet counts padding.
+const PADDING: u8 = 0x20;
+/// The bit beside the payload type.
+const MARKER: u8 = 0x80;
 const RTP_FIXED_BYTES: usize = 12;
 const RTCP_FIXED_BYTES: usize = 8;
 const RTCP_BYE: u8 = 203;
@@ -79,7 +83,7 @@ impl RtpHead {
             return Err(Why::Malformed);
         }
         Ok(RtpHead {
-            payload_type: octet(packet, 1) & 0x7F,
+            payload_type: octet(packet, 1) & !MARKER,
             sequence: word16(packet, 2),
             timestamp: word32(packet, 4),
             ssrc: word32(packet, 8),
@@ -123,6 +127,20 @@ pub(crate) fn walk_compound(packet: &[u8]) -> Result<Compound, Why> {
     Ok(found)
 }
 
+/// Gives an RTP packet another payload type.
+pub(crate) fn write_payload_type(packet: &mut [u8], payload_type: u8) {
+    if let Some(octet) = packet.get_mut(1) {
+        *octet = *octet & MARKER | payload_type & !MARKER;
+    }
+}
+
+/// Octets of payload in a readable RTP packet: neither header nor padding.
+pub(crate) fn payload_octets(packet: &[u8], rtp: &RtpHead) -> usize {
+    let is_padded = octet(packet, 0) & PADDING != 0;
+    let padding = packet.last().copied().filter(|_| is_padded).map_or(0, usize::from);
+    packet.len().saturating_sub(rtp.header_bytes + padding)
+}
+
 fn octet(packet: &[u8], at: usize) -> u8 {
     packet.get(at).copied().unwrap_or(0)
 }
@@ -148,6 +166,19 @@ mod tests {
         let Ok(Head::Rtp(head)) = Head::parse(&packet, Channel::Rtp) else { panic!("not RTP") };
         assert_eq!((head.payload_type, head.sequence, head.timestamp), (8, 0x1234, 9));
         assert_eq!((head.ssrc, head.header_bytes), (0x0102_0304, 28));
+    }
+
+    #[test]
+    fn payload_is_what_is_neither_header_nor_padding() {
+        let mut packet = vec![0x80, 8, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 4];
+        let Ok(Head::Rtp(head)) = Head::parse(&packet, Channel::Rtp) else { panic!("not RTP") };
+        assert_eq!(payload_octets(&packet, &head), 4);
+        packet[0] |= PADDING;
+        assert_eq!(payload_octets(&packet, &head), 0);
+        packet[15] = 3;
+        assert_eq!(payload_octets(&packet, &head), 1);
+        packet[15] = 255;
+        assert_eq!(payload_octets(&packet, &head), 0, "more padding than packet");
     }
 
     #[test]

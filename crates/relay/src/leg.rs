@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use crate::buffer::PacketBuffer;
 use crate::gate::{Clear, Entrance, Exit, Received};
-use crate::head::{Compound, Head};
+use crate::head::{Compound, Head, payload_octets};
 use crate::latch::{Latch, Source};
-use crate::plan::{Channel, LegPlan, Protection};
+use crate::plan::{Channel, LegPlan, Protection, Reports, Side};
 use crate::reception::Reception;
+use crate::reporter::Reporter;
 use crate::round_trip::RoundTrip;
 use crate::stats::{SideStats, Why};
 use crate::transform::Progress;
@@ -29,6 +30,8 @@ pub(crate) struct Leg {
     epoch: Instant,
     reception: Reception,
     round_trip: RoundTrip,
+    /// What this side is told by us, where nobody else tells it.
+    reporter: Option<Box<Reporter>>,
     voice: Voice,
     counters: SideStats,
     has_said_bye: bool,
@@ -80,6 +83,7 @@ impl Leg {
             epoch: now,
             reception: Reception::new(now),
             round_trip: RoundTrip::default(),
+            reporter: None,
             voice: Voice::default(),
             counters: SideStats::default(),
             has_said_bye: false,
@@ -101,6 +105,44 @@ impl Leg {
         }
         self.plan = plan;
         Some(())
+    }
+
+    /// Begins, goes on, or ends with reports of our own to this side, which is `side`.
+    pub(crate) fn report_as(&mut self, side: Side, reports: Option<&Reports>, now: Instant) {
+        match (&mut self.reporter, reports) {
+            (Some(reporter), Some(reports)) => reporter.follow(reports),
+            (reporter, reports) => {
+                *reporter = reports.map(|reports| Box::new(Reporter::new(reports, side, now)));
+            }
+        }
+    }
+
+    /// When [`Leg::poll_report`] has to be asked.
+    pub(crate) fn report_due(&self) -> Option<Instant> {
+        self.reporter.as_ref().map(|reporter| reporter.due())
+    }
+
+    /// A report of our own that is due now, ready to be sent.
+    pub(crate) fn poll_report(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuffer,
+    ) -> Option<(Channel, SocketAddr)> {
+        if !self.reporter.as_mut()?.takes_turn(now) {
+            return None;
+        }
+        let channel = self.rtcp_channel();
+        let to = self.latch(channel).destination()?;
+        self.reporter.as_ref()?.write(now, &mut self.reception, packet);
+        let clear = Clear::of_ours(packet).ok()?;
+        self.round_trip.on_sent(now, clear.as_slice());
+        self.exit.dispatch(clear).ok()?;
+        self.counters.rtcp_made += 1;
+        Some((channel, to))
+    }
+
+    fn rtcp_channel(&self) -> Channel {
+        if self.plan.rtcp_mux { Channel::Rtp } else { Channel::Rtcp }
     }
 
     fn replace_gates(&mut self, protection: &Protection) -> Option<()> {
@@ -152,31 +194,48 @@ impl Leg {
         Ok((clear, notes))
     }
 
-    /// RTCP flows on a held leg too.
-    pub(crate) fn check_hold(&self, clear: &Clear<'_>) -> Result<(), Why> {
-        match clear.head() {
-            Head::Rtp(_) if !self.plan.direction.is_receiving() => Err(Why::OnHold),
-            _ => Ok(()),
+    /// Makes a packet of this side one of the call's: it may speak, and the payload type is the other leg's. RTCP flows
+    /// on a held leg too.
+    pub(crate) fn release(&self, clear: &mut Clear<'_>) -> Result<(), Why> {
+        let Head::Rtp(rtp) = clear.head() else { return Ok(()) };
+        if !self.plan.direction.is_receiving() {
+            return Err(Why::OnHold);
         }
+        clear.renumber(self.plan.formats.sent(rtp.payload_type)?);
+        Ok(())
     }
 
     /// Makes a packet of the other side fit for this one; says through which port and to where it goes.
     pub(crate) fn dispatch(&mut self, now: Instant, clear: Clear<'_>) -> Result<(Channel, SocketAddr), Why> {
-        let is_rtp = matches!(clear.head(), Head::Rtp(_));
-        if is_rtp && !self.plan.direction.is_sending() {
+        let head = clear.head();
+        if matches!(head, Head::Rtp(_)) && !self.plan.direction.is_sending() {
             return Err(Why::OnHold);
         }
-        let channel = if is_rtp || self.plan.rtcp_mux { Channel::Rtp } else { Channel::Rtcp };
+        let channel = match head {
+            Head::Rtp(_) => Channel::Rtp,
+            Head::Rtcp(_) => self.rtcp_channel(),
+        };
         let to = self.latch(channel).destination().ok_or(Why::OnHold)?;
-        if !is_rtp {
-            self.round_trip.on_sent(now, clear.as_slice());
-        }
+        let octets = match head {
+            Head::Rtp(rtp) => payload_octets(clear.as_slice(), &rtp),
+            Head::Rtcp(_) => {
+                self.round_trip.on_sent(now, clear.as_slice());
+                0
+            }
+        };
         let bytes = self.exit.dispatch(clear)? as u64;
-        if is_rtp {
-            self.counters.packets_sent += 1;
-            self.counters.bytes_sent += bytes;
-        } else {
-            self.counters.rtcp_sent += 1;
+        match head {
+            Head::Rtp(_) => {
+                self.counters.packets_sent += 1;
+                self.counters.bytes_sent += bytes;
+            }
+            Head::Rtcp(_) => self.counters.rtcp_sent += 1,
+        }
+        if let Some(reporter) = &mut self.reporter {
+            match head {
+                Head::Rtp(rtp) => reporter.on_rtp_sent(now, &rtp, octets),
+                Head::Rtcp(rtcp) => reporter.on_rtcp_sent(now, rtcp.ssrc),
+            }
         }
         Ok((channel, to))
     }
@@ -218,11 +277,7 @@ impl Leg {
 
     fn check_format(&self, head: Head) -> Result<(), Why> {
         match head {
-            Head::Rtp(rtp)
-                if !self.plan.formats.is_empty() && !self.plan.formats.contains(&rtp.payload_type) =>
-            {
-                Err(Why::UnknownFormat)
-            }
+            Head::Rtp(rtp) if !self.plan.formats.is_known(rtp.payload_type) => Err(Why::UnknownFormat),
             _ => Ok(()),
         }
     }
@@ -266,6 +321,9 @@ impl Leg {
             Head::Rtcp(_) => {
                 self.counters.rtcp_received += 1;
                 self.round_trip.on_received(now, clear.as_slice());
+                if let Some(reporter) = &mut self.reporter {
+                    reporter.on_rtcp_received(now, clear.as_slice());
+                }
                 notes.said_bye = clear.compound() == Compound::Bye && !self.has_said_bye;
                 self.has_said_bye |= notes.said_bye;
             }

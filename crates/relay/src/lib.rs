@@ -10,6 +10,7 @@
 mod audio;
 mod buffer;
 pub mod fact;
+mod formats;
 mod gate;
 mod head;
 pub mod key;
@@ -19,6 +20,7 @@ mod pattern;
 pub mod plan;
 mod quality;
 mod reception;
+mod reporter;
 mod round_trip;
 mod rtcp;
 mod session;
@@ -31,12 +33,15 @@ mod voice;
 pub use audio::{Audio, Way};
 pub use buffer::{PACKET_BYTES_MAX, PacketBuffer};
 pub use fact::Fact;
+pub use formats::Formats;
 pub use gate::SOURCES_MAX;
 pub use key::{KeyParams, LIFETIME_PACKETS_MAX, MasterKey, Mki, MkiError, Provider, Suite};
 pub use latch::MOVE_INTERVAL;
 pub use leg::LegProgress;
 pub use pattern::{Bursts, GAP_PACKETS_MIN};
-pub use plan::{Channel, Direction, LatchRule, LegPlan, Network, NetworkError, Plan, Protection, Side};
+pub use plan::{
+    Channel, Direction, LatchRule, LegPlan, Network, NetworkError, Plan, Protection, Reports, Side,
+};
 pub use quality::mos_undisturbed;
 pub use session::{FACTS_MAX, PlanError, Session, Verdict};
 pub use stats::{Drops, SessionStats, SideStats, Why};

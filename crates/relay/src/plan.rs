@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::formats::Formats;
 use crate::key::KeyParams;
 
 /// One of the two legs. `A` is the caller, `B` the callee; `!side` is the other.
@@ -197,8 +198,8 @@ pub struct LegPlan {
     pub direction: Direction,
     /// Where the peer may be learned to sit.
     pub latch: LatchRule,
-    /// Payload types taken from this leg; empty takes any.
-    pub formats: Vec<u8>,
+    /// Payload types taken from this leg, and their numbers on the other one.
+    pub formats: Formats,
 }
 
 /// Both legs of a call as negotiated.
@@ -210,6 +211,19 @@ pub struct Plan {
     pub b: LegPlan,
     /// Silence after which the call is told; zero never tells.
     pub inactivity: Duration,
+    /// RTCP of our own toward a side that gets none of the other one; `None` makes none.
+    pub reports: Option<Reports>,
+}
+
+/// What reports of our own making need to know (RFC 3550 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reports {
+    /// The canonical name in them: 96 random bits, nothing of a person or a host (RFC 7022 §5).
+    pub name: [u8; 12],
+    /// Sources and times follow from it.
+    pub seed: u64,
+    /// Timestamp units a second of the codec in use.
+    pub clock_hz: u32,
 }
 
 impl Plan {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::head::RtpHead;
 use crate::pattern::{Bursts, Pattern};
+use crate::rtcp::Received;
 
 /// Timestamp units a second of the static payload types carried here, all 8 kHz.
 const CLOCK_HZ: u64 = 8_000;
@@ -15,6 +16,8 @@ const FIRST_DYNAMIC_TYPE: u8 = 96;
 const DROPOUT_PACKETS_MAX: u16 = 3_000;
 /// A larger step back is too (RFC 3550 §A.1 has 100; here as far as the window reaches).
 const WINDOW_PACKETS: u16 = u64::BITS as u16;
+/// Sequence numbers until they begin again.
+const CYCLE: u64 = 1 << 16;
 
 /// Running estimates over the packets of one side.
 pub(crate) struct Reception {
@@ -36,6 +39,8 @@ struct Source {
     came: u64,
     received: u64,
     transit: Option<u32>,
+    /// Expected and received when it was last reported.
+    reported: (u64, u64),
 }
 
 /// What a sequence number means to a source.
@@ -116,6 +121,24 @@ impl Reception {
         Duration::from_micros((self.jitter_x16 >> 4).saturating_mul(1_000_000) / CLOCK_HZ)
     }
 
+    /// What a report says of the present source; `None` if nothing came of it since the last one.
+    pub(crate) fn report(&mut self) -> Option<Received> {
+        let jitter = (self.jitter_x16 >> 4) as u32;
+        let source = self.source.as_mut().filter(|source| source.received > source.reported.1)?;
+        let (expected, received) = (source.expected(), source.received);
+        let (expected_before, received_before) = source.reported;
+        source.reported = (expected, received);
+        let expected_since = expected.saturating_sub(expected_before);
+        let lost_since = expected_since.saturating_sub(received - received_before);
+        Some(Received {
+            ssrc: source.ssrc,
+            fraction: (lost_since << 8).checked_div(expected_since).unwrap_or(0).min(0xFF) as u8,
+            lost: source.lost().min(u64::from(u32::MAX)) as u32,
+            highest: (source.newest - CYCLE) as u32,
+            jitter,
+        })
+    }
+
     fn arrival(&self, now: Instant) -> u32 {
         let micros = now.saturating_duration_since(self.epoch).as_micros() as u64;
         (micros.saturating_mul(CLOCK_HZ) / 1_000_000) as u32
@@ -125,8 +148,8 @@ impl Reception {
 impl Source {
     fn starting_with(head: &RtpHead, transit: Option<u32>) -> Self {
         // One cycle up, so that a packet older than the first stays a positive number.
-        let first = u64::from(head.sequence) + 0x1_0000;
-        Source { ssrc: head.ssrc, first, newest: first, came: 1, received: 1, transit }
+        let first = u64::from(head.sequence) + CYCLE;
+        Source { ssrc: head.ssrc, first, newest: first, came: 1, received: 1, transit, reported: (0, 0) }
     }
 
     fn count(&mut self, sequence: u16, pattern: &mut Pattern) -> Step {
@@ -161,8 +184,12 @@ impl Source {
         self.newest += 1;
     }
 
+    fn expected(&self) -> u64 {
+        self.newest - self.first + 1
+    }
+
     fn lost(&self) -> u64 {
-        (self.newest - self.first + 1).saturating_sub(self.received)
+        self.expected().saturating_sub(self.received)
     }
 }
 
@@ -216,6 +243,26 @@ mod tests {
         reception.on_packet(start, &RtpHead { ssrc: 8, ..head(90, 0) });
         reception.on_packet(start, &RtpHead { ssrc: 8, ..head(91, 0) });
         assert_eq!(reception.lost(), 2);
+    }
+
+    #[test]
+    fn a_report_tells_what_is_new_since_the_last_one() {
+        let mut reception = after([65_533, 65_534, 1]);
+        let first = reception.report().unwrap();
+        // Two of five are lost; the highest number is in its second cycle.
+        assert_eq!((first.ssrc, first.fraction, first.lost, first.highest), (7, 102, 2, 0x1_0001));
+        assert_eq!(reception.report(), None, "nothing came since");
+        for sequence in 2..=5 {
+            reception.on_packet(crate::tests::start(), &head(sequence, 0));
+        }
+        let second = reception.report().unwrap();
+        assert_eq!((second.fraction, second.lost, second.highest), (0, 2, 0x1_0005));
+        // What comes late makes more than expected of the rest.
+        reception.on_packet(crate::tests::start(), &head(0, 0));
+        assert_eq!(reception.report().map(|report| (report.fraction, report.lost)), Some((0, 1)));
+        reception.on_packet(crate::tests::start(), &RtpHead { ssrc: 8, ..head(9, 0) });
+        let other = reception.report().unwrap();
+        assert_eq!((other.ssrc, other.lost, other.highest), (8, 0, 9));
     }
 
     #[test]

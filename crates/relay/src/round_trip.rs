@@ -1,6 +1,6 @@
-//! How long packets take to one side and back, by the RTCP that passes.
+//! How long packets take to one side and back, by the RTCP that passes, or is made here.
 //!
-//! Owns the sender reports on their way to the side, and the arithmetic of RFC 3550 §6.4.1. Refuses to
+//! Owns the sender reports on their way to the side, whoever wrote them, and the arithmetic of RFC 3550 §6.4.1. Refuses to
 //! believe anything impossible: an answer to a report nobody sent, or from before it was sent.
 //!
 //! ```text
@@ -16,8 +16,6 @@ use crate::rtcp;
 const REPORTS_MAX: usize = 4;
 /// A longer way there and back is none.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
-/// What a "delay since last SR" counts, per second.
-const DELAY_UNITS_PER_SECOND: u64 = 65_536;
 
 /// The round trip between the gateway and one side.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,7 +28,7 @@ pub(crate) struct RoundTrip {
 impl RoundTrip {
     /// A compound is sent to the side.
     pub(crate) fn on_sent(&mut self, now: Instant, compound: &[u8]) {
-        let Some(timestamp) = rtcp::sender_report(compound) else { return };
+        let Some((_, timestamp)) = rtcp::sender_report(compound) else { return };
         if let Some(place) = self.under_way.get_mut(self.next) {
             *place = Some((timestamp, now));
         }
@@ -39,11 +37,12 @@ impl RoundTrip {
 
     /// A compound has come from the side.
     pub(crate) fn on_received(&mut self, now: Instant, compound: &[u8]) {
-        for block in rtcp::report_blocks(compound) {
+        // Zero says that no sender report has come.
+        for block in rtcp::report_blocks(compound).filter(|block| block.last_report != 0) {
             let mut sent =
                 self.under_way.iter().flatten().filter(|(timestamp, _)| *timestamp == block.last_report);
             let Some((_, sent)) = sent.next() else { continue };
-            let held = u64::from(block.delay) * 1_000_000 / DELAY_UNITS_PER_SECOND;
+            let held = u64::from(block.delay) * 1_000_000 / u64::from(rtcp::DELAY_HZ);
             let round_trip = now.saturating_duration_since(*sent).checked_sub(Duration::from_micros(held));
             if let Some(round_trip) = round_trip.filter(|round_trip| *round_trip <= ROUND_TRIP_MAX) {
                 self.latest = Some(round_trip);
@@ -96,6 +95,8 @@ mod tests {
         round_trip.on_received(later, &receiver_report(78, 0));
         round_trip.on_received(later, &receiver_report(77, 65_536));
         round_trip.on_received(start + Duration::from_secs(11), &receiver_report(77, 0));
+        round_trip.on_sent(start, &sender_report(0));
+        round_trip.on_received(later, &receiver_report(0, 0));
         assert_eq!(round_trip.latest(), None);
     }
 

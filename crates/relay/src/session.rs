@@ -1,8 +1,8 @@
 //! The media of one call: two legs and the packets between them.
 //!
 //! Owns the order of judgement, the facts and the deadline. Refuses to know sockets and clocks.
-//! Feed a packet or a time-out, then take the verdict, drain [`Session::poll_fact`] and ask
-//! [`Session::poll_deadline`].
+//! Feed a packet or a time-out, then take the verdict, drain [`Session::poll_packet`] (after a time-out) and
+//! [`Session::poll_fact`], and ask [`Session::poll_deadline`].
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::buffer::PacketBuffer;
 use crate::fact::Fact;
 use crate::key::KeyParams;
 use crate::leg::{Heard, Leg, LegProgress, Notes};
-use crate::plan::{Channel, Plan, Protection, Side};
+use crate::plan::{Channel, Plan, Protection, Reports, Side};
 use crate::stats::{SessionStats, Why};
 
 /// Facts kept until they are taken; later ones are lost, which only a caller that never drains can see.
@@ -63,13 +63,15 @@ impl Session {
     /// A session that carries out `plan`.
     pub fn new(plan: Plan, now: Instant) -> Result<Self, PlanError> {
         check_keys(&plan)?;
-        Ok(Session {
+        let mut session = Session {
             a: Leg::new(plan.a, now).ok_or(PlanError::UnusableKey)?,
             b: Leg::new(plan.b, now).ok_or(PlanError::UnusableKey)?,
             inactivity: plan.inactivity,
             facts: VecDeque::new(),
             has_told_no_media: false,
-        })
+        };
+        session.report_as(plan.reports.as_ref(), now);
+        Ok(session)
     }
 
     /// Follows a new negotiation: re-key, re-target, hold. Counters and unchanged keys go on.
@@ -79,7 +81,14 @@ impl Session {
         self.b.apply(plan.b, now).ok_or(PlanError::UnusableKey)?;
         self.inactivity = plan.inactivity;
         self.has_told_no_media = false;
+        self.report_as(plan.reports.as_ref(), now);
         Ok(())
+    }
+
+    fn report_as(&mut self, reports: Option<&Reports>, now: Instant) {
+        for side in [Side::A, Side::B] {
+            self.leg_mut(side).report_as(side, reports, now);
+        }
     }
 
     /// Judges a packet that came from `from` to a port of `side`. Rewrites it in place if it is to be forwarded.
@@ -95,7 +104,7 @@ impl Session {
             Side::A => (&mut self.a, &mut self.b),
             Side::B => (&mut self.b, &mut self.a),
         };
-        let (clear, notes) = match source.admit(now, channel, from, packet) {
+        let (mut clear, notes) = match source.admit(now, channel, from, packet) {
             Ok(admitted) => admitted,
             Err(why) => {
                 source.count_drop(why);
@@ -103,7 +112,7 @@ impl Session {
                 return Verdict::Drop(why);
             }
         };
-        let sent = source.check_hold(&clear).and_then(|()| target.dispatch(now, clear));
+        let sent = source.release(&mut clear).and_then(|()| target.dispatch(now, clear));
         if let Err(why) = sent {
             source.count_drop(why);
             self.tell_exhaustion(!side);
@@ -141,13 +150,26 @@ impl Session {
         self.facts.pop_front()
     }
 
-    /// When [`Session::handle_timeout`] should be called next.
+    /// A packet of our own that is due at `now`, written into `packet`: from which side's port, which of the two, and
+    /// where to. To be asked until there is none.
+    pub fn poll_packet(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuffer,
+    ) -> Option<(Side, Channel, SocketAddr)> {
+        [Side::A, Side::B].into_iter().find_map(|side| {
+            let sent = self.leg_mut(side).poll_report(now, packet);
+            self.tell_exhaustion(side);
+            sent.map(|(channel, to)| (side, channel, to))
+        })
+    }
+
+    /// When [`Session::handle_timeout`] should be called next, and [`Session::poll_packet`] drained.
     pub fn poll_deadline(&self) -> Option<Instant> {
-        if self.inactivity.is_zero() {
-            return None;
-        }
-        let watched = [Side::A, Side::B].into_iter().filter(|side| self.is_watched(*side));
-        watched.map(|side| self.leg(side).watch.since + self.inactivity).min()
+        let sides = [Side::A, Side::B];
+        let watched = sides.into_iter().filter(|side| !self.inactivity.is_zero() && self.is_watched(*side));
+        let silences = watched.map(|side| self.leg(side).watch.since + self.inactivity);
+        silences.chain(sides.into_iter().filter_map(|side| self.leg(side).report_due())).min()
     }
 
     /// What was counted so far.

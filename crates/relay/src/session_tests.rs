@@ -1,6 +1,7 @@
 use super::*;
+use crate::formats::Formats;
 use crate::key::{MasterKey, Provider, Suite};
-use crate::plan::{Direction, LatchRule, LegPlan};
+use crate::plan::{Direction, LatchRule, LegPlan, Reports};
 use crate::tests::start;
 
 const INACTIVITY: Duration = Duration::from_secs(30);
@@ -28,12 +29,12 @@ fn leg(side: Side, protection: Protection) -> LegPlan {
         protection,
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
-        formats: Vec::new(),
+        formats: Formats::any(),
     }
 }
 
 fn plan(a: Protection, b: Protection) -> Plan {
-    Plan { a: leg(Side::A, a), b: leg(Side::B, b), inactivity: INACTIVITY }
+    Plan { a: leg(Side::A, a), b: leg(Side::B, b), inactivity: INACTIVITY, reports: None }
 }
 
 fn speech(sequence: u16, ssrc: u32) -> Vec<u8> {
@@ -422,10 +423,57 @@ fn order_loss_voice_and_round_trip_are_those_of_the_side_behind_the_gate() {
 fn a_format_that_was_not_negotiated_is_dropped() {
     let now = start();
     let mut narrow = plan(Protection::Clear, Protection::Clear);
-    narrow.a.formats = vec![0, 101];
+    narrow.a.formats = Formats::same([0, 101]);
     let mut session = Session::new(narrow, now).unwrap();
     assert_eq!(pass(&mut session, now, Side::A, &speech(1, 9)), Err(Why::UnknownFormat));
     assert!(pass(&mut session, now, Side::B, &speech(1, 9)).is_ok());
+}
+
+/// The speech of 172 octets as another payload type, marked.
+fn marked(sequence: u16, payload_type: u8) -> Vec<u8> {
+    let mut packet = speech(sequence, 9);
+    packet[1] = 0x80 | payload_type;
+    packet
+}
+
+#[test]
+fn each_leg_hears_its_own_numbers_in_either_protection() {
+    for (a, b) in [
+        (Protection::Clear, Protection::Clear),
+        (sealed(1, 2), Protection::Clear),
+        (Protection::Clear, sealed(1, 2)),
+        (sealed(1, 2), sealed(3, 4)),
+    ] {
+        let now = start();
+        let mut both = plan(a.clone(), b.clone());
+        (both.a.formats, both.b.formats) = (Formats::same([8]), Formats::same([8]));
+        both.a.formats.pass(101, 96);
+        both.b.formats.pass(101, 118);
+        both.a.formats.keep(13);
+        let mut session = Session::new(both, now).unwrap();
+        // What stands behind each leg.
+        let far = |protection: &Protection| {
+            let Protection::Sealed { inbound, outbound } = protection.clone() else {
+                return Session::new(plan(Protection::Clear, Protection::Clear), now).unwrap();
+            };
+            let mirrored = Protection::Sealed { inbound: outbound, outbound: inbound };
+            Session::new(plan(Protection::Clear, mirrored), now).unwrap()
+        };
+        let (mut caller, mut callee) = (far(&a), far(&b));
+        let said = pass(&mut caller, now, Side::A, &marked(1, 101)).unwrap();
+        let crossed = pass(&mut session, now, Side::A, &said).unwrap();
+        assert_eq!(pass(&mut callee, now, Side::B, &crossed), Ok(marked(1, 96)));
+        let said = pass(&mut callee, now, Side::A, &marked(1, 101)).unwrap();
+        let crossed = pass(&mut session, now, Side::B, &said).unwrap();
+        assert_eq!(pass(&mut caller, now, Side::B, &crossed), Ok(marked(1, 118)));
+        for (sequence, payload_type, why) in [(2, 13, Why::UnsharedFormat), (3, 96, Why::UnknownFormat)] {
+            let said = pass(&mut caller, now, Side::A, &marked(sequence, payload_type)).unwrap();
+            assert_eq!(pass(&mut session, now, Side::A, &said), Err(why));
+        }
+        let stats = session.stats();
+        assert_eq!((stats.a.packets_received, stats.b.packets_sent), (2, 1), "comfort noise was heard");
+        assert_eq!(stats.a.dropped.of(Why::UnsharedFormat), 1);
+    }
 }
 
 #[test]
@@ -462,6 +510,109 @@ fn half_a_silence_a_whole_one_and_its_end_are_told() {
     assert!(pass(&mut session, later + INACTIVITY, Side::A, &speech(2, 9)).is_ok());
     assert_eq!(facts(&mut session), [Fact::Resumed { side: Side::A }]);
     assert_eq!(session.poll_deadline(), Some(later + INACTIVITY * 2));
+}
+
+/// A plan that makes RTCP.
+fn reporting(a: Protection, b: Protection) -> Plan {
+    let reports = Reports { name: *b"Man is distr", seed: 5, clock_hz: 8_000 };
+    Plan { reports: Some(reports), ..plan(a, b) }
+}
+
+/// What the session says by itself until `end`.
+fn said_until(session: &mut Session, now: &mut Instant, end: Instant) -> Vec<(Side, Vec<u8>)> {
+    let mut said = Vec::new();
+    let mut packet = PacketBuffer::new();
+    while let Some(due) = session.poll_deadline().filter(|due| *due <= end) {
+        *now = due;
+        session.handle_timeout(due);
+        while let Some((side, channel, to)) = session.poll_packet(due, &mut packet) {
+            assert_eq!((channel, to), (Channel::Rtcp, at(side)));
+            said.push((side, packet.as_slice().to_vec()));
+        }
+    }
+    *now = end;
+    said
+}
+
+#[test]
+fn a_side_that_gets_no_rtcp_of_the_other_is_told_by_us_under_its_own_protection() {
+    let mut now = start();
+    let begin = now;
+    let mut session = Session::new(reporting(sealed(1, 2), Protection::Clear), now).unwrap();
+    let mut phone = stack(1, 2);
+    assert!(pass(&mut session, now, Side::B, &speech(1, 8)).is_ok());
+    let said = said_until(&mut session, &mut now, begin + Duration::from_secs(29));
+    let (to_a, to_b): (Vec<_>, Vec<_>) = said.into_iter().partition(|(side, _)| *side == Side::A);
+    assert!((4..=11).contains(&to_a.len()) && (4..=11).contains(&to_b.len()));
+    for (_, sealed) in &to_a {
+        let clear = pass_from(&mut phone, now, Side::B, Channel::Rtcp, at(Side::B), sealed).unwrap();
+        assert!(clear.ends_with(b"\x01\x10TWFuIGlzIGRpc3Ry\0\0"), "{clear:02x?}");
+    }
+    assert_eq!(to_b[0].1[1], 201);
+    let stats = session.stats();
+    assert_eq!((stats.a.rtcp_made, stats.a.rtcp_sent), (to_a.len() as u64, 0));
+    // What we say is no sign of life of anybody.
+    said_until(&mut session, &mut now, begin + INACTIVITY + Duration::from_secs(1));
+    assert!(facts(&mut session).contains(&Fact::NoMedia { lasted: INACTIVITY }));
+}
+
+#[test]
+fn our_own_sender_reports_measure_the_way_to_a_peer_that_answers_them() {
+    let mut now = start();
+    let begin = now;
+    let mut session = Session::new(reporting(Protection::Clear, Protection::Clear), now).unwrap();
+    let mut report = None;
+    for sequence in 0..900u16 {
+        let end = begin + Duration::from_millis(20) * u32::from(sequence);
+        let said = said_until(&mut session, &mut now, end);
+        let is_sender = |(side, packet): &(Side, Vec<u8>)| *side == Side::A && packet[1] == 200;
+        report = said.into_iter().find(is_sender).map(|(_, packet)| (packet, now)).or(report);
+        assert!(pass(&mut session, now, Side::B, &speech(sequence, 8)).is_ok());
+    }
+    let (packet, sent) = report.unwrap();
+    assert_eq!(packet[4..8], 8u32.to_be_bytes(), "of the stream that A is sent");
+    let answered = [&[0x81, 201, 0, 7, 0, 0, 0, 9][..], &[0; 16], &packet[10..14], &[0, 1, 0, 0]].concat();
+    let later = sent + Duration::from_millis(1_025);
+    pass_from(&mut session, later, Side::A, Channel::Rtcp, at(Side::A), &answered).unwrap();
+    assert!(session.stats().a.round_trip.unwrap() < Duration::from_millis(50));
+    assert!(session.stats().a.round_trip.unwrap() >= Duration::from_millis(25));
+}
+
+#[test]
+fn reports_go_on_while_a_call_is_held_and_end_with_the_plan_that_wants_none() {
+    let mut now = start();
+    let begin = now;
+    let mut held = reporting(Protection::Clear, Protection::Clear);
+    (held.a.direction, held.b.direction) = (Direction::Inactive, Direction::Inactive);
+    // RFC 3264 §8.4: who holds the old way has no place for RTCP either.
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 4000));
+    (held.b.remote_rtp, held.b.remote_rtcp) = (nowhere, nowhere);
+    let mut session = Session::new(held, now).unwrap();
+    let said = said_until(&mut session, &mut now, begin + Duration::from_secs(60));
+    assert!(said.len() >= 8 && said.iter().all(|(side, packet)| *side == Side::A && packet[1] == 201));
+    session.apply(plan(Protection::Clear, Protection::Clear), now).unwrap();
+    let said = said_until(&mut session, &mut now, begin + Duration::from_secs(90));
+    assert_eq!(said, []);
+}
+
+#[test]
+fn a_muxed_leg_is_reported_to_on_its_one_port_and_heard_on_both() {
+    let now = start();
+    let mut mixed = reporting(Protection::Clear, Protection::Clear);
+    mixed.b.rtcp_mux = true;
+    mixed.b.remote_rtcp = ([192, 0, 2, 2], 5001).into();
+    let mut session = Session::new(mixed, now).unwrap();
+    let mut packet = PacketBuffer::new();
+    let due = now + Duration::from_secs(10);
+    let sent: Vec<_> = std::iter::from_fn(|| session.poll_packet(due, &mut packet)).collect();
+    assert_eq!(sent, [(Side::A, Channel::Rtcp, at(Side::A)), (Side::B, Channel::Rtp, at(Side::B))]);
+    // A peer that does not do as it said, and one that does.
+    let apart = ([192, 0, 2, 2], 5001).into();
+    for (channel, from) in [(Channel::Rtcp, apart), (Channel::Rtp, at(Side::B))] {
+        let heard = pass_from(&mut session, now, Side::B, channel, from, &report(202));
+        assert_eq!(heard, Ok(report(202)));
+    }
+    assert!(pass(&mut session, now, Side::B, &speech(1, 8)).is_ok());
 }
 
 #[test]

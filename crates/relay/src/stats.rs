@@ -28,6 +28,8 @@ pub enum Why {
     TooManySources,
     /// The payload type was not negotiated.
     UnknownFormat,
+    /// The payload type was negotiated on this leg, and the other one agreed to no such format.
+    UnsharedFormat,
     /// The leg is on hold in this direction.
     OnHold,
     /// Protecting failed.
@@ -38,7 +40,7 @@ pub enum Why {
 
 impl Why {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Why; 11] = [
+    pub const ALL: [Why; 12] = [
         Why::Malformed,
         Why::TooLong,
         Why::Stranger,
@@ -47,6 +49,7 @@ impl Why {
         Why::NotSealed,
         Why::TooManySources,
         Why::UnknownFormat,
+        Why::UnsharedFormat,
         Why::OnHold,
         Why::NotSealable,
         Why::KeyExhausted,
@@ -63,6 +66,7 @@ impl Why {
             Why::NotSealed => "not_sealed",
             Why::TooManySources => "too_many_sources",
             Why::UnknownFormat => "unknown_format",
+            Why::UnsharedFormat => "unshared_format",
             Why::OnHold => "on_hold",
             Why::NotSealable => "not_sealable",
             Why::KeyExhausted => "key_exhausted",
@@ -113,6 +117,8 @@ pub struct SideStats {
     pub rtcp_received: u64,
     /// RTCP packets forwarded to the side.
     pub rtcp_sent: u64,
+    /// RTCP packets of our own making sent to the side.
+    pub rtcp_made: u64,
     /// Packets of the side that went no further.
     pub dropped: Drops,
     /// Times the side was learned to sit at another address.
@@ -169,6 +175,6 @@ mod tests {
         for (times, why) in Why::ALL.into_iter().enumerate() {
             assert_eq!(drops.of(why), times as u64 + 1, "{}", why.name());
         }
-        assert_eq!(drops.total(), 66);
+        assert_eq!(drops.total(), 78);
     }
 }

@@ -12,7 +12,7 @@ use crate::session::{MediaKind, SdpError, Session};
 /// The audio that an answer settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedAudio {
-    /// Payload types in the order of the answer; each was offered.
+    /// Payload types in the order of the answer, under the numbers the answerer wants to hear; each codec was offered.
     pub formats: Vec<PayloadType>,
     /// Direction from the answerer's side, never wider than the offer allows.
     pub direction: Direction,
@@ -42,7 +42,7 @@ pub enum AnswerError {
     /// No address that media can be sent to.
     #[error("no unicast media address")]
     NoAddress,
-    /// A format that was not offered, or offered with another meaning.
+    /// A codec that was not offered, or one under a static number of another.
     #[error("payload type {0} was not offered")]
     FormatNotOffered(u8),
     /// Nothing but comfort noise or telephone events is left.
@@ -113,9 +113,11 @@ fn same_kind(a: &MediaKind, b: &MediaKind) -> bool {
     }
 }
 
+// The answerer may have numbers of its own for what was offered (RFC 3264 §6.1).
 fn check_formats(offered: &Audio, answered: &Audio) -> Result<(), AnswerError> {
     for format in &answered.formats {
-        if !offered.formats.iter().any(|ours| ours.same_encoding(format)) {
+        let was_offered = offered.formats.iter().any(|ours| ours.same_codec(format));
+        if !was_offered || format.takes_static_number() {
             return Err(AnswerError::FormatNotOffered(format.pt));
         }
     }

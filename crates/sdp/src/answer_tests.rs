@@ -94,6 +94,18 @@ fn formats_beyond_the_offer_are_refused() {
 }
 
 #[test]
+fn rfc_3264_section_6_1_an_answer_may_number_the_offered_codecs_its_own_way() {
+    let offer = parse("m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n");
+    let answer = parse("m=audio 4000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\n");
+    let accepted = check_answer(&offer, &answer).unwrap();
+    assert_eq!(accepted.formats.iter().map(|f| f.pt).collect::<Vec<_>>(), [0, 96]);
+    let wide = parse("m=audio 4000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/16000\r\n");
+    assert_eq!(check_answer(&offer, &wide), Err(AnswerError::FormatNotOffered(96)));
+    let unnamed = parse("m=audio 4000 RTP/AVP 0 101\r\n");
+    assert_eq!(check_answer(&offer, &unnamed), Err(AnswerError::FormatNotOffered(101)));
+}
+
+#[test]
 fn media_lines_must_match_one_to_one() {
     let offer = parse("m=audio 4000 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n");
     let answer = |media: &str| check_answer(&offer, &parse(media));

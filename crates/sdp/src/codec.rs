@@ -1,5 +1,9 @@
 //! Payload types of an `m=audio` line: number, encoding, clock, format parameters. Owns the static table of
-//! RFC 3551 §6 (the audio entries that still occur) and the comparison of encodings.
+//! RFC 3551 §6 (the audio entries that still occur) and the comparison of codecs.
+
+/// Format parameters that change what stands in a packet, and what each means when it is left out: the bit rate of
+/// G.722.1 (RFC 5577) and of Microsoft's codecs, the alignment of AMR (RFC 4867).
+const LAYOUT_PARAMETERS: [(&str, &str); 2] = [("bitrate", ""), ("octet-align", "0")];
 
 /// One payload type of a media line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,11 +56,29 @@ impl PayloadType {
         self.is("CN") || self.is("telephone-event")
     }
 
-    pub(crate) fn same_encoding(&self, other: &Self) -> bool {
-        self.pt == other.pt
+    /// Whether packets of one can be read as packets of the other, whatever their numbers are.
+    pub fn same_codec(&self, other: &Self) -> bool {
+        let same_layout = |(name, default): &(&str, &str)| {
+            self.parameter(name).unwrap_or(default) == other.parameter(name).unwrap_or(default)
+        };
+        !self.name.is_empty()
             && self.is(&other.name)
             && self.clock == other.clock
             && self.channels == other.channels
+            && LAYOUT_PARAMETERS.iter().all(same_layout)
+    }
+
+    /// Whether the number is another codec's for ever (RFC 3551 §6).
+    pub(crate) fn takes_static_number(&self) -> bool {
+        let fixed = Encoding::unmapped(self.pt);
+        let is_it = self.is(fixed.name) && self.clock == fixed.clock;
+        !(fixed.name.is_empty() || is_it)
+    }
+
+    fn parameter(&self, wanted: &str) -> Option<&str> {
+        let mut parameters = self.fmtp.as_deref()?.split(';').filter_map(|part| part.split_once('='));
+        let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))?;
+        Some(value.trim())
     }
 }
 
@@ -127,6 +149,28 @@ mod tests {
             assert_eq!(Encoding::unmapped(pt).under(pt), PayloadType::new(pt, name, 8000));
         }
         assert_eq!(Encoding::unmapped(96).under(96), PayloadType::new(96, "", 0));
+    }
+
+    #[test]
+    fn a_codec_is_the_same_under_any_number_unless_its_packets_look_different() {
+        let with =
+            |pt, fmtp: &str| PayloadType { fmtp: Some(fmtp.into()), ..PayloadType::new(pt, "G7221", 16000) };
+        assert!(PayloadType::telephone_event(96).same_codec(&PayloadType::new(101, "Telephone-Event", 8000)));
+        assert!(with(112, "bitrate=24000").same_codec(&with(115, "x=1; bitrate=24000")));
+        assert!(!with(112, "bitrate=24000").same_codec(&with(112, "bitrate=32000")));
+        let amr = |fmtp: Option<&str>| PayloadType {
+            fmtp: fmtp.map(Into::into),
+            ..PayloadType::new(97, "AMR", 8000)
+        };
+        assert!(amr(None).same_codec(&amr(Some("octet-align=0"))));
+        assert!(!amr(None).same_codec(&amr(Some("octet-align=1"))));
+        assert!(
+            !PayloadType::new(101, "telephone-event", 16000).same_codec(&PayloadType::telephone_event(101))
+        );
+        assert!(
+            !PayloadType::new(96, "", 0).same_codec(&PayloadType::new(96, "", 0)),
+            "nobody knows what it is"
+        );
     }
 
     #[test]

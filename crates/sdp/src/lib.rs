@@ -19,6 +19,7 @@ mod codec;
 mod crypto;
 pub mod limits;
 mod mki;
+mod numbers;
 mod relay;
 mod security;
 mod session;
@@ -33,9 +34,10 @@ pub use body::{BodyError, choose_body};
 pub use codec::PayloadType;
 pub use crypto::{CryptoError, CryptoLine, KeySalt, Lifetime, Suite, pick_crypto, pick_crypto_as_offered};
 pub use mki::Mki;
+pub use numbers::{Numbers, agreed_numbers, number_of};
 pub use relay::{
-    Anchor, AnswerMedia, CodecPolicy, OfferError, OfferMedia, RelayedAnswer, RelayedOffer, relay_answer,
-    relay_answer_within, relay_offer,
+    Anchor, AnswerMedia, CodecPolicy, Numbering, OfferError, OfferMedia, RelayedAnswer, RelayedOffer,
+    relay_answer, relay_answer_within, relay_offer,
 };
 pub use security::{EncryptionAttribute, MediaSecurity, UnusableWhy};
 pub use session::{Media, MediaKind, Origin, SdpError, Session};

@@ -47,11 +47,13 @@ fn session_text() -> impl Strategy<Value = String> {
 
 fn exercise(bytes: &[u8]) {
     let Ok(session) = Session::parse(bytes) else { return };
-    let anchor = Anchor { address: [203, 0, 113, 5].into(), rtp_port: 30000, rtcp_port: 30001 };
+    let anchor =
+        Anchor { address: [203, 0, 113, 5].into(), rtp_port: 30000, rtcp_port: 30001, rtcp_mux: false };
     let origin = OriginSeed { session_id: 1, version: 1 };
     let names = ["PCMU".to_owned()];
     let codecs = CodecPolicy { names: &names };
-    if let Ok((bytes, offer)) = relay_offer(&session, None, &anchor, codecs, &OfferMedia::Clear, &origin) {
+    if let Ok((bytes, offer)) = relay_offer(&session, None, &[], &anchor, codecs, &OfferMedia::Clear, &origin)
+    {
         assert_eq!(Session::parse(&bytes).expect("a relayed offer parses"), offer.session);
         let _ = check_answer(&offer.session, &session);
     }

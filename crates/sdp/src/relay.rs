@@ -1,5 +1,6 @@
-//! Offer and answer for a B2BUA that anchors media: new descriptions with our addresses, the peer's payload type
-//! numbers, and nothing else of the peer (no ICE, no Microsoft attributes, no bandwidth, no other streams).
+//! Offer and answer for a B2BUA that anchors media: new descriptions with our addresses, the peer's codecs under
+//! numbers of the leg that is told, and nothing else of the peer (no ICE, no Microsoft attributes, no bandwidth, no
+//! other streams).
 //! Owns the translation; the decision whether a leg is sealed was made elsewhere.
 
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ use crate::answer::{AnswerError, check_answering_line};
 use crate::audio::{Audio, Direction, Profile, Sealing};
 use crate::codec::PayloadType;
 use crate::crypto::CryptoLine;
+use crate::numbers::{number_of, renumbered};
 use crate::security::MediaSecurity;
 use crate::session::{SdpError, Session};
 use crate::write::{OfferSpec, OriginSeed};
@@ -23,6 +25,8 @@ pub struct Anchor {
     pub rtp_port: u16,
     /// RTCP port.
     pub rtcp_port: u16,
+    /// Whether RTCP may come to the RTP port too (RFC 5761 §5.1.1): for an answer, only if it was offered.
+    pub rtcp_mux: bool,
 }
 
 /// Which encodings may pass. Comfort noise and telephone events always may, at the clock of a codec that does.
@@ -62,6 +66,15 @@ pub enum AnswerMedia {
     },
 }
 
+/// Whose payload type numbers an answer of ours has.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// Those of the offer it answers (RFC 3264 §6.1): packets are renumbered on their way.
+    OfOffer,
+    /// Those of the answer it is made from: packets go from peer to peer.
+    OfAnswer,
+}
+
 /// What we offered: keep it and give it to [`crate::check_answer`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayedOffer {
@@ -95,10 +108,12 @@ pub enum OfferError {
 }
 
 /// Turns the offer of one leg into ours for the other leg. `before` is what that leg was told last: its media lines stay, each
-/// in its place (RFC 3264 §8); without it the lines are those of the offer.
+/// in its place (RFC 3264 §8); without it the lines are those of the offer. `bound` are the formats whose numbers have a
+/// meaning on that leg, the most recent first.
 pub fn relay_offer(
     offer: &Session,
     before: Option<&Session>,
+    bound: &[&PayloadType],
     anchor: &Anchor,
     codecs: CodecPolicy<'_>,
     media: &OfferMedia,
@@ -110,8 +125,8 @@ pub fn relay_offer(
     let audio_index = offer.audio_index().ok_or(OfferError::NoAudio)?;
     let audio = offer.audio_at(audio_index).filter(|audio| audio.port != 0).ok_or(OfferError::NoAudio)?;
     audio.remote().ok_or(OfferError::NoAddress)?;
-    let formats = codecs.select(&audio.formats);
-    if formats.is_empty() {
+    let formats = renumbered(codecs.select(&audio.formats), bound);
+    if formats.iter().all(PayloadType::is_auxiliary) {
         return Err(OfferError::NoCodec);
     }
     let (profile, crypto) = match media {
@@ -143,15 +158,16 @@ pub fn relay_answer(
     media: &AnswerMedia,
     origin: &OriginSeed,
 ) -> Result<(Bytes, RelayedAnswer), AnswerError> {
-    relay_answer_within(offer_from_a, answer_from_b, &|_| true, anchor, media, origin)
+    relay_answer_within(offer_from_a, answer_from_b, &|_| true, Numbering::OfOffer, anchor, media, origin)
 }
 
-/// As [`relay_answer`], with no format but those `may_pass` lets through: for an offer whose far side cannot be asked
-/// again and keeps what it agreed to.
+/// As [`relay_answer`], with no format but those whose number in `answer_from_b` is let through by `may_pass`: for an offer
+/// whose far side cannot be asked again and keeps what it agreed to.
 pub fn relay_answer_within(
     offer_from_a: &Session,
     answer_from_b: &Session,
     may_pass: &dyn Fn(u8) -> bool,
+    numbering: Numbering,
     anchor: &Anchor,
     media: &AnswerMedia,
     origin: &OriginSeed,
@@ -163,8 +179,7 @@ pub fn relay_answer_within(
         return Err(AnswerError::MediaRejected);
     }
     let (sealing, crypto) = seal_answer(offered, media)?;
-    let mut formats: Vec<PayloadType> = common_formats(offered, answered);
-    formats.retain(|format| may_pass(format.pt));
+    let formats = common_formats(offered, answered, may_pass, numbering);
     if formats.iter().all(PayloadType::is_auxiliary) {
         return Err(AnswerError::NoCodec);
     }
@@ -184,6 +199,7 @@ fn anchored(anchor: &Anchor, audio: &Audio, origin: &OriginSeed) -> OfferSpec {
         address: anchor.address,
         rtp_port: anchor.rtp_port,
         rtcp_port: anchor.rtcp_port,
+        rtcp_mux: anchor.rtcp_mux,
         formats: Vec::new(),
         profile: Profile::RtpAvp,
         crypto: Vec::new(),
@@ -207,10 +223,25 @@ fn seal_answer(offered: &Audio, media: &AnswerMedia) -> Result<(Sealing, Vec<Cry
     }
 }
 
-// Numbers survive the relay, so a common format is one with the same number and meaning on both legs.
-fn common_formats(offered: &Audio, answered: &Audio) -> Vec<PayloadType> {
-    let was_offered = |f: &&PayloadType| offered.formats.iter().any(|theirs| theirs.same_encoding(f));
-    answered.formats.iter().filter(was_offered).cloned().collect()
+// In the order and with the parameters of the answer.
+fn common_formats(
+    offered: &Audio,
+    answered: &Audio,
+    may_pass: &dyn Fn(u8) -> bool,
+    numbering: Numbering,
+) -> Vec<PayloadType> {
+    let mut common: Vec<PayloadType> = Vec::with_capacity(answered.formats.len());
+    for format in answered.formats.iter().filter(|format| may_pass(format.pt)) {
+        let Some(number) = number_of(format, format.pt, &offered.formats) else { continue };
+        let pt = match numbering {
+            Numbering::OfOffer => number,
+            Numbering::OfAnswer => format.pt,
+        };
+        if common.iter().all(|known| known.pt != pt) {
+            common.push(PayloadType { pt, ..format.clone() });
+        }
+    }
+    common
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ const ANCHOR: Anchor = Anchor {
     address: IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 5)),
     rtp_port: 30000,
     rtcp_port: 30001,
+    rtcp_mux: false,
 };
 const ORIGIN: OriginSeed = OriginSeed { session_id: 77, version: 3 };
 const MEDIA: &str = "m=video 5000 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
@@ -24,7 +25,7 @@ fn line(tag: u32, key: u8) -> CryptoLine {
 
 fn relayed(offer: &Session, media: &OfferMedia) -> Result<(Bytes, RelayedOffer), OfferError> {
     let names = ["pcmu", "PCMA"].map(str::to_owned);
-    relay_offer(offer, None, &ANCHOR, CodecPolicy { names: &names }, media, &ORIGIN)
+    relay_offer(offer, None, &[], &ANCHOR, CodecPolicy { names: &names }, media, &ORIGIN)
 }
 
 #[test]
@@ -74,6 +75,47 @@ fn a_relayed_answer_has_the_lines_of_the_offer_it_answers() {
     assert_eq!(audio.formats.iter().map(|f| f.pt).collect::<Vec<_>>(), [8, 101]);
     assert_eq!((&audio.formats, audio.direction), (&ours.formats, ours.direction));
     assert_eq!(crate::check_answer(&offer, &session).unwrap().crypto, Some(line(2, 6)));
+}
+
+#[test]
+fn each_leg_is_told_numbers_of_its_own() {
+    let digits = |pt: u8| {
+        format!("m=audio 4 RTP/AVP 0 {pt}\r\na=rtpmap:{pt} Telephone-Event/8000\r\na=fmtp:{pt} 0-15\r\n")
+    };
+    let (offer, answer) = (parse(&digits(97)), parse(&digits(96)));
+    let said = |bytes: &Bytes| {
+        let audio = Session::parse(bytes).unwrap().audio().cloned().unwrap();
+        audio.formats.iter().map(|f| (f.pt, f.fmtp.clone())).collect::<Vec<_>>()
+    };
+    let within = |numbering| {
+        let made =
+            relay_answer_within(&offer, &answer, &|_| true, numbering, &ANCHOR, &AnswerMedia::Clear, &ORIGIN);
+        said(&made.unwrap().0)
+    };
+    assert_eq!(within(Numbering::OfOffer), [(0, None), (97, Some("0-15".into()))]);
+    assert_eq!(within(Numbering::OfAnswer), [(0, None), (96, Some("0-15".into()))]);
+    let names = ["PCMU".to_owned()];
+    let bound = PayloadType::telephone_event(101);
+    let codecs = CodecPolicy { names: &names };
+    let (bytes, _) =
+        relay_offer(&offer, None, &[&bound], &ANCHOR, codecs, &OfferMedia::Clear, &ORIGIN).unwrap();
+    assert_eq!(said(&bytes), [(0, None), (101, Some("0-15".into()))]);
+}
+
+#[test]
+fn what_the_far_side_did_not_agree_to_is_left_out_by_its_own_number() {
+    let offer = parse("m=audio 4 RTP/AVP 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\n");
+    let answer = parse("m=audio 4 RTP/AVP 8 0 96\r\na=rtpmap:96 telephone-event/8000\r\n");
+    let made = relay_answer_within(
+        &offer,
+        &answer,
+        &|pt| [0, 96].contains(&pt),
+        Numbering::OfOffer,
+        &ANCHOR,
+        &AnswerMedia::Clear,
+        &ORIGIN,
+    );
+    assert_eq!(made.unwrap().1.formats.iter().map(|f| f.pt).collect::<Vec<_>>(), [0, 97]);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct OfferSpec {
     pub rtp_port: u16,
     /// RTCP port, always spelled out.
     pub rtcp_port: u16,
+    /// Whether RTCP may come to the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
     /// Payload types in order of preference.
     pub formats: Vec<PayloadType>,
     /// Transport profile.
@@ -58,6 +60,7 @@ impl OfferSpec {
             address,
             rtp_port,
             rtcp_port: rtp_port.saturating_add(1),
+            rtcp_mux: false,
             formats: vec![
                 PayloadType::pcmu(),
                 PayloadType::pcma(),
@@ -122,6 +125,9 @@ impl OfferSpec {
             line(out, "a=crypto:", format_args!("{}", Clean(&text)));
         }
         line(out, "a=rtcp:", format_args!("{}", self.rtcp_port));
+        if self.rtcp_mux {
+            out.put_slice(b"a=rtcp-mux\r\n");
+        }
         for format in &self.formats {
             let (pt, name, clock) = (format.pt, Clean(&format.name), format.clock);
             match format.channels {
@@ -154,7 +160,7 @@ impl OfferSpec {
             rtcp: Some(self.rtcp_port)
                 .filter(|port| *port != 0)
                 .map(|port| RtcpAttribute { port, address: None }),
-            rtcp_mux: false,
+            rtcp_mux: self.rtcp_mux,
             formats: self.formats,
             direction: self.direction.within(limit),
             ptime: self.ptime,

@@ -10,7 +10,7 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use relay::{Direction, KeyParams, LatchRule, LegPlan, MasterKey, Plan, Protection, Suite};
+use relay::{Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Plan, Protection, Suite};
 use umbra::media::{MediaConfig, MediaPool, MediaReport};
 use umbra_benches::load::{Result, text};
 
@@ -54,10 +54,15 @@ fn plan(line: &str) -> Option<Plan> {
             protection: protection(inbound, outbound)?,
             direction: Direction::SendRecv,
             latch: LatchRule::default(),
-            formats: vec![0, 101],
+            formats: Formats::same([0, 101]),
         })
     };
-    Some(Plan { a: leg(a, from_a, to_a)?, b: leg(b, from_b, to_b)?, inactivity: Duration::from_secs(30) })
+    Some(Plan {
+        a: leg(a, from_a, to_a)?,
+        b: leg(b, from_b, to_b)?,
+        inactivity: Duration::from_secs(30),
+        reports: None,
+    })
 }
 
 fn protection(inbound: &str, outbound: &str) -> Option<Protection> {

@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
-use relay::{Channel, Direction, LatchRule, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict};
+use relay::{
+    Channel, Direction, Formats, LatchRule, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict,
+};
 use umbra_benches::load::{Result, cost, text};
 
 use super::host;
@@ -237,11 +239,15 @@ impl Stack {
             protection,
             direction: Direction::SendRecv,
             latch: LatchRule::default(),
-            formats: Vec::new(),
+            formats: Formats::any(),
         };
         let sealed = Protection::Sealed { inbound: host::params(inbound), outbound: host::params(outbound) };
-        let plan =
-            Plan { a: leg(INSIDE, Protection::Clear), b: leg(OUTSIDE, sealed), inactivity: Duration::ZERO };
+        let plan = Plan {
+            a: leg(INSIDE, Protection::Clear),
+            b: leg(OUTSIDE, sealed),
+            inactivity: Duration::ZERO,
+            reports: None,
+        };
         let session = Session::new(plan, Instant::now()).expect("usable keys");
         Self { session, packet: PacketBuffer::new() }
     }

@@ -1,4 +1,4 @@
-//! The one source of randomness: SRTP keys and session numbers from a generator seeded by the shell.
+//! The one source of randomness: SRTP keys, session numbers and names in RTCP from a generator seeded by the shell.
 //! Owns the generator; knows no call.
 
 use rand::rngs::StdRng;
@@ -31,6 +31,13 @@ impl KeySource {
     /// A number for `o=`.
     pub fn session_id(&mut self) -> u64 {
         self.0.next_u64() >> 2
+    }
+
+    /// What RTCP of one call is made from.
+    pub fn reports(&mut self, clock_hz: u32) -> relay::Reports {
+        let mut name = [0; 12];
+        self.0.fill_bytes(&mut name);
+        relay::Reports { name, seed: self.0.next_u64(), clock_hz }
     }
 
     /// A number below `bound` (at least 1).

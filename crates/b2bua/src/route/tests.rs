@@ -104,6 +104,7 @@ fn policy() -> Policy {
             codecs: vec!["PCMU".into()],
             media_mode: MediaMode::Anchored,
             srtp: SrtpRules::default(),
+            rtcp: RtcpMode::default(),
             media_inactivity: Duration::from_secs(60),
             correlation_header: None,
         },

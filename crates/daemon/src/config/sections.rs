@@ -8,7 +8,7 @@ use std::time::Duration;
 use b2bua::codes;
 use b2bua::policy::{
     Allowed, Gateway, HeaderRules, HealthRules, MediaMode, OutOfDialog, OutOfDialogRules, QUEUE_WAIT_MAX,
-    RoutingRules, Selection, SessionRules, SrtpRules, UnknownHeaders, UnknownPeer,
+    RoutingRules, RtcpMode, Selection, SessionRules, SrtpRules, UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
@@ -44,6 +44,7 @@ pub(super) struct MediaSection {
     codecs: Vec<String>,
     mode: MediaMode,
     srtp: SrtpRules,
+    rtcp: RtcpMode,
 }
 
 /// `[routing]`, `[headers]`, `[health]`, `[session]`.
@@ -272,6 +273,7 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         let what = "media does not pass this gateway: nothing checks, re-keys or counts it; for benches only";
         section.warn(codes::CFG_UNANCHORED, "mode", what);
     }
+    let rtcp = section.word("rtcp", &[("generate", RtcpMode::Generate), ("relay", RtcpMode::Relay)]);
     let seconds = |secs| Duration::from_secs(secs);
     let inactivity = section.duration("inactivity_timeout", seconds(1)..=seconds(24 * 3600));
     let media = Media {
@@ -283,7 +285,13 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         inactivity_timeout: inactivity.unwrap_or(seconds(60)),
     };
     section.finish();
-    MediaSection { media, codecs, mode: mode.unwrap_or(MediaMode::Anchored), srtp }
+    MediaSection {
+        media,
+        codecs,
+        mode: mode.unwrap_or(MediaMode::Anchored),
+        srtp,
+        rtcp: rtcp.unwrap_or_default(),
+    }
 }
 
 /// Suites by their registered names, and who computes.
@@ -616,6 +624,7 @@ pub(super) fn compiled_gateway(
         codecs: media.codecs.clone(),
         media_mode: media.mode,
         srtp: media.srtp.clone(),
+        rtcp: media.rtcp,
         media_inactivity: media.media.inactivity_timeout,
         correlation_header,
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use b2bua::policy::{
-    Allowed, Dialect, MediaMode, PeerAddress, PoolEncryption, Profile, ServerRole, VoipSecurity,
+    Allowed, Dialect, MediaMode, PeerAddress, PoolEncryption, Profile, RtcpMode, ServerRole, VoipSecurity,
 };
 use b2bua::quirks::Quirk;
 use lab::pki::{CertSpec, EXHIBITS, LabCa, Life, Naming, Pki, Purpose};
@@ -447,6 +447,15 @@ fn srtp_suites_are_named_as_registered_and_the_first_is_offered() {
     assert_has(&wrong("srtp_suites = []"), "UMB-CFG005", "media.srtp_suites");
     assert_has(&wrong("srtp_suites = [\"NULL_HMAC_SHA1_80\"]"), "UMB-CFG005", "media.srtp_suites");
     assert_has(&wrong("srtp_provider = \"libsrtp\""), "UMB-CFG005", "media.srtp_provider");
+}
+
+#[test]
+fn rtcp_is_made_unless_it_is_only_to_be_relayed() {
+    let rtcp =
+        |line: &str| plain(&format!("{PLAIN}\n[media]\n{line}\n")).expect("compiles").policy.gateway.rtcp;
+    assert_eq!((rtcp(""), rtcp("rtcp = \"generate\"")), (RtcpMode::Generate, RtcpMode::Generate));
+    assert_eq!(rtcp("rtcp = \"relay\""), RtcpMode::Relay);
+    assert_has(&refused(&format!("{PLAIN}\n[media]\nrtcp = \"off\"\n")), "UMB-CFG005", "media.rtcp");
 }
 
 #[test]

@@ -137,6 +137,16 @@ impl<K> Call<K> {
         Batch::More
     }
 
+    /// Sends what the session itself has to say by now; counts in `unsent` what the kernel did not take.
+    pub(super) fn speak(&mut self, now: Instant, packet: &mut PacketBuffer, unsent: &mut u64) {
+        let Some(session) = &mut self.session else { return };
+        while let Some((side, channel, to)) = session.poll_packet(now, packet) {
+            let socket = self.sockets.get(Slot { side, channel }.index());
+            let is_sent = socket.is_some_and(|socket| socket.send_to(packet.as_slice(), to).is_ok());
+            *unsent += u64::from(!is_sent);
+        }
+    }
+
     /// False only if a packet that was to be sent was not taken by the kernel.
     fn relay(&mut self, now: Instant, slot: Slot, from: SocketAddr, packet: &mut PacketBuffer) -> bool {
         // Before the first plan nobody may send anything.

@@ -1,8 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use relay::{
-    Channel, Direction, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Protection, Session,
-    Side, Suite, Verdict,
+    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Protection,
+    Session, Side, Suite, Verdict,
 };
 
 use super::*;
@@ -56,7 +56,7 @@ impl Phone {
             protection,
             direction: Direction::SendRecv,
             latch: LatchRule::default(),
-            formats: vec![0, 101],
+            formats: Formats::same([0, 101]),
         }
     }
 }
@@ -114,7 +114,12 @@ impl Stack {
             ..Phone::new().leg(protection)
         };
         let sealed = Protection::Sealed { inbound: hears.clone(), outbound: says.clone() };
-        let plan = Plan { a: leg(1, Protection::Clear), b: leg(2, sealed), inactivity: Duration::ZERO };
+        let plan = Plan {
+            a: leg(1, Protection::Clear),
+            b: leg(2, sealed),
+            inactivity: Duration::ZERO,
+            reports: None,
+        };
         Stack {
             session: Session::new(plan, std::time::Instant::now()).unwrap(),
             inside: at(1),
@@ -141,7 +146,7 @@ impl Stack {
 }
 
 fn plan(a: LegPlan, b: LegPlan) -> Box<Plan> {
-    Box::new(Plan { a, b, inactivity: Duration::from_secs(30) })
+    Box::new(Plan { a, b, inactivity: Duration::from_secs(30), reports: None })
 }
 
 /// A call is ready for packets when the worker has carried out the plan before them.
@@ -166,6 +171,7 @@ fn clear_media_flows_both_ways_and_a_stranger_gets_nothing() {
     }
     let plan = Plan {
         inactivity: Duration::from_secs(30),
+        reports: None,
         a: a.leg(Protection::Clear),
         b: b.leg(Protection::Clear),
     };
@@ -308,7 +314,7 @@ fn a_call_nobody_speaks_in_is_told_by_the_thread_itself() {
     let (pool, mut reports) = pool(41_600..=41_699);
     let (a, b) = (Phone::new(), Phone::new());
     let inactivity = Duration::from_millis(100);
-    let plan = Plan { a: a.leg(Protection::Clear), b: b.leg(Protection::Clear), inactivity };
+    let plan = Plan { a: a.leg(Protection::Clear), b: b.leg(Protection::Clear), inactivity, reports: None };
     pool.allocate(5).unwrap();
     ready(&mut reports).unwrap();
     pool.apply(5, Box::new(plan)).unwrap();

@@ -272,12 +272,14 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
     fn on_tick(&mut self, now: Instant) {
         self.next_tick = now + TICK;
         for at in 0..self.calls.len() {
-            let session =
-                self.calls.get_mut(at).and_then(Option::as_mut).and_then(|call| call.session.as_mut());
-            if let Some(session) = session
+            let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { continue };
+            if let Some(session) = &mut call.session
                 && session.poll_deadline().is_some_and(|due| due <= now)
             {
                 session.handle_timeout(now);
+                let mut unsent = 0;
+                call.speak(now, &mut self.packet, &mut unsent);
+                self.gauges.unsent.fetch_add(unsent, Ordering::Relaxed);
                 self.report_facts(at);
             }
         }

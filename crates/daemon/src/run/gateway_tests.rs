@@ -4,8 +4,8 @@ use std::path::Path;
 
 use b2bua::policy::{
     Allowed, DialPlan, Dialect, Gateway as Own, GatewayStatus, HeaderRules, HealthRules, HuntGroup,
-    IpGateway, MediaBridge, MediaMode, PeerAddress, Profile, RoutingRules, Server, ServerRole, ServerStatus,
-    SessionRules, SrtpRules, UnknownPeer, UriType, VoipSecurity,
+    IpGateway, MediaBridge, MediaMode, PeerAddress, Profile, RoutingRules, RtcpMode, Server, ServerRole,
+    ServerStatus, SessionRules, SrtpRules, UnknownPeer, UriType, VoipSecurity,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -54,6 +54,7 @@ fn policy(server_port: u16) -> Policy {
             codecs: vec![String::from("PCMU")],
             media_mode: MediaMode::Anchored,
             srtp: SrtpRules::default(),
+            rtcp: RtcpMode::default(),
             media_inactivity: Duration::from_secs(60),
             correlation_header: Some(String::from("X-Call-ID")),
         },

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use relay::{Channel, Direction, LatchRule, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict};
+use relay::{
+    Channel, Direction, Formats, LatchRule, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict,
+};
 use thiserror::Error;
 
 use super::reception::{Over, Reception};
@@ -15,8 +17,10 @@ use crate::audio::{FRAME, Law};
 
 /// Time of one packet.
 const PACKET_TIME: Duration = Duration::from_millis(20);
-/// Between two sender reports.
+/// Between two sender reports, once a call is some seconds old.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// Before the first one. Each wait is twice as long as the one before, so that short calls measure something too.
+const REPORT_FIRST: Duration = Duration::from_millis(500);
 /// Packets made up after a late wake-up; beyond that the lost time is lost.
 const CATCH_UP_MAX: u32 = 10;
 /// Longest audio waiting to be played: ten minutes.
@@ -52,6 +56,8 @@ pub struct MediaEndpoint {
     reception: Reception,
     next_packet: Instant,
     next_report: Instant,
+    report_wait: Duration,
+    heard: rtcp::Heard,
     heard_at: Instant,
     buffer: PacketBuffer,
     scratch: Vec<u8>,
@@ -71,7 +77,9 @@ impl MediaEndpoint {
             is_playing: false,
             reception: Reception::new(plan.law),
             next_packet: now,
-            next_report: now + REPORT_INTERVAL / 10,
+            next_report: now + REPORT_FIRST,
+            report_wait: REPORT_FIRST,
+            heard: rtcp::Heard::new(now),
             heard_at: now,
             buffer: PacketBuffer::new(),
             scratch: Vec::with_capacity(FRAME * 2),
@@ -111,7 +119,10 @@ impl MediaEndpoint {
         let verdict = self.session.handle_packet(now, Side::A, channel, from, &mut self.buffer);
         match verdict {
             Verdict::Forward { channel: Channel::Rtp, .. } => self.on_rtp(now),
-            Verdict::Forward { .. } => self.report.reports += 1,
+            Verdict::Forward { .. } => {
+                self.report.reports += 1;
+                self.heard.on_rtcp(now, self.buffer.as_slice());
+            }
             Verdict::Drop(_) => self.report.rejected += 1,
         }
     }
@@ -120,6 +131,7 @@ impl MediaEndpoint {
         self.report.packets += 1;
         self.heard_at = now;
         if let Some(packet) = view(self.buffer.as_slice()) {
+            self.heard.on_rtp(now, &packet);
             self.reception.take(&packet);
         }
         self.tell();
@@ -138,8 +150,9 @@ impl MediaEndpoint {
             self.send_audio(now);
         }
         if self.next_report <= now {
-            self.next_report = now + REPORT_INTERVAL;
-            rtcp::write_report(&self.sender, &mut self.scratch);
+            self.report_wait = (self.report_wait * 2).min(REPORT_INTERVAL);
+            self.next_report = now + self.report_wait;
+            rtcp::write_report(now, &self.sender, &mut self.heard, &mut self.scratch);
             self.send(now, Channel::Rtcp);
         }
         if now.saturating_duration_since(self.heard_at) >= STARVED {
@@ -213,6 +226,7 @@ fn relayed(plan: &MediaPlan) -> Plan {
         a: leg(plan.remote_rtp, plan.remote_rtcp, plan.protection.clone()),
         b: leg(SELF, SELF, Protection::Clear),
         inactivity: Duration::ZERO,
+        reports: None,
     }
 }
 
@@ -224,7 +238,7 @@ fn leg(rtp: SocketAddr, rtcp: SocketAddr, protection: Protection) -> LegPlan {
         protection,
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
-        formats: Vec::new(),
+        formats: Formats::any(),
     }
 }
 

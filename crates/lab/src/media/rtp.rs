@@ -8,6 +8,8 @@ const VERSION: u8 = 2;
 pub(super) struct View<'p> {
     pub(super) payload_type: u8,
     pub(super) sequence: u16,
+    pub(super) timestamp: u32,
+    pub(super) ssrc: u32,
     pub(super) payload: &'p [u8],
 }
 
@@ -67,11 +69,14 @@ pub(super) fn view(packet: &[u8]) -> Option<View<'_>> {
         let words = packet.get(start + 2..start + 4)?;
         start += 4 + usize::from(u16::from_be_bytes([words[0], words[1]])) * 4;
     }
+    let word = |at: usize| packet.get(at..at + 4).map(|w| u32::from_be_bytes([w[0], w[1], w[2], w[3]]));
     let padding = if first & 0x20 != 0 { usize::from(*packet.last()?) } else { 0 };
     let end = packet.len().checked_sub(padding)?;
     Some(View {
         payload_type: second & 0x7f,
         sequence: u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]),
+        timestamp: word(4)?,
+        ssrc: word(8)?,
         payload: packet.get(start..end)?,
     })
 }

@@ -14,7 +14,7 @@ mod opener;
 mod sealer;
 
 use crate::buffer::{PACKET_BYTES_MAX, PacketBuffer};
-use crate::head::{Compound, Head, walk_compound};
+use crate::head::{Compound, Head, walk_compound, write_payload_type};
 use crate::key::{KeyParams, SameKey, Suite};
 use crate::plan::Channel;
 use crate::stats::Why;
@@ -52,7 +52,7 @@ struct Sealed<'p> {
     head: Head,
 }
 
-/// A packet that may be believed as far as its leg's protection goes. No other module can make one.
+/// A packet that may be believed as far as its leg's protection goes, or one of our own. No other module can make one.
 pub(crate) struct Clear<'p> {
     buffer: &'p mut PacketBuffer,
     head: Head,
@@ -71,6 +71,20 @@ impl<'p> Clear<'p> {
     /// All of it: header and payload, or a compound.
     pub(crate) fn as_slice(&self) -> &[u8] {
         self.buffer.as_slice()
+    }
+
+    /// A compound that this gateway wrote.
+    pub(crate) fn of_ours(buffer: &'p mut PacketBuffer) -> Result<Self, Why> {
+        let head = Head::parse(buffer.as_slice(), Channel::Rtcp)?;
+        Clear::new(buffer, head)
+    }
+
+    /// Gives an RTP packet another payload type; its marker stays.
+    pub(crate) fn renumber(&mut self, payload_type: u8) {
+        if let Head::Rtp(rtp) = &mut self.head {
+            rtp.payload_type = payload_type;
+            write_payload_type(self.buffer.as_mut_slice(), payload_type);
+        }
     }
 
     fn new(buffer: &'p mut PacketBuffer, head: Head) -> Result<Self, Why> {

@@ -142,7 +142,11 @@ fn another_codec_of_the_winning_fork_is_offered_to_the_caller_anew() {
         assert_eq!(names, ["PCMA"]);
         assert_eq!(world.caller().acks.len(), 1, "and its 200 is acknowledged");
         let plan = world.plans.last().unwrap();
-        assert!(plan.a.formats.contains(&8) && plan.b.formats.contains(&8) && !plan.a.formats.contains(&0));
+        assert!(
+            plan.a.formats.sent(8) == Ok(8)
+                && plan.b.formats.sent(8) == Ok(8)
+                && plan.a.formats.sent(0).is_err()
+        );
         assert_eq!(world.engine.status().by_state, [("established", 1)]);
         world.hangs_up();
     }

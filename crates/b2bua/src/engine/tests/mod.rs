@@ -10,6 +10,7 @@ mod gate;
 mod glare;
 mod handover;
 mod hold;
+mod numbers;
 mod offer_answer;
 mod outdialog;
 mod panics;

@@ -46,6 +46,7 @@ fn gateway() -> Gateway {
         codecs: vec!["PCMU".into(), "PCMA".into()],
         media_mode: MediaMode::Anchored,
         srtp: SrtpRules::default(),
+        rtcp: RtcpMode::default(),
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }

@@ -50,6 +50,8 @@ pub struct Party {
     pub is_deaf: bool,
     /// Address, port and key byte of its answers.
     pub media: (&'static str, u16, u8),
+    /// Payload type its answers give telephone-event, where not that of the offer.
+    pub digits: Option<u8>,
     pub pending: Option<(ServerKey, Message)>,
     /// Do not acknowledge a 2xx by itself.
     pub holds_ack: bool,
@@ -85,6 +87,7 @@ impl Party {
             one_way: Vec::new(),
             is_deaf: false,
             media: ("10.0.2.1", 4000, 0x5b),
+            digits: None,
             pending: None,
             holds_ack: false,
             answers_reoffer: 200,
@@ -713,6 +716,8 @@ impl Party {
         if spec.formats.iter().all(sdp::PayloadType::is_auxiliary) {
             spec.formats.clone_from(&audio.formats);
         }
+        let digits = spec.formats.iter_mut().filter(|format| format.is("telephone-event"));
+        digits.zip(self.digits).for_each(|(format, number)| format.pt = number);
         spec.direction = audio.direction.mirrored();
         if let Some(theirs) = audio.crypto.first() {
             spec.profile = Profile::RtpSavp;
