@@ -4,11 +4,13 @@
 #![allow(clippy::expect_used, clippy::panic)] // a promise that is broken ends by panicking
 
 mod drive;
+mod media;
 mod parts;
 mod play;
 mod stream;
 
 pub use drive::redirect;
+pub use media::unprotect;
 pub use parts::{crypto, headers, message, multipart, sdp, uri};
 pub use play::call;
 pub use stream::stream;
@@ -17,7 +19,7 @@ pub use stream::stream;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("message", message),
     ("stream", stream),
     ("uri", uri),
@@ -25,6 +27,7 @@ pub const TARGETS: [Target; 9] = [
     ("sdp", sdp),
     ("multipart", multipart),
     ("crypto", crypto),
+    ("unprotect", unprotect),
     ("redirect", redirect),
     ("call", call),
 ];
