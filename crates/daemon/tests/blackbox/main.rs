@@ -23,6 +23,7 @@ mod pairs;
 mod quirks;
 mod reload;
 mod restart;
+mod rtp;
 mod samples;
 mod secrets;
 mod shapes;

@@ -19,13 +19,13 @@ use crate::wire::{Carrier, Dialog, FQDN, Wire, tag, value};
 
 const ADMIN: u16 = 9065;
 /// Two UM IP gateways and two Mailbox servers of the same plan, with the same rights.
-const GATEWAYS: [&str; 2] = ["pbx01.contoso.test", "pbx02.contoso.test"];
+pub const GATEWAYS: [&str; 2] = ["pbx01.contoso.test", "pbx02.contoso.test"];
 const SERVERS: [&str; 2] = ["mbx01.contoso.test", "mbx02.contoso.test"];
 
 /// A gateway between two of each. The first server gets the calls.
-struct Stage {
-    umbra: Gateway,
-    net: Net,
+pub struct Stage {
+    pub umbra: Gateway,
+    pub net: Net,
     carrier: Carrier,
     pki: Pki,
     um: TcpListener,
@@ -33,7 +33,7 @@ struct Stage {
 
 impl Stage {
     /// With the configuration as this changes it.
-    fn start(carrier: Carrier, change: impl FnOnce(String) -> String) -> Self {
+    pub fn start(carrier: Carrier, change: impl FnOnce(String) -> String) -> Self {
         Self::start_by(carrier, change, |_| umbra())
     }
 
@@ -53,12 +53,12 @@ impl Stage {
     }
 
     /// Where that gateway or server is at home. Over TLS it is its certificate that tells who it is, so all are one host.
-    fn home(&self, name: &str) -> Ipv4Addr {
+    pub fn home(&self, name: &str) -> Ipv4Addr {
         home(self.net, self.carrier, name)
     }
 
     /// A connection that this gateway or server opens.
-    fn peer(&self, name: &str) -> Wire {
+    pub fn peer(&self, name: &str) -> Wire {
         let own = self.home(name);
         match self.carrier {
             Carrier::Tcp => Wire::new(socket_from(own, (self.umbra.address, 5060).into()), own),
@@ -70,7 +70,7 @@ impl Stage {
     }
 
     /// The connection that the gateway opens to the first server.
-    fn called(&self) -> Wire {
+    pub fn called(&self) -> Wire {
         self.taken(self.um.accept().unwrap().0)
     }
 
