@@ -103,9 +103,9 @@ impl MediaSummary {
         self.mos.map(|mos| (relay::mos_undisturbed() - mos).max(0.0))
     }
 
-    /// Whether packets of a side did not get through, as far as the gateway can tell. A side that says nothing is no fault.
+    /// Whether packets of a side did not get through, as far as the gateway can tell. A side that says nothing, or is on hold, is no fault.
     pub fn is_audio_cut(&self) -> bool {
-        let is_cut = |way| !matches!(way, Way::Passed | Way::Silent);
+        let is_cut = |way| !matches!(way, Way::Passed | Way::Silent | Way::OnHold);
         is_cut(self.audio.from_a) || is_cut(self.audio.from_b)
     }
 }

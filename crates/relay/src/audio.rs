@@ -25,6 +25,8 @@ pub enum Way {
     Kept(Option<Why>),
     /// Packets passed, all of them without voice.
     Silent,
+    /// It was not to be heard: the call was held in this direction whenever something came, or all the time.
+    OnHold,
 }
 
 /// Both ways.
@@ -46,6 +48,8 @@ impl SessionStats {
         let (source, target) = (self.side(side), self.side(!side));
         let reason = source.dropped.most_frequent();
         match (source.packets_received, target.packets_sent, reason) {
+            _ if source.only_held => Way::OnHold,
+            (1.., 0, Some(Why::OnHold)) => Way::OnHold,
             (0, _, None) => Way::NothingCame,
             (0, _, Some(why)) => Way::Refused(why),
             (_, 0, why) => Way::Kept(why),
@@ -64,6 +68,7 @@ impl Way {
             Way::Kept(Some(why)) => format!("what came from {side} could not be passed on ({})", why.name()),
             Way::Kept(None) => format!("what came from {side} was not passed on"),
             Way::Silent => format!("{side} sent packets without voice"),
+            Way::OnHold => format!("{side} was on hold"),
         }
     }
 }
@@ -73,6 +78,7 @@ impl fmt::Display for Audio {
         let (a, b) = (self.from_a.words(Side::A), self.from_b.words(Side::B));
         match (self.from_a, self.from_b) {
             (Way::Passed, Way::Passed) => f.write_str("speech both ways"),
+            (Way::Passed | Way::OnHold, Way::Passed | Way::OnHold) => write!(f, "{a}, {b}"),
             (Way::Passed, _) => write!(f, "one-way audio: {b}, {a}"),
             (_, Way::Passed) => write!(f, "one-way audio: {a}, {b}"),
             _ => write!(f, "no audio: {a}, {b}"),
@@ -115,12 +121,24 @@ mod tests {
         assert!(
             sentence(refused, b).starts_with("one-way audio: all that came from A was refused (not_sealed)")
         );
-        let kept = dropping(side(9, 9, 9), &[Why::OnHold]);
+        let kept = dropping(side(9, 9, 9), &[Why::UnsharedFormat]);
         assert!(
-            sentence(kept, b).starts_with("one-way audio: what came from A could not be passed on (on_hold)")
+            sentence(kept, b)
+                .starts_with("one-way audio: what came from A could not be passed on (unshared_format)")
         );
         let silent = sentence(side(9, 9, 0), side(9, 9, 9));
         assert_eq!(silent, "one-way audio: A sent packets without voice, the speech of B was passed on");
+    }
+
+    #[test]
+    fn who_was_on_hold_is_not_blamed() {
+        let (a, quiet) = (side(9, 0, 9), side(0, 9, 0));
+        let held = SideStats { only_held: true, ..quiet };
+        assert_eq!(sentence(a, held), "the speech of A was passed on, B was on hold");
+        assert!(sentence(a, quiet).starts_with("one-way audio: nothing came from B"));
+        let spoke_on_hold = dropping(side(9, 9, 9), &[Why::OnHold, Why::OnHold, Why::Stranger]);
+        assert_eq!(sentence(a, spoke_on_hold), "the speech of A was passed on, B was on hold");
+        assert_eq!(sentence(held, held), "A was on hold, B was on hold");
     }
 
     #[test]

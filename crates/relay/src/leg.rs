@@ -10,7 +10,7 @@ use crate::buffer::PacketBuffer;
 use crate::gate::{Clear, Entrance, Exit, Received};
 use crate::head::{Compound, Head, payload_octets};
 use crate::latch::{Latch, Source};
-use crate::plan::{Channel, LegPlan, Protection, Reports, Side};
+use crate::plan::{Channel, Direction, LegPlan, Protection, Reports, Side};
 use crate::reception::Reception;
 use crate::reporter::Reporter;
 use crate::round_trip::RoundTrip;
@@ -34,6 +34,8 @@ pub(crate) struct Leg {
     reporter: Option<Box<Reporter>>,
     voice: Voice,
     counters: SideStats,
+    /// Its RTP was to be passed on at some time.
+    was_open: bool,
     has_said_bye: bool,
     has_reported_exhaustion: bool,
 }
@@ -86,6 +88,7 @@ impl Leg {
             reporter: None,
             voice: Voice::default(),
             counters: SideStats::default(),
+            was_open: false,
             has_said_bye: false,
             has_reported_exhaustion: false,
             plan,
@@ -105,6 +108,11 @@ impl Leg {
         }
         self.plan = plan;
         Some(())
+    }
+
+    /// The plan lets RTP of this side pass to a leg with that one.
+    pub(crate) fn opens_to(&mut self, other: Direction) {
+        self.was_open |= self.plan.direction.is_receiving() && other.is_sending();
     }
 
     /// Begins, goes on, or ends with reports of our own to this side, which is `side`.
@@ -254,6 +262,7 @@ impl Leg {
             jitter: self.reception.jitter(),
             round_trip: self.round_trip.latest(),
             voice: self.voice,
+            only_held: !self.was_open,
             ..self.counters
         }
     }

@@ -70,7 +70,7 @@ impl Session {
             facts: VecDeque::new(),
             has_told_no_media: false,
         };
-        session.report_as(plan.reports.as_ref(), now);
+        session.on_plan(plan.reports.as_ref(), now);
         Ok(session)
     }
 
@@ -81,12 +81,15 @@ impl Session {
         self.b.apply(plan.b, now).ok_or(PlanError::UnusableKey)?;
         self.inactivity = plan.inactivity;
         self.has_told_no_media = false;
-        self.report_as(plan.reports.as_ref(), now);
+        self.on_plan(plan.reports.as_ref(), now);
         Ok(())
     }
 
-    fn report_as(&mut self, reports: Option<&Reports>, now: Instant) {
+    /// What follows for a leg from the plan of both.
+    fn on_plan(&mut self, reports: Option<&Reports>, now: Instant) {
         for side in [Side::A, Side::B] {
+            let other = self.leg(!side).plan.direction;
+            self.leg_mut(side).opens_to(other);
             self.leg_mut(side).report_as(side, reports, now);
         }
     }

@@ -596,6 +596,193 @@ fn reports_go_on_while_a_call_is_held_and_end_with_the_plan_that_wants_none() {
 }
 
 #[test]
+fn rfc_3264_section_8_4_a_hold_stops_rtp_one_way_and_nothing_else_and_ends_again() {
+    let mut now = start();
+    let begin = now;
+    let mut session = Session::new(reporting(Protection::Clear, Protection::Clear), now).unwrap();
+    for side in [Side::A, Side::B] {
+        assert!(pass(&mut session, now, side, &speech(1, side as u32)).is_ok());
+    }
+    // A holds B and plays music to it.
+    let mut held = reporting(Protection::Clear, Protection::Clear);
+    (held.a.direction, held.b.direction) = (Direction::RecvOnly, Direction::SendOnly);
+    session.apply(held, now).unwrap();
+    facts(&mut session);
+    let mut said = Vec::new();
+    for second in 1..=60u16 {
+        said.extend(said_until(&mut session, &mut now, begin + Duration::from_secs(second.into())));
+        assert!(pass(&mut session, now, Side::A, &speech(1 + second, 0)).is_ok());
+        assert_eq!(pass(&mut session, now, Side::B, &speech(1 + second, 1)), Err(Why::OnHold));
+    }
+    assert_eq!(facts(&mut session), [], "who is held may be silent");
+    let told = |side: Side| said.iter().filter(|(to, _)| *to == side).count();
+    assert!(told(Side::A) >= 8 && told(Side::B) >= 8, "{} {}", told(Side::A), told(Side::B));
+    let rtcp = pass_from(&mut session, now, Side::B, Channel::Rtcp, at(Side::B), &report(202));
+    assert_eq!(rtcp, Ok(report(202)));
+    // Music ends, and the one who holds is missed.
+    said_until(&mut session, &mut now, begin + Duration::from_secs(95));
+    let silent = facts(&mut session);
+    assert!(silent.contains(&Fact::Silence { side: Side::A, lasted: INACTIVITY }), "{silent:?}");
+    assert!(!silent.iter().any(|fact| matches!(fact, Fact::HalfSilence { side: Side::B, .. })), "{silent:?}");
+    session.apply(reporting(Protection::Clear, Protection::Clear), now).unwrap();
+    for side in [Side::A, Side::B] {
+        assert!(pass(&mut session, now, side, &speech(99, side as u32)).is_ok());
+    }
+    assert!(!session.stats().audio().to_string().contains("hold"), "both were to be heard");
+    said_until(&mut session, &mut now, begin + Duration::from_secs(130));
+    assert!(facts(&mut session).contains(&Fact::NoMedia { lasted: INACTIVITY }), "both are missed again");
+}
+
+#[test]
+fn who_was_held_from_the_beginning_is_not_blamed_for_silence() {
+    let now = start();
+    let mut held = plan(Protection::Clear, Protection::Clear);
+    (held.a.direction, held.b.direction) = (Direction::RecvOnly, Direction::SendOnly);
+    let mut session = Session::new(held, now).unwrap();
+    let mut loud = speech(1, 9);
+    loud.iter_mut().skip(12).for_each(|octet| *octet = 0x2A);
+    assert!(pass(&mut session, now, Side::A, &loud).is_ok());
+    let sentence = "the speech of A was passed on, B was on hold";
+    assert_eq!(session.stats().audio().to_string(), sentence);
+    assert_eq!(pass(&mut session, now, Side::B, &loud), Err(Why::OnHold));
+    assert_eq!(session.stats().audio().to_string(), sentence);
+    session.apply(plan(Protection::Clear, Protection::Clear), now).unwrap();
+    assert!(!session.stats().b.only_held);
+}
+
+/// Source and sequence number.
+fn heads(packet: &[u8]) -> (u32, u16) {
+    (u32::from_be_bytes(packet[8..12].try_into().unwrap()), u16::from_be_bytes([packet[2], packet[3]]))
+}
+
+/// Packets as they come out of the far ends' stacks.
+struct Talk {
+    session: Session,
+    ends: [Session; 2],
+    now: Instant,
+    sequence: u16,
+    heard: [Vec<(u32, u16)>; 2],
+}
+
+impl Talk {
+    fn new(both: Plan) -> Self {
+        let now = start();
+        let ends = [Side::A, Side::B].map(|side| Session::new(Self::stack(&both, side), now).unwrap());
+        let session = Session::new(both, now).unwrap();
+        Talk { session, ends, now, sequence: 65_500, heard: Default::default() }
+    }
+
+    /// The far end behind a side: clear inside, on our wire what the plan says.
+    fn stack(both: &Plan, side: Side) -> Plan {
+        let mirrored = match both.leg(side).protection.clone() {
+            Protection::Clear => Protection::Clear,
+            Protection::Sealed { inbound, outbound } => {
+                Protection::Sealed { inbound: outbound, outbound: inbound }
+            }
+        };
+        plan(Protection::Clear, mirrored)
+    }
+
+    fn negotiate(&mut self, both: Plan) {
+        for (end, side) in self.ends.iter_mut().zip([Side::A, Side::B]) {
+            end.apply(Self::stack(&both, side), self.now).unwrap();
+        }
+        self.session.apply(both, self.now).unwrap();
+    }
+
+    /// Ten packets each way, from where each far end is now.
+    fn talk(&mut self, ssrc: [u32; 2], from: [SocketAddr; 2]) {
+        for _ in 0..10 {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.now += Duration::from_millis(20);
+            for side in [Side::A, Side::B] {
+                let (near, far) = (side as usize, !side as usize);
+                let said = pass(&mut self.ends[near], self.now, Side::A, &speech(self.sequence, ssrc[near]));
+                let sealed = said.unwrap();
+                let crossed =
+                    pass_from(&mut self.session, self.now, side, Channel::Rtp, from[near], &sealed).unwrap();
+                let opened = pass(&mut self.ends[far], self.now, Side::B, &crossed).unwrap();
+                self.heard[far].push(heads(&opened));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_one_side_negotiates_anew_does_not_show_in_the_stream_of_the_other() {
+    let places = [at(Side::A), at(Side::B)];
+    let moved: [SocketAddr; 2] = [([192, 0, 2, 1], 4100).into(), ([192, 0, 2, 2], 5100).into()];
+    let keyed = |a: [u8; 2], b: [u8; 2]| reporting(sealed(a[0], a[1]), sealed(b[0], b[1]));
+    let mut talk = Talk::new(keyed([1, 2], [3, 4]));
+    talk.talk([7, 8], places);
+    // A refresh, a key of A's, keys of both on leg A, keys of leg B.
+    let steps = [([1, 2], [3, 4]), ([5, 2], [3, 4]), ([6, 9], [3, 4]), ([6, 9], [10, 11])];
+    for (a, b) in steps {
+        talk.negotiate(keyed(a, b));
+        talk.talk([7, 8], places);
+    }
+    // Another address by description, then one that is found.
+    let mut elsewhere = keyed([6, 9], [10, 11]);
+    (elsewhere.a.remote_rtp, elsewhere.a.remote_rtcp) = (moved[0], moved[0]);
+    talk.negotiate(elsewhere.clone());
+    talk.talk([7, 8], [moved[0], places[1]]);
+    talk.talk([7, 8], moved);
+    for (side, ssrc) in [(0, 8), (1, 7)] {
+        let expected: Vec<_> = (1..=70u16).map(|count| (ssrc, 65_500u16.wrapping_add(count))).collect();
+        assert_eq!(talk.heard[side], expected, "side {side}");
+    }
+    let stats = talk.session.stats();
+    assert_eq!((stats.a.lost, stats.b.lost, stats.a.packets_received), (0, 0, 70));
+    assert_eq!(stats.b.moves, 1);
+    // One stream is described, with all that was sent of it.
+    talk.now += Duration::from_secs(8);
+    let mut packet = PacketBuffer::new();
+    while let Some((side, ..)) = talk.session.poll_packet(talk.now, &mut packet) {
+        let opened = pass(&mut talk.ends[side as usize], talk.now, Side::B, packet.as_slice()).unwrap();
+        let expected = [if side == Side::A { 8 } else { 7 }, 70, 70 * 160].map(u32::to_be_bytes);
+        assert_eq!(
+            (opened[1], &opened[4..8], &opened[20..28]),
+            (200, &expected[0][..], &expected[1..].concat()[..])
+        );
+    }
+    assert_eq!((talk.session.stats().a.rtcp_made, talk.session.stats().b.rtcp_made), (1, 1));
+}
+
+#[test]
+fn who_takes_a_side_over_is_a_source_of_its_own() {
+    let places = [at(Side::A), at(Side::B)];
+    let mut talk = Talk::new(reporting(sealed(1, 2), sealed(3, 4)));
+    talk.talk([7, 8], places);
+    // Somebody else on leg A: every key of ours is fresh, and so is the stack behind it.
+    let mut both = reporting(sealed(5, 6), sealed(3, 9));
+    both.a.remote_rtp = ([192, 0, 2, 3], 4000).into();
+    both.a.remote_rtcp = ([192, 0, 2, 3], 4001).into();
+    talk.ends[0] = Session::new(Talk::stack(&both, Side::A), talk.now).unwrap();
+    talk.negotiate(both);
+    talk.sequence = 100;
+    let newcomer = ([192, 0, 2, 3], 4000).into();
+    talk.talk([70, 8], [newcomer, places[1]]);
+    let of = |ssrc: u32| talk.heard[1].iter().filter(|(source, _)| *source == ssrc).count();
+    assert_eq!((of(7), of(70)), (10, 10));
+    assert_eq!(talk.session.stats().a.lost, 0, "a new source is no loss of the old one's packets");
+    // Whoever was there before is a stranger now, and its key opens nothing.
+    let mut before = stack(1, 2);
+    let late = pass(&mut before, talk.now, Side::A, &speech(500, 7)).unwrap();
+    let late = pass_from(&mut talk.session, talk.now, Side::A, Channel::Rtp, places[0], &late);
+    assert_eq!(late, Err(Why::Unauthentic));
+    talk.now += Duration::from_secs(8);
+    let mut packet = PacketBuffer::new();
+    let mut described = Vec::new();
+    while let Some((side, ..)) = talk.session.poll_packet(talk.now, &mut packet) {
+        let opened = pass(&mut talk.ends[side as usize], talk.now, Side::B, packet.as_slice()).unwrap();
+        let word = |at: usize| u32::from_be_bytes(opened[at..at + 4].try_into().unwrap());
+        // Of whom, how many packets, and what came of whom.
+        described.push((side, word(4), word(20), word(28)));
+    }
+    assert_eq!(described, [(Side::A, 8, 20, 70), (Side::B, 70, 10, 8)]);
+}
+
+#[test]
 fn a_muxed_leg_is_reported_to_on_its_one_port_and_heard_on_both() {
     let now = start();
     let mut mixed = reporting(Protection::Clear, Protection::Clear);

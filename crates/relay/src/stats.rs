@@ -139,6 +139,8 @@ pub struct SideStats {
     pub round_trip: Option<Duration>,
     /// What was heard of the side.
     pub voice: Voice,
+    /// Nothing of the side was ever to be passed on: the call was held in this direction from its beginning.
+    pub only_held: bool,
 }
 
 /// What was counted on both sides.

@@ -103,6 +103,15 @@ fn each_leg_is_told_numbers_of_its_own() {
 }
 
 #[test]
+fn rtcp_shares_a_port_where_the_anchor_says_so() {
+    let offer = parse("m=audio 4 RTP/AVP 0\r\n");
+    let anchor = Anchor { rtcp_mux: true, ..ANCHOR };
+    let (bytes, _) = relay_answer(&offer, &offer, &anchor, &AnswerMedia::Clear, &ORIGIN).unwrap();
+    assert!(String::from_utf8_lossy(&bytes).contains("a=rtcp:30001\r\na=rtcp-mux\r\n"));
+    assert!(Session::parse(&bytes).unwrap().audio().unwrap().rtcp_mux);
+}
+
+#[test]
 fn what_the_far_side_did_not_agree_to_is_left_out_by_its_own_number() {
     let offer = parse("m=audio 4 RTP/AVP 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\n");
     let answer = parse("m=audio 4 RTP/AVP 8 0 96\r\na=rtpmap:96 telephone-event/8000\r\n");

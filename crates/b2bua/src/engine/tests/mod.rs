@@ -1,5 +1,6 @@
 //! Calls through a whole engine in virtual time, by scenario.
 
+mod continuity;
 mod crowd;
 mod dialogs;
 mod early;
@@ -10,6 +11,7 @@ mod gate;
 mod glare;
 mod handover;
 mod hold;
+mod mux;
 mod numbers;
 mod offer_answer;
 mod outdialog;
