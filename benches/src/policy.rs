@@ -75,6 +75,7 @@ fn gateway(max_calls_allowed: usize) -> Gateway {
         media_mode: MediaMode::Anchored,
         srtp: SrtpRules::default(),
         rtcp: RtcpMode::default(),
+        ice: Default::default(),
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }

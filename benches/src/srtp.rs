@@ -122,6 +122,7 @@ fn session(action: Action, now: Instant) -> Session {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats: Formats::any(),
+        ice: None,
     };
     let plan = Plan { a: leg(a), b: leg(b), inactivity: Duration::ZERO, reports: None };
     match Session::new(plan, now) {

@@ -82,8 +82,13 @@ pub(crate) fn sdp_parse() -> Work {
 pub(crate) fn sdp_relay() -> Work {
     let body = message().map(|message| message.body()).unwrap_or_default();
     let offer = Session::parse(&body).ok();
-    let anchor =
-        Anchor { address: IpAddr::from([10, 0, 0, 1]), rtp_port: 20000, rtcp_port: 20001, rtcp_mux: false };
+    let anchor = Anchor {
+        address: IpAddr::from([10, 0, 0, 1]),
+        rtp_port: 20000,
+        rtcp_port: 20001,
+        rtcp_mux: false,
+        ice: sdp::IceLines::Silent,
+    };
     let names = ["PCMU", "PCMA"].map(str::to_owned);
     let origin = OriginSeed { session_id: 7, version: 1 };
     work("sdp relay", move || {

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
 use sdp::{
-    Anchor, CodecPolicy, MediaSecurity, OfferMedia, OriginSeed, Session, Suite, choose_body, pick_crypto,
-    relay_offer,
+    Anchor, CodecPolicy, DefaultCandidate, IceForm, IceLines, Ipv6Lines, MediaSecurity, OfferMedia,
+    OriginSeed, Session, Suite, choose_body, pick_crypto, relay_offer,
 };
 
 struct Sample {
@@ -95,6 +95,23 @@ fn both_parts_of_the_multipart_sample_parse_and_the_second_is_chosen() {
 }
 
 #[test]
+fn ice_is_read_in_the_form_of_the_part_that_is_used() {
+    for name in ["01", "02", "03", "04", "05", "06", "07", "08"] {
+        let session = chosen(&sample(name));
+        let ice = session.audio().and_then(|audio| audio.ice.as_deref()).expect(name);
+        assert_eq!((ice.form, ice.default), (IceForm::Fragments, DefaultCandidate::Listed), "{name}");
+        assert_eq!((ice.name.as_str(), ice.ipv6), ("k2Xp", Ipv6Lines::Extension), "{name}");
+    }
+    let text = String::from_utf8(sample("01").body).expect("text");
+    let older =
+        text.split("v=0").nth(1).and_then(|part| part.split("\r\n\r\n--").next()).expect("a first part");
+    let session = Session::parse(format!("v=0{older}\r\n").as_bytes()).expect("the older part");
+    let ice = session.audio().and_then(|audio| audio.ice.as_deref()).expect("its candidates");
+    assert_eq!((ice.form, ice.default), (IceForm::Candidates, DefaultCandidate::Listed));
+    assert!(chosen(&sample("09")).audio().expect("audio").ice.is_none());
+}
+
+#[test]
 fn the_line_without_mki_is_preferred_and_one_with_mki_still_serves() {
     let session = chosen(&sample("02"));
     let audio = session.audio().expect("audio");
@@ -112,8 +129,13 @@ fn the_line_without_mki_is_preferred_and_one_with_mki_still_serves() {
 
 #[test]
 fn a_relayed_sample_keeps_numbers_and_loses_everything_of_microsoft() {
-    let anchor =
-        Anchor { address: [203, 0, 113, 5].into(), rtp_port: 30000, rtcp_port: 30001, rtcp_mux: false };
+    let anchor = Anchor {
+        address: [203, 0, 113, 5].into(),
+        rtp_port: 30000,
+        rtcp_port: 30001,
+        rtcp_mux: false,
+        ice: IceLines::Silent,
+    };
     let names = ["PCMU", "PCMA"].map(str::to_owned);
     let codecs = CodecPolicy { names: &names };
     for sample in samples() {

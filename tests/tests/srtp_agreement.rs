@@ -62,6 +62,7 @@ fn session(inbound: KeyParams, outbound: KeyParams) -> Session {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats: Formats::any(),
+        ice: None,
     };
     let sealed = Protection::Sealed { inbound, outbound };
     let plan = Plan { a: leg(Protection::Clear), b: leg(sealed), inactivity: Duration::ZERO, reports: None };

@@ -122,6 +122,7 @@ fn leg(side: Side, protection: Protection) -> LegPlan {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats: Formats::any(),
+        ice: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use relay::{Audio, SessionStats, Side, SideStats, Way};
+use relay::{Audio, SessionStats, Side, SideStats, Way, Why};
 use serde::{Serialize, Serializer};
 
 /// Speech in one packet, where the length of a burst is told in time.
@@ -54,6 +54,10 @@ pub struct SideSummary {
     pub lost: u64,
     /// Packets after a later one.
     pub reordered: u64,
+    /// Connectivity checks of this side (ICE) that were answered; none where it does not use ICE.
+    pub checks_answered: u64,
+    /// STUN of whoever that was not answered.
+    pub checks_refused: u64,
     /// Interarrival jitter.
     pub jitter_ms: f32,
     /// Round trip between the gateway and this side.
@@ -120,6 +124,8 @@ impl SideSummary {
             rtcp_made: said.rtcp_made,
             lost: said.lost,
             reordered: said.reordered,
+            checks_answered: said.checks,
+            checks_refused: said.dropped.of(Why::StunRefused) + said.dropped.of(Why::StunTooOften),
             jitter_ms: millis(said.jitter),
             round_trip_ms: said.round_trip.map(millis),
             mos: stats.mos(side),

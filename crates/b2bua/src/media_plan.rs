@@ -8,14 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use relay::Side;
 use sdp::{
-    AcceptedAudio, Anchor, AnswerError, AnswerMedia, CodecPolicy, CryptoLine, Numbering, Numbers, OfferError,
-    OfferMedia, OfferSpec, OriginSeed, PayloadType, Profile, Session, Suite,
+    AcceptedAudio, Anchor, AnswerError, AnswerMedia, CodecPolicy, CryptoLine, DefaultCandidate, Ice, IceForm,
+    IceLines, Numbering, Numbers, OfferError, OfferMedia, OfferSpec, OriginSeed, PayloadType, Profile,
+    Session, Suite,
 };
 
 use crate::engine::MediaPorts;
 use crate::engine::keys::KeySource;
 use crate::leg::LegPeer;
-use crate::policy::{MediaMode, Policy, RtcpMode};
+use crate::policy::{IcePolicy, MediaMode, Policy, RtcpMode};
 use crate::profile::Dialect;
 use crate::quirks::{Quirk, QuirkSet};
 use crate::security::{self, Decision, LegMedia};
@@ -91,6 +92,8 @@ struct LegState {
     settled: Option<Settled>,
     /// What payload types meant in earlier descriptions of either side and mean for ever (RFC 3264 §8.3.2).
     former: Vec<PayloadType>,
+    /// What its checks carry; `None` where ICE is not used.
+    ice: Option<Box<Ice>>,
     quirks: QuirkSet,
     /// Where its media may be; empty = anywhere.
     networks: Arc<[relay::Network]>,
@@ -220,6 +223,7 @@ impl CallMedia {
         spec.rtcp_port = rtcp_port;
         spec.formats = own_formats(&self.policy.gateway.codecs);
         spec.origin = self.leg_mut(to).next_origin();
+        spec.ice = self.leg(to).ice_lines();
         if let OfferMedia::Sealed(lines) = media {
             spec.profile = Profile::RtpSavp;
             spec.crypto = lines;
@@ -245,6 +249,9 @@ impl CallMedia {
         self.leg(!exchange.from).check_place(&answer)?;
         answer.keep_formats(codecs_of(&self.policy));
         let mux = answer.audio().is_some_and(|audio| audio.rtcp_mux);
+        if answer.audio().is_none_or(|audio| audio.ice.is_none()) {
+            self.leg_mut(!exchange.from).ice = None;
+        }
         let settled = Settled::of_answer(accepted, &exchange.relayed, mux, exchange.key.clone());
         self.leg_mut(!exchange.from).settle(settled, Arc::new(answer), &exchange.told);
         Ok(())
@@ -296,7 +303,8 @@ impl CallMedia {
             sealed.as_ref().map_or(AnswerMedia::Clear, |k| AnswerMedia::Sealed { line: k.ours.clone() });
         let is_anchored = self.policy.gateway.media_mode == MediaMode::Anchored;
         let mux = is_anchored && audio.rtcp_mux && !audio.formats.iter().any(looks_like_rtcp);
-        let anchor = self.anchor(side, &other, mux)?;
+        let ice = self.answering_ice(side, audio, keys);
+        let anchor = Anchor { ice, ..self.anchor(side, &other, mux)? };
         let origin = self.leg_mut(side).next_origin();
         let numbering = if is_anchored { Numbering::OfOffer } else { Numbering::OfAnswer };
         let (bytes, ours) =
@@ -305,6 +313,10 @@ impl CallMedia {
         let formats = sdp::agreed_numbers(&ours.formats, &audio.formats);
         let settled = Settled { rtp, rtcp, mux, formats, direction, keys: sealed };
         self.leg_mut(side).settle(settled, offer, &bytes);
+        self.leg_mut(side).ice = match anchor.ice {
+            IceLines::Lite(ours) => Some(ours),
+            IceLines::Silent | IceLines::Mismatch => None,
+        };
         Ok(bytes)
     }
 
@@ -335,6 +347,25 @@ impl CallMedia {
         let mut ours = kept.or_else(fresh).ok_or(MediaFault::Own("no key could be made"))?;
         ours.tag = theirs.tag;
         Ok(Keys { theirs, ours })
+    }
+
+    // The same name and password as long as the peer keeps its own; others are a new beginning (RFC 8445 §9).
+    fn answering_ice(&self, side: Side, audio: &sdp::Audio, keys: &mut KeySource) -> IceLines {
+        let gateway = &self.policy.gateway;
+        let Some(theirs) = audio
+            .ice
+            .as_ref()
+            .filter(|_| gateway.ice == IcePolicy::Answer && gateway.media_mode == MediaMode::Anchored)
+        else {
+            return IceLines::Silent;
+        };
+        if theirs.default == DefaultCandidate::Missing {
+            return IceLines::Mismatch;
+        }
+        let leg = self.leg(side);
+        let before = leg.remote.as_ref().and_then(|session| session.audio()?.ice.as_ref());
+        let kept = leg.ice.clone().filter(|_| before.is_some_and(|before| before.goes_on(theirs)));
+        IceLines::Lite(kept.unwrap_or_else(|| Box::new(keys.ice(theirs))))
     }
 
     // Media that is not anchored is between the peers, and so are its keys.
@@ -418,10 +449,12 @@ impl CallMedia {
         if self.policy.gateway.media_mode == MediaMode::Unanchored {
             let (rtp, rtcp) =
                 other.audio().and_then(sdp::Audio::remote).ok_or(MediaFault::Offer(OfferError::NoAddress))?;
-            return Ok(Anchor { address: rtp.ip(), rtp_port: rtp.port(), rtcp_port: rtcp.port(), rtcp_mux });
+            let (rtp_port, rtcp_port, ice) = (rtp.port(), rtcp.port(), IceLines::Silent);
+            return Ok(Anchor { address: rtp.ip(), rtp_port, rtcp_port, rtcp_mux, ice });
         }
         let (rtp_port, rtcp_port) = self.ports_of(side);
-        Ok(Anchor { address: self.policy.gateway.advertised, rtp_port, rtcp_port, rtcp_mux })
+        let ice = self.leg(side).ice_lines();
+        Ok(Anchor { address: self.policy.gateway.advertised, rtp_port, rtcp_port, rtcp_mux, ice })
     }
 
     fn ports_of(&self, side: Side) -> (u16, u16) {
@@ -455,6 +488,7 @@ impl LegState {
             told: None,
             settled: None,
             former: Vec::new(),
+            ice: None,
             quirks: QuirkSet::NONE,
             networks: Arc::default(),
         }
@@ -469,6 +503,25 @@ impl LegState {
         match [rtp.ip(), rtcp.ip()].into_iter().find(|address| !is_allowed(address)) {
             Some(foreign) if !self.networks.is_empty() => Err(MediaFault::Foreign(foreign)),
             _ => Ok(()),
+        }
+    }
+
+    // In an offer of ours to a leg that uses it; it is never offered first.
+    fn ice_lines(&self) -> IceLines {
+        self.ice.clone().map_or(IceLines::Silent, IceLines::Lite)
+    }
+
+    fn ice_credentials(&self) -> Option<relay::IceCredentials> {
+        let ours = self.ice.as_ref()?;
+        match ours.form {
+            IceForm::Fragments => {
+                let theirs = self.remote.as_ref()?.audio()?.ice.as_ref()?;
+                relay::IceCredentials::fragments(&ours.name, &theirs.name, ours.password())
+            }
+            IceForm::Candidates => {
+                let (name, password) = ours.octets()?;
+                relay::IceCredentials::candidate(&name, &password)
+            }
         }
     }
 
@@ -554,6 +607,7 @@ impl LegState {
             direction: seen_from_here(settled.direction),
             latch: relay::LatchRule { networks: self.networks.to_vec(), ..relay::LatchRule::default() },
             formats,
+            ice: self.ice_credentials(),
         })
     }
 }

@@ -81,6 +81,8 @@ pub struct Gateway {
     pub srtp: SrtpRules,
     /// Who makes RTCP.
     pub rtcp: RtcpMode,
+    /// What becomes of ICE in an offer.
+    pub ice: IcePolicy,
     /// Silence on both legs after which a call is ended.
     pub media_inactivity: Duration,
     /// Header that carries the A-leg Call-ID on leg B (`X-Call-ID`); `None` switches it off.
@@ -119,6 +121,16 @@ pub enum RtcpMode {
     Generate,
     /// The other side alone.
     Relay,
+}
+
+/// What becomes of ICE in an offer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IcePolicy {
+    /// Answered in the form it was offered in; checks of the peer are answered.
+    #[default]
+    Answer,
+    /// Answered without it.
+    Off,
 }
 
 /// Answer to a request from a peer that is no UM IP gateway and no server.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::buffer::PacketBuffer;
 use crate::gate::{Clear, Entrance, Exit, Received};
 use crate::head::{Compound, Head, payload_octets};
+use crate::ice::Patience;
 use crate::latch::{Latch, Source};
 use crate::plan::{Channel, Direction, LegPlan, Protection, Reports, Side};
 use crate::reception::Reception;
@@ -33,6 +34,7 @@ pub(crate) struct Leg {
     /// What this side is told by us, where nobody else tells it.
     reporter: Option<Box<Reporter>>,
     voice: Voice,
+    patience: Patience,
     counters: SideStats,
     /// Its RTP was to be passed on at some time.
     was_open: bool,
@@ -87,6 +89,7 @@ impl Leg {
             round_trip: RoundTrip::default(),
             reporter: None,
             voice: Voice::default(),
+            patience: Patience::new(now),
             counters: SideStats::default(),
             was_open: false,
             has_said_bye: false,
@@ -100,6 +103,10 @@ impl Leg {
         self.replace_gates(&plan.protection)?;
         self.rtp.renegotiate(plan.remote_rtp, &plan.latch, now);
         self.rtcp.renegotiate(plan.remote_rtcp, &plan.latch, now);
+        if plan.ice != self.plan.ice {
+            self.rtp.forget_proven();
+            self.rtcp.forget_proven();
+        }
         if plan.direction != self.plan.direction || plan.remote_rtp != self.plan.remote_rtp {
             self.watch.since = now;
             if self.watch.heard == Heard::ToldSilent {
@@ -200,6 +207,29 @@ impl Leg {
         };
         self.count(now, &clear, bytes, &mut notes);
         Ok((clear, notes))
+    }
+
+    /// Judges a STUN message from this side; a right check is answered in the buffer. It may move the peer.
+    pub(crate) fn answer_check(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        from: SocketAddr,
+        packet: &mut PacketBuffer,
+    ) -> Result<Option<(SocketAddr, SocketAddr)>, Why> {
+        let credentials = self.plan.ice.as_ref();
+        let check = self.patience.judge(now, credentials, channel, packet.as_slice())?;
+        let latch = match channel {
+            Channel::Rtp => &mut self.rtp,
+            Channel::Rtcp => &mut self.rtcp,
+        };
+        let source = latch.on_check(now, from, check.nomination(), &self.plan.latch);
+        let response = credentials.and_then(|credentials| check.response(from, credentials));
+        let moved = self.follow(source, from)?;
+        let response = response.filter(|response| packet.fill(response.as_slice()));
+        response.ok_or(Why::StunRefused)?;
+        self.counters.checks += 1;
+        Ok(moved)
     }
 
     /// Makes a packet of this side one of the call's: it may speak, and the payload type is the other leg's. RTCP flows
@@ -305,6 +335,10 @@ impl Leg {
             Entrance::Plain => latch.on_clear(now, from, &self.plan.latch),
             Entrance::Sealed(_) => latch.on_authentic(now, from, &self.plan.latch),
         };
+        self.follow(source, from)
+    }
+
+    fn follow(&mut self, source: Source, from: SocketAddr) -> Result<Option<(SocketAddr, SocketAddr)>, Why> {
         match source {
             Source::Stranger => Err(Why::Stranger),
             Source::Known | Source::Elsewhere => Ok(None),

@@ -13,6 +13,7 @@ pub mod fact;
 mod formats;
 mod gate;
 mod head;
+mod ice;
 pub mod key;
 mod latch;
 mod leg;
@@ -25,6 +26,7 @@ mod round_trip;
 mod rtcp;
 mod session;
 pub mod stats;
+mod stun;
 #[cfg(test)]
 mod tests;
 mod transform;
@@ -35,8 +37,9 @@ pub use buffer::{PACKET_BYTES_MAX, PacketBuffer};
 pub use fact::Fact;
 pub use formats::Formats;
 pub use gate::SOURCES_MAX;
+pub use ice::{CHECKS_PER_SECOND_MAX, ICE_BYTES_MAX, IceCredentials};
 pub use key::{KeyParams, LIFETIME_PACKETS_MAX, MasterKey, Mki, MkiError, Provider, Suite};
-pub use latch::MOVE_INTERVAL;
+pub use latch::{MOVE_INTERVAL, PROVEN_MAX};
 pub use leg::LegProgress;
 pub use pattern::{Bursts, GAP_PACKETS_MIN};
 pub use plan::{
@@ -45,5 +48,6 @@ pub use plan::{
 pub use quality::mos_undisturbed;
 pub use session::{FACTS_MAX, PlanError, Session, Verdict};
 pub use stats::{Drops, SessionStats, SideStats, Why};
+pub use stun::{STUN_ATTRIBUTES_MAX, STUN_BYTES_MAX};
 pub use transform::{Progress, SourceIndex};
 pub use voice::Voice;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::formats::Formats;
+use crate::ice::IceCredentials;
 use crate::key::KeyParams;
 
 /// One of the two legs. `A` is the caller, `B` the callee; `!side` is the other.
@@ -200,6 +201,8 @@ pub struct LegPlan {
     pub latch: LatchRule,
     /// Payload types taken from this leg, and their numbers on the other one.
     pub formats: Formats,
+    /// What its connectivity checks carry; without it none is answered.
+    pub ice: Option<IceCredentials>,
 }
 
 /// Both legs of a call as negotiated.

@@ -16,6 +16,7 @@ use crate::key::KeyParams;
 use crate::leg::{Heard, Leg, LegProgress, Notes};
 use crate::plan::{Channel, Plan, Protection, Reports, Side};
 use crate::stats::{SessionStats, Why};
+use crate::stun::is_stun;
 
 /// Facts kept until they are taken; later ones are lost, which only a caller that never drains can see.
 pub const FACTS_MAX: usize = 16;
@@ -23,7 +24,7 @@ pub const FACTS_MAX: usize = 16;
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send what is now in the buffer.
+    /// Send what is now in the buffer: to the other side, or an answer to who sent it.
     Forward {
         /// Whose port to send from.
         side: Side,
@@ -103,6 +104,9 @@ impl Session {
         from: SocketAddr,
         packet: &mut PacketBuffer,
     ) -> Verdict {
+        if is_stun(packet.as_slice()) {
+            return self.on_stun(now, side, channel, from, packet);
+        }
         let (source, target) = match side {
             Side::A => (&mut self.a, &mut self.b),
             Side::B => (&mut self.b, &mut self.a),
@@ -124,6 +128,29 @@ impl Session {
         match sent {
             Ok((channel, to)) => Verdict::Forward { side: !side, channel, to },
             Err(why) => Verdict::Drop(why),
+        }
+    }
+
+    /// A connectivity check goes back to who sent it, and nowhere else.
+    fn on_stun(
+        &mut self,
+        now: Instant,
+        side: Side,
+        channel: Channel,
+        from: SocketAddr,
+        packet: &mut PacketBuffer,
+    ) -> Verdict {
+        match self.leg_mut(side).answer_check(now, channel, from, packet) {
+            Ok(moved) => {
+                if let Some((from, to)) = moved {
+                    self.tell(Fact::Latched { side, channel, from, to });
+                }
+                Verdict::Forward { side, channel, to: from }
+            }
+            Err(why) => {
+                self.leg_mut(side).count_drop(why);
+                Verdict::Drop(why)
+            }
         }
     }
 

@@ -30,6 +30,7 @@ fn leg(side: Side, protection: Protection) -> LegPlan {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats: Formats::any(),
+        ice: None,
     }
 }
 
@@ -830,4 +831,61 @@ proptest::proptest! {
             let _ = pass_from(&mut session, now, Side::B, channel, at(Side::B), &bytes);
         }
     }
+}
+
+/// A plan whose caller speaks ICE, and a check of its.
+fn with_checks() -> (Session, Vec<u8>) {
+    use crate::ice::{IceCredentials, tests as ice};
+    let mut plan = plan(Protection::Clear, Protection::Clear);
+    plan.a.ice = IceCredentials::fragments("Umb8", "k2Xp", ice::KEY);
+    let check = ice::check(b"Umb8:k2Xp", ice::KEY.as_bytes(), crate::stun::Integrity::Exact, true);
+    (Session::new(plan, start()).unwrap(), check)
+}
+
+fn verdict(session: &mut Session, side: Side, from: SocketAddr, bytes: &[u8]) -> Verdict {
+    let mut buffer = PacketBuffer::new();
+    assert!(buffer.fill(bytes));
+    session.handle_packet(start(), side, Channel::Rtp, from, &mut buffer)
+}
+
+#[test]
+fn a_right_check_is_answered_to_its_sender_through_the_port_it_came_in_on() {
+    let (mut session, check) = with_checks();
+    let from = SocketAddr::from(([192, 0, 2, 77], 6000));
+    let answered = verdict(&mut session, Side::A, from, &check);
+    assert_eq!(answered, Verdict::Forward { side: Side::A, channel: Channel::Rtp, to: from });
+    assert_eq!((session.stats().a.checks, session.stats().b.packets_sent), (1, 0));
+    let heard = pass_from(&mut session, start(), Side::A, Channel::Rtp, from, &speech(1, 9));
+    assert!(heard.is_ok(), "media from a proven address is taken");
+    assert_eq!(facts(&mut session).len(), 2, "it is followed there, and its first packet is told");
+}
+
+#[test]
+fn a_check_of_the_other_leg_or_of_nobody_gets_nothing_and_moves_nobody() {
+    let (mut session, check) = with_checks();
+    let from = SocketAddr::from(([192, 0, 2, 77], 6000));
+    assert_eq!(verdict(&mut session, Side::B, from, &check), Verdict::Drop(Why::StunRefused));
+    let mut forged = check.clone();
+    forged[24] ^= 1;
+    assert_eq!(verdict(&mut session, Side::A, from, &forged), Verdict::Drop(Why::StunRefused));
+    for first in 0..4 {
+        let stun = [&[first, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42][..], &[0; 12]].concat();
+        assert_eq!(verdict(&mut session, Side::A, from, &stun), Verdict::Drop(Why::StunRefused));
+    }
+    assert_eq!(session.stats().a.dropped.of(Why::StunRefused), 5);
+    let stranger = pass_from(&mut session, start(), Side::A, Channel::Rtp, from, &speech(1, 9));
+    assert_eq!(stranger, Err(Why::Stranger));
+}
+
+#[test]
+fn after_a_restart_of_ice_the_former_password_opens_nothing() {
+    let (mut session, check) = with_checks();
+    let from = SocketAddr::from(([192, 0, 2, 77], 6000));
+    assert!(matches!(verdict(&mut session, Side::A, from, &check), Verdict::Forward { .. }));
+    let mut again = plan(Protection::Clear, Protection::Clear);
+    again.a.ice = crate::ice::IceCredentials::fragments("Umb9", "k2Xq", "another password of it");
+    session.apply(again, start()).unwrap();
+    assert_eq!(verdict(&mut session, Side::A, from, &check), Verdict::Drop(Why::StunRefused));
+    let late = pass_from(&mut session, start(), Side::A, Channel::Rtp, from, &speech(1, 9));
+    assert_eq!(late, Err(Why::Stranger), "what the former password proved is forgotten");
 }

@@ -36,11 +36,15 @@ pub enum Why {
     NotSealable,
     /// The key may not be used for one more packet.
     KeyExhausted,
+    /// STUN that is no right connectivity check of this leg: never answered.
+    StunRefused,
+    /// More connectivity checks in a second than are looked at.
+    StunTooOften,
 }
 
 impl Why {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Why; 12] = [
+    pub const ALL: [Why; 14] = [
         Why::Malformed,
         Why::TooLong,
         Why::Stranger,
@@ -53,6 +57,8 @@ impl Why {
         Why::OnHold,
         Why::NotSealable,
         Why::KeyExhausted,
+        Why::StunRefused,
+        Why::StunTooOften,
     ];
 
     /// Short name for metrics and records.
@@ -70,6 +76,8 @@ impl Why {
             Why::OnHold => "on_hold",
             Why::NotSealable => "not_sealable",
             Why::KeyExhausted => "key_exhausted",
+            Why::StunRefused => "stun_refused",
+            Why::StunTooOften => "stun_too_often",
         }
     }
 }
@@ -121,6 +129,8 @@ pub struct SideStats {
     pub rtcp_made: u64,
     /// Packets of the side that went no further.
     pub dropped: Drops,
+    /// Connectivity checks of the side that were right, and answered.
+    pub checks: u64,
     /// Times the side was learned to sit at another address.
     pub moves: u64,
     /// RTP packets of the side that the network lost, estimated as in RFC 3550 §A.3; never below zero.
@@ -177,6 +187,6 @@ mod tests {
         for (times, why) in Why::ALL.into_iter().enumerate() {
             assert_eq!(drops.of(why), times as u64 + 1, "{}", why.name());
         }
-        assert_eq!(drops.total(), 78);
+        assert_eq!(drops.total(), 105);
     }
 }

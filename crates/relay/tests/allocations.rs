@@ -42,6 +42,7 @@ fn leg(side: Side, protection: Protection, formats: Formats) -> LegPlan {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats,
+        ice: None,
     }
 }
 

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::codec::{Encoding, PayloadType, parse_number};
 use crate::crypto::CryptoLine;
+use crate::ice::Ice;
 use crate::security::EncryptionAttribute;
-use crate::session::{SdpError, is_candidate, is_unicast, unicast_address};
+use crate::session::{SdpError, is_unicast, unicast_address};
 
 /// Transport profile of a media line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -176,8 +177,8 @@ pub struct Audio {
     pub cryptoscale: Vec<CryptoLine>,
     /// Microsoft's `a=encryption`.
     pub encryption: Option<EncryptionAttribute>,
-    /// Whether the peer speaks ICE in any dialect.
-    pub ice: bool,
+    /// ICE, where it is complete.
+    pub ice: Option<Box<Ice>>,
 }
 
 impl Audio {
@@ -200,7 +201,7 @@ impl Audio {
         let (crypto, crypto_ignored) = read_crypto(media);
         let encryption =
             value("encryption").or_else(|| session.get_first_attribute_value("encryption").flatten());
-        Ok(Self {
+        let mut audio = Self {
             port: media.port,
             formats: read_formats(media, &profile)?,
             profile,
@@ -214,13 +215,11 @@ impl Audio {
             crypto_ignored,
             cryptoscale: read_cryptoscale(media),
             encryption: encryption.and_then(EncryptionAttribute::parse),
-            ice: media.attributes.iter().any(|a| is_candidate(&a.attribute) || is_ice(&a.attribute)),
-        })
+            ice: None,
+        };
+        audio.ice = Ice::read(session, media, audio.remote()).map(Box::new);
+        Ok(audio)
     }
-}
-
-fn is_ice(name: &str) -> bool {
-    ["ice-ufrag", "ice-pwd", "ice-lite"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn values<'a>(media: &'a sdp_types::Media, name: &'a str) -> impl Iterator<Item = &'a str> {

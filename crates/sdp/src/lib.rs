@@ -10,6 +10,7 @@
 //! - A broken or unknown `a=crypto` line is skipped and counted ([`Audio::crypto_ignored`]), never half used.
 //! - `RTP/AVP` with no crypto line we can use is [`MediaSecurity::None`], whatever `a=encryption:optional` says.
 //! - `c=` with 0.0.0.0 or `::` is the old way to hold: it takes the receiving half out of [`Audio::direction`].
+//! - ICE in a description is read ([`Ice`]) and written as a lite agent with host candidates; what the peer listed is not kept.
 //! - Multicast, broadcast and host names in `c=` are no media address: [`Audio::connection`] is `None`.
 
 mod answer;
@@ -17,6 +18,7 @@ mod audio;
 mod body;
 mod codec;
 mod crypto;
+mod ice;
 pub mod limits;
 mod mki;
 mod numbers;
@@ -33,6 +35,7 @@ pub use audio::{Audio, Direction, Profile, RtcpAttribute};
 pub use body::{BodyError, choose_body};
 pub use codec::PayloadType;
 pub use crypto::{CryptoError, CryptoLine, KeySalt, Lifetime, Suite, pick_crypto, pick_crypto_as_offered};
+pub use ice::{DefaultCandidate, ICE_SEED_BYTES, Ice, IceForm, IceLines, Ipv6Lines};
 pub use mki::Mki;
 pub use numbers::{Numbers, agreed_numbers, number_of};
 pub use relay::{

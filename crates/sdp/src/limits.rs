@@ -12,6 +12,8 @@ pub const FORMATS_MAX: usize = 64;
 pub const CRYPTO_LINES_MAX: usize = 16;
 /// Most ICE candidate lines (of any spelling) under one `m=` line.
 pub const CANDIDATES_MAX: usize = 128;
+/// Longest name or password of ICE (RFC 8839 §5.4).
+pub const ICE_TEXT_BYTES_MAX: usize = 256;
 /// Longest value of one crypto line.
 pub const CRYPTO_LINE_BYTES_MAX: usize = 1024;
 /// Most session parameters on one crypto line.

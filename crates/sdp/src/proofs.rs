@@ -4,11 +4,11 @@ use proptest::prelude::{ProptestConfig, any, prop, prop_assert_eq, prop_oneof, p
 use proptest::strategy::{Just, Strategy};
 
 use crate::{
-    Anchor, AnswerMedia, CodecPolicy, CryptoLine, Mki, OfferMedia, OriginSeed, Session, check_answer,
-    choose_body, relay_answer, relay_offer,
+    Anchor, AnswerMedia, CodecPolicy, CryptoLine, IceLines, Mki, OfferMedia, OriginSeed, Session,
+    check_answer, choose_body, relay_answer, relay_offer,
 };
 
-const LINES: [&str; 22] = [
+const LINES: [&str; 26] = [
     "v=0",
     "o=- 1 1 IN IP4 192.0.2.1",
     "o= 1 1 IN IP4 x",
@@ -30,6 +30,10 @@ const LINES: [&str; 22] = [
     "a=fmtp:101 0-16",
     "a=rtcp:50011 IN IP4 192.0.2.1",
     "a=inactive",
+    "a=ice-ufrag:k2Xp",
+    "a=ice-pwd:0nVh3c8JQm5tYd1sWb7LfRzE",
+    "a=candidate:1 1 UDP 2130706431 192.0.2.1 4000 typ host",
+    "a=candidate:Zk3v0dP1yHq8 1 p8YtRw2Lk5Vb UDP 0.830 192.0.2.1 4000",
     "a=",
 ];
 
@@ -47,8 +51,13 @@ fn session_text() -> impl Strategy<Value = String> {
 
 fn exercise(bytes: &[u8]) {
     let Ok(session) = Session::parse(bytes) else { return };
-    let anchor =
-        Anchor { address: [203, 0, 113, 5].into(), rtp_port: 30000, rtcp_port: 30001, rtcp_mux: false };
+    let anchor = Anchor {
+        address: [203, 0, 113, 5].into(),
+        rtp_port: 30000,
+        rtcp_port: 30001,
+        rtcp_mux: false,
+        ice: IceLines::Silent,
+    };
     let origin = OriginSeed { session_id: 1, version: 1 };
     let names = ["PCMU".to_owned()];
     let codecs = CodecPolicy { names: &names };

@@ -1,5 +1,5 @@
 //! Offer and answer for a B2BUA that anchors media: new descriptions with our addresses, the peer's codecs under
-//! numbers of the leg that is told, and nothing else of the peer (no ICE, no Microsoft attributes, no bandwidth, no
+//! numbers of the leg that is told, and nothing else of the peer (none of its candidates, no Microsoft attributes, no bandwidth, no
 //! other streams).
 //! Owns the translation; the decision whether a leg is sealed was made elsewhere.
 
@@ -11,13 +11,14 @@ use crate::answer::{AnswerError, check_answering_line};
 use crate::audio::{Audio, Direction, Profile, Sealing};
 use crate::codec::PayloadType;
 use crate::crypto::CryptoLine;
+use crate::ice::IceLines;
 use crate::numbers::{number_of, renumbered};
 use crate::security::MediaSecurity;
 use crate::session::{SdpError, Session};
 use crate::write::{OfferSpec, OriginSeed};
 
 /// Our media address on one leg.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
     /// Address for `o=` and `c=`.
     pub address: IpAddr,
@@ -27,6 +28,8 @@ pub struct Anchor {
     pub rtcp_port: u16,
     /// Whether RTCP may come to the RTP port too (RFC 5761 §5.1.1): for an answer, only if it was offered.
     pub rtcp_mux: bool,
+    /// What that leg is told of ICE.
+    pub ice: IceLines,
 }
 
 /// Which encodings may pass. Comfort noise and telephone events always may, at the clock of a codec that does.
@@ -207,6 +210,7 @@ fn anchored(anchor: &Anchor, audio: &Audio, origin: &OriginSeed) -> OfferSpec {
         ptime: audio.ptime,
         maxptime: audio.maxptime,
         origin: *origin,
+        ice: anchor.ice.clone(),
     }
 }
 

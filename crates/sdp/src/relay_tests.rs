@@ -6,6 +6,7 @@ const ANCHOR: Anchor = Anchor {
     rtp_port: 30000,
     rtcp_port: 30001,
     rtcp_mux: false,
+    ice: IceLines::Silent,
 };
 const ORIGIN: OriginSeed = OriginSeed { session_id: 77, version: 3 };
 const MEDIA: &str = "m=video 5000 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\

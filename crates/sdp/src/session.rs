@@ -190,10 +190,9 @@ struct Grammar(sdp_types::Session);
 
 impl Drop for Grammar {
     fn drop(&mut self) {
-        for media in &mut self.0.medias {
-            let secret = media.attributes.iter_mut().filter(|a| is_crypto(&a.attribute));
-            secret.for_each(|attribute| attribute.value.zeroize());
-        }
+        let attributes = self.0.medias.iter_mut().flat_map(|media| &mut media.attributes);
+        let secret = attributes.chain(&mut self.0.attributes).filter(|a| is_secret(&a.attribute));
+        secret.for_each(|attribute| attribute.value.zeroize());
     }
 }
 
@@ -212,6 +211,10 @@ pub(crate) fn is_unicast(address: IpAddr) -> bool {
 
 fn is_crypto(name: &str) -> bool {
     name.eq_ignore_ascii_case("crypto") || name.eq_ignore_ascii_case("cryptoscale")
+}
+
+fn is_secret(name: &str) -> bool {
+    is_crypto(name) || is_candidate(name) || name.eq_ignore_ascii_case("ice-pwd")
 }
 
 pub(crate) fn is_candidate(name: &str) -> bool {

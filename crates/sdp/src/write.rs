@@ -11,6 +11,7 @@ use crate::answer::AnswerError;
 use crate::audio::{Audio, Direction, Profile, RtcpAttribute};
 use crate::codec::PayloadType;
 use crate::crypto::CryptoLine;
+use crate::ice::IceLines;
 use crate::session::{SdpError, Session, is_unicast};
 
 const SESSION_NAME: &str = "session";
@@ -51,6 +52,8 @@ pub struct OfferSpec {
     pub maxptime: Option<u16>,
     /// Identity for `o=`.
     pub origin: OriginSeed,
+    /// What is said of ICE.
+    pub ice: IceLines,
 }
 
 impl OfferSpec {
@@ -73,6 +76,7 @@ impl OfferSpec {
             ptime: Some(20),
             maxptime: None,
             origin: OriginSeed { session_id: 1, version: 1 },
+            ice: IceLines::Silent,
         }
     }
 
@@ -113,6 +117,9 @@ impl OfferSpec {
         line(out, "s=", format_args!("{SESSION_NAME}"));
         line(out, "c=IN ", format_args!("{family} {address}"));
         out.put_slice(b"t=0 0\r\n");
+        if let IceLines::Lite(ice) = &self.ice {
+            ice.write_session(out);
+        }
     }
 
     fn audio_line(&self, out: &mut BytesMut) {
@@ -145,6 +152,16 @@ impl OfferSpec {
         if let Some(maxptime) = self.maxptime {
             line(out, "a=maxptime:", format_args!("{maxptime}"));
         }
+        match &self.ice {
+            IceLines::Silent => {}
+            IceLines::Mismatch => line(out, "a=ice-mismatch", format_args!("")),
+            IceLines::Lite(ice) => {
+                // Both components share the one port (RFC 8839 §4.2.1.3).
+                let ports = if self.rtcp_mux { 1 } else { 2 };
+                let all = [self.rtp_port, self.rtcp_port];
+                ice.write_media(out, self.address, all.get(..ports).unwrap_or_default());
+            }
+        }
         line(out, "a=", format_args!("{}", self.direction.name()));
     }
 
@@ -169,7 +186,10 @@ impl OfferSpec {
             crypto_ignored: 0,
             cryptoscale: Vec::new(),
             encryption: None,
-            ice: false,
+            ice: match self.ice {
+                IceLines::Lite(ice) => Some(Box::new(ice.as_written(self.address))),
+                IceLines::Silent | IceLines::Mismatch => None,
+            },
         };
         Session::of_audio(&self.origin, self.address, audio)
     }
@@ -187,7 +207,7 @@ pub fn write_answer(offer: &Session, spec: &OfferSpec) -> Result<Bytes, AnswerEr
     Ok(spec.print(Some((offer, index))))
 }
 
-fn line(out: &mut BytesMut, head: &str, rest: std::fmt::Arguments<'_>) {
+pub(crate) fn line(out: &mut BytesMut, head: &str, rest: std::fmt::Arguments<'_>) {
     out.put_slice(head.as_bytes());
     put(out, rest);
     out.put_slice(b"\r\n");

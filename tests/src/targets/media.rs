@@ -149,6 +149,7 @@ fn leg(side: Side, protection: Protection) -> LegPlan {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats: Formats::any(),
+        ice: None,
     }
 }
 

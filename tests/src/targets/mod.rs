@@ -8,18 +8,20 @@ mod media;
 mod parts;
 mod play;
 mod stream;
+mod stun;
 
 pub use drive::redirect;
 pub use media::unprotect;
 pub use parts::{crypto, headers, message, multipart, sdp, uri};
 pub use play::call;
 pub use stream::stream;
+pub use stun::stun;
 
 /// A target by the name of its corpus folder.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("message", message),
     ("stream", stream),
     ("uri", uri),
@@ -30,4 +32,5 @@ pub const TARGETS: [Target; 10] = [
     ("unprotect", unprotect),
     ("redirect", redirect),
     ("call", call),
+    ("stun", stun),
 ];

@@ -136,7 +136,13 @@ pub fn sdp(input: &[u8]) {
 fn relayed(offer: &sdp::Session) {
     let names = ["PCMU", "PCMA", "telephone-event"].map(String::from);
     let ours = IpAddr::from([203, 0, 113, 7]);
-    let anchor = sdp::Anchor { address: ours, rtp_port: 40_000, rtcp_port: 40_001, rtcp_mux: false };
+    let anchor = sdp::Anchor {
+        address: ours,
+        rtp_port: 40_000,
+        rtcp_port: 40_001,
+        rtcp_mux: false,
+        ice: sdp::IceLines::Silent,
+    };
     let origin = sdp::OriginSeed { session_id: 1, version: 1 };
     let codecs = sdp::CodecPolicy { names: &names };
     if let Ok((bytes, said)) =

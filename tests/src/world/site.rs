@@ -215,6 +215,7 @@ fn gateway() -> Gateway {
         media_mode: MediaMode::Anchored,
         srtp: SrtpRules::default(),
         rtcp: RtcpMode::default(),
+        ice: Default::default(),
         media_inactivity: Duration::from_secs(30),
         correlation_header: Some("X-Call-ID".into()),
     }

@@ -55,6 +55,7 @@ fn plan(line: &str) -> Option<Plan> {
             direction: Direction::SendRecv,
             latch: LatchRule::default(),
             formats: Formats::same([0, 101]),
+            ice: None,
         })
     };
     Some(Plan {

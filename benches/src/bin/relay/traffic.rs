@@ -240,6 +240,7 @@ impl Stack {
             direction: Direction::SendRecv,
             latch: LatchRule::default(),
             formats: Formats::any(),
+            ice: None,
         };
         let sealed = Protection::Sealed { inbound: host::params(inbound), outbound: host::params(outbound) };
         let plan = Plan {

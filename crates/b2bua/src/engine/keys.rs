@@ -1,9 +1,9 @@
-//! The one source of randomness: SRTP keys, session numbers and names in RTCP from a generator seeded by the shell.
+//! The one source of randomness: SRTP keys, passwords of ICE, session numbers and names in RTCP from a generator seeded by the shell.
 //! Owns the generator; knows no call.
 
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use sdp::{CryptoLine, KeySalt, Lifetime, Suite};
+use sdp::{CryptoLine, ICE_SEED_BYTES, Ice, KeySalt, Lifetime, Suite};
 
 /// Lifetime Lync writes, well below the limit of either counter.
 const LIFETIME: Lifetime = Lifetime::PowerOfTwo(31);
@@ -26,6 +26,15 @@ impl KeySource {
         let mut line = CryptoLine::new(tag, suite, key?);
         line.lifetime = Some(LIFETIME);
         Some(line)
+    }
+
+    /// Name and password for the checks of a peer, spelled as it spells its own.
+    pub fn ice(&mut self, theirs: &Ice) -> Ice {
+        let mut seed = [0; ICE_SEED_BYTES];
+        self.0.fill_bytes(&mut seed);
+        let ours = Ice::ours(theirs, &seed);
+        seed.fill(0);
+        ours
     }
 
     /// A number for `o=`.

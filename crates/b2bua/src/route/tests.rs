@@ -105,6 +105,7 @@ fn policy() -> Policy {
             media_mode: MediaMode::Anchored,
             srtp: SrtpRules::default(),
             rtcp: RtcpMode::default(),
+            ice: Default::default(),
             media_inactivity: Duration::from_secs(60),
             correlation_header: None,
         },

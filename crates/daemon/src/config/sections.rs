@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, Gateway, HeaderRules, HealthRules, MediaMode, OutOfDialog, OutOfDialogRules, QUEUE_WAIT_MAX,
-    RoutingRules, RtcpMode, Selection, SessionRules, SrtpRules, UnknownHeaders, UnknownPeer,
+    Allowed, Gateway, HeaderRules, HealthRules, IcePolicy, MediaMode, OutOfDialog, OutOfDialogRules,
+    QUEUE_WAIT_MAX, RoutingRules, RtcpMode, Selection, SessionRules, SrtpRules, UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
@@ -45,6 +45,7 @@ pub(super) struct MediaSection {
     mode: MediaMode,
     srtp: SrtpRules,
     rtcp: RtcpMode,
+    ice: IcePolicy,
 }
 
 /// `[routing]`, `[headers]`, `[health]`, `[session]`.
@@ -274,6 +275,7 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         section.warn(codes::CFG_UNANCHORED, "mode", what);
     }
     let rtcp = section.word("rtcp", &[("generate", RtcpMode::Generate), ("relay", RtcpMode::Relay)]);
+    let ice = section.word("ice", &[("answer", IcePolicy::Answer), ("off", IcePolicy::Off)]);
     let seconds = |secs| Duration::from_secs(secs);
     let inactivity = section.duration("inactivity_timeout", seconds(1)..=seconds(24 * 3600));
     let media = Media {
@@ -291,6 +293,7 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         mode: mode.unwrap_or(MediaMode::Anchored),
         srtp,
         rtcp: rtcp.unwrap_or_default(),
+        ice: ice.unwrap_or_default(),
     }
 }
 
@@ -625,6 +628,7 @@ pub(super) fn compiled_gateway(
         media_mode: media.mode,
         srtp: media.srtp.clone(),
         rtcp: media.rtcp,
+        ice: media.ice,
         media_inactivity: media.media.inactivity_timeout,
         correlation_header,
     }

@@ -459,6 +459,15 @@ fn rtcp_is_made_unless_it_is_only_to_be_relayed() {
 }
 
 #[test]
+fn ice_is_answered_unless_it_is_off() {
+    let ice = |lines: &str| plain(&format!("{PLAIN}\n[media]\n{lines}\n")).map(|c| c.policy.gateway.ice);
+    assert_eq!(ice("").expect("compiles"), b2bua::policy::IcePolicy::Answer);
+    assert_eq!(ice("ice = \"off\"").expect("compiles"), b2bua::policy::IcePolicy::Off);
+    let wrong = refused(&format!("{PLAIN}\n[media]\nice = \"offer\"\n"));
+    assert_has(&wrong, "UMB-CFG005", "media.ice");
+}
+
+#[test]
 fn rtp_ports_must_suffice_start_even_and_keep_clear_of_listeners() {
     let media = |ports: &str| refused(&format!("{PLAIN}\n[media]\nrtp_ports = \"{ports}\"\n"));
     assert_has(&media("20000-20398"), "UMB-CFG010", "media.rtp_ports");

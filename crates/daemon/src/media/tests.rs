@@ -57,6 +57,7 @@ impl Phone {
             direction: Direction::SendRecv,
             latch: LatchRule::default(),
             formats: Formats::same([0, 101]),
+            ice: None,
         }
     }
 }

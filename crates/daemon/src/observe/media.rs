@@ -18,11 +18,17 @@ struct LegLabel {
     leg: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
 /// Counters and histograms of media.
 pub(super) struct MediaMetrics {
     packets: Family<WayLabels, Counter>,
     lost: Family<LegLabel, Counter>,
     refused: Counter,
+    checks: Family<ResultLabel, Counter>,
     jitter: Histogram,
     mos: Histogram,
 }
@@ -33,6 +39,7 @@ impl MediaMetrics {
             packets: Family::default(),
             lost: Family::default(),
             refused: Counter::default(),
+            checks: Family::default(),
             jitter: Histogram::new(exponential_buckets(0.0005, 2.0, 10)),
             mos: Histogram::new(linear_buckets(1.25, 0.25, 13)),
         }
@@ -43,6 +50,8 @@ impl MediaMetrics {
         registry.register("umbra_rtp_lost_packets", "RTP packets lost on their way to us", self.lost.clone());
         let help = "RTP and RTCP packets that were not forwarded";
         registry.register("umbra_rtp_refused_packets", help, self.refused.clone());
+        let help = "Connectivity checks (ICE) of calls that ended; what is not right gets no answer";
+        registry.register("umbra_ice_checks", help, self.checks.clone());
         let help = "Jitter of the worse leg at the end of a call";
         registry.register_with_unit("umbra_rtp_jitter", help, Unit::Seconds, self.jitter.clone());
         let help = "Estimated mean opinion score of the worse direction of a call";
@@ -56,6 +65,9 @@ impl MediaMetrics {
                 self.packets.get_or_create(&WayLabels { leg, direction }).inc_by(count);
             }
             self.lost.get_or_create(&LegLabel { leg }).inc_by(side.lost);
+            for (result, count) in [("answered", side.checks_answered), ("refused", side.checks_refused)] {
+                self.checks.get_or_create(&ResultLabel { result }).inc_by(count);
+            }
         }
         self.refused.inc_by(media.packets_refused);
         if let Some(jitter) = media.jitter_ms {

@@ -55,6 +55,7 @@ fn policy(server_port: u16) -> Policy {
             media_mode: MediaMode::Anchored,
             srtp: SrtpRules::default(),
             rtcp: RtcpMode::default(),
+            ice: Default::default(),
             media_inactivity: Duration::from_secs(60),
             correlation_header: Some(String::from("X-Call-ID")),
         },

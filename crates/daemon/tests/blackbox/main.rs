@@ -15,6 +15,7 @@ mod early;
 mod flood;
 mod harness;
 mod hostile;
+mod ice;
 mod keylog;
 mod loops;
 mod malformed;

@@ -69,6 +69,7 @@ impl End {
             direction: Direction::SendRecv,
             latch: LatchRule::default(),
             formats: Formats::any(),
+            ice: None,
         };
         let (a, b) = (leg(Protection::Clear), leg(Protection::Sealed { inbound, outbound }));
         let plan = Plan { a, b, inactivity: Duration::ZERO, reports: None };

@@ -239,6 +239,7 @@ fn leg(rtp: SocketAddr, rtcp: SocketAddr, protection: Protection) -> LegPlan {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats: Formats::any(),
+        ice: None,
     }
 }
 

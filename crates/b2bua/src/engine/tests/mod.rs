@@ -11,6 +11,7 @@ mod gate;
 mod glare;
 mod handover;
 mod hold;
+mod ice;
 mod mux;
 mod numbers;
 mod offer_answer;
