@@ -14,8 +14,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// Packets read from one socket before others get their turn.
 const BATCH_PACKETS: usize = 32;
-/// Packets thrown away from one socket at the first plan; more than its buffer holds.
-const DISCARDS_MAX: usize = 1_024;
 
 /// Which socket of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,32 +78,23 @@ pub(super) struct Call<K> {
     pub(super) sockets: [UdpSocket; 4],
     pub(super) ports: [u16; 2],
     pub(super) session: Option<Box<Session>>,
+    /// Where the first plan says that a socket's peer is, until what waited there at that time is read.
+    only_from: [Option<SocketAddr>; 4],
 }
 
 impl<K> Call<K> {
     pub(super) fn new(key: K, a: Pair, b: Pair) -> Self {
         let ports = [a.port, b.port];
-        Call { key, sockets: [a.rtp, a.rtcp, b.rtp, b.rtcp], ports, session: None }
+        Call { key, sockets: [a.rtp, a.rtcp, b.rtp, b.rtcp], ports, session: None, only_from: [None; 4] }
     }
 
     pub(super) fn apply(&mut self, plan: Plan, now: Instant) -> Result<(), PlanError> {
         match &mut self.session {
             Some(session) => session.apply(plan, now),
             None => {
-                self.discard_waiting();
+                self.only_from = Slot::ALL.map(|slot| Some(described(&plan, slot)));
                 self.session = Some(Box::new(Session::new(plan, now)?));
                 Ok(())
-            }
-        }
-    }
-
-    /// What came before the first plan was sent by nobody we know, and must not be judged by that plan.
-    fn discard_waiting(&mut self) {
-        for socket in &self.sockets {
-            for _ in 0..DISCARDS_MAX {
-                if socket.recv_from(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                    break;
-                }
             }
         }
     }
@@ -125,16 +114,25 @@ impl<K> Call<K> {
         for _ in 0..BATCH_PACKETS {
             let Some(socket) = self.sockets.get(slot.index()) else { return Batch::Drained };
             match socket.recv_from(packet.space()) {
+                // What was sent before anybody was described is nobody's, and who answers at once has spoken already.
+                Ok((_, from)) if self.waits_for_another(slot, from) => {}
                 Ok((length, from)) => {
                     packet.set_len(length);
                     *unsent += u64::from(!self.relay(now, slot, from, packet));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Batch::Drained,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.only_from.get_mut(slot.index()).into_iter().for_each(|known| *known = None);
+                    return Batch::Drained;
+                }
                 // Interrupted, or an ICMP error of an earlier packet: the next receive may work.
                 Err(_) => {}
             }
         }
         Batch::More
+    }
+
+    fn waits_for_another(&self, slot: Slot, from: SocketAddr) -> bool {
+        self.only_from.get(slot.index()).copied().flatten().is_some_and(|known| known != from)
     }
 
     /// Sends what the session itself has to say by now; counts in `unsent` what the kernel did not take.
@@ -163,5 +161,14 @@ impl<K> Call<K> {
                     .is_some_and(|socket| socket.send_to(packet.as_slice(), to).is_ok())
             }
         }
+    }
+}
+
+/// Where the plan has the peer of a socket.
+fn described(plan: &Plan, slot: Slot) -> SocketAddr {
+    let leg = plan.leg(slot.side);
+    match slot.channel {
+        Channel::Rtp => leg.remote_rtp,
+        Channel::Rtcp => leg.remote_rtcp,
     }
 }

@@ -368,3 +368,24 @@ fn many_calls_on_several_workers_each_get_their_own_ports() {
     assert_eq!(pool.gauges().calls(), 0);
     pool.shutdown();
 }
+
+#[test]
+fn who_spoke_before_the_first_plan_is_heard_if_the_plan_has_it_there() {
+    let (a, b, stranger) = (Phone::new(), Phone::new(), Phone::new());
+    let bind = |port| call::Pair::bind(LOCALHOST, port).unwrap();
+    let mut call = call::Call::new(1, bind(41_800), bind(41_802));
+    send(&stranger.rtp, &speech(1, 9), 41_800);
+    send(&a.rtp, &speech(1, 7), 41_800);
+    let now = std::time::Instant::now();
+    call.apply(*plan(a.leg(Protection::Clear), b.leg(Protection::Clear)), now).unwrap();
+    let (mut packet, mut unsent) = (PacketBuffer::new(), 0);
+    let batch = call.relay_batch(now, call::Slot::ALL[0], &mut packet, &mut unsent);
+    assert_eq!((batch, unsent), (call::Batch::Drained, 0));
+    assert_eq!(receive(&b.rtp), (speech(1, 7), 41_802));
+    assert_hears_nothing(&b.rtp);
+    // The stranger, who was first, would have been followed.
+    send(&b.rtp, &speech(1, 8), 41_802);
+    call.relay_batch(now, call::Slot::ALL[2], &mut packet, &mut unsent);
+    assert_eq!(receive(&a.rtp), (speech(1, 8), 41_800));
+    assert_hears_nothing(&stranger.rtp);
+}

@@ -226,12 +226,15 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
     }
 
     fn apply(&mut self, now: Instant, key: K, plan: Plan) {
-        let Some(call) = self.index.get(&key).and_then(|at| self.calls.get_mut(*at)).and_then(Option::as_mut)
-        else {
-            return;
-        };
+        let Some(at) = self.index.get(&key).copied() else { return };
+        let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
+        let is_first = call.session.is_none();
         if let Err(error) = call.apply(plan, now) {
             self.report(MediaReport::PlanRefused { call: key, error });
+        } else if is_first {
+            // Who was faster than this plan is heard now.
+            let first = at * Slot::ALL.len();
+            self.unfinished.extend((first..first + Slot::ALL.len()).map(Token));
         }
     }
 
