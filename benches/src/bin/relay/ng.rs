@@ -1,9 +1,10 @@
-//! The `ng` control protocol of rtpengine: a cookie and a bencoded dictionary in one datagram each way.
+//! The `ng` control protocol of rtpengine: a cookie and a bencoded dictionary in one datagram each way. The black-box tests
+//! of media have this file too.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use umbra_benches::load::{Result, text};
+type Result<T> = std::result::Result<T, String>;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -19,9 +20,9 @@ pub struct Ng {
 impl Ng {
     /// To the control port of an rtpengine.
     pub fn connect(to: SocketAddr) -> Result<Self> {
-        let socket = UdpSocket::bind((to.ip(), 0)).map_err(text)?;
-        socket.connect(to).map_err(text)?;
-        socket.set_read_timeout(Some(PATIENCE)).map_err(text)?;
+        let socket = UdpSocket::bind((to.ip(), 0)).map_err(|why| why.to_string())?;
+        socket.connect(to).map_err(|why| why.to_string())?;
+        socket.set_read_timeout(Some(PATIENCE)).map_err(|why| why.to_string())?;
         Ok(Self { socket, cookie: 0 })
     }
 
@@ -38,7 +39,7 @@ impl Ng {
                 &if value.starts_with('l') { value.to_owned() } else { format!("{}:{value}", value.len()) };
         }
         datagram.push('e');
-        self.socket.send(datagram.as_bytes()).map_err(text)?;
+        self.socket.send(datagram.as_bytes()).map_err(|why| why.to_string())?;
         let mut answer = [0; ANSWER_BYTES_MAX];
         let length =
             self.socket.recv(&mut answer).map_err(|why| format!("rtpengine does not answer: {why}"))?;

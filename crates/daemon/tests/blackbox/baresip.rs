@@ -1,10 +1,12 @@
 //! baresip (TLS, SDES mandatory) calls the lab UM through the gateway: the stored voice message holds the tone it played,
 //! and it hears the greeting.
 
-use std::path::Path;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use lab::pki::Pki;
 use lab::um::{LabFact, StoredMessage};
 
 use crate::harness::{Process, peers_present};
@@ -19,16 +21,19 @@ fn baresip_leaves_a_message_through_the_gateway_and_hears_the_greeting() {
     }
     let site = Site::start();
     let mut facts = site.facts();
-    let home = site.gateway.folder.path().join("baresip");
-    prepare(&site, &home);
-    let mut command = Command::new("baresip");
-    command.args(["-4", "-f"]).arg(&home).args([
-        "-e",
-        "/dial sip:ken@contoso.com;opaque=app:voicemail",
-        "-t",
-        "12",
-    ]);
-    let mut baresip = Process::start("baresip", &mut command, &home);
+    let gateway = site.gateway.address;
+    let phone = Phone {
+        home: site.gateway.folder.path().join("baresip"),
+        address: site.pool_address("pool01"),
+        port: 0,
+        name: "pool01.contoso.com",
+        account: format!(
+            "sip:dana@contoso.com;transport=tls>;regint=0;mediaenc=srtp-mand;outbound=\"sip:{gateway}:5061;transport=tls\""
+        ),
+        tone_hz: TONE_HZ,
+    };
+    let mut baresip =
+        phone.start(&site.pki, &["-e", "/dial sip:ken@contoso.com;opaque=app:voicemail", "-t", "12"]);
     let stored = site
         .block_on(async { tokio::time::timeout(Duration::from_secs(40), next_message(&mut facts)).await });
     let stored = stored.unwrap_or_else(|_| {
@@ -41,7 +46,7 @@ fn baresip_leaves_a_message_through_the_gateway_and_hears_the_greeting() {
     );
     assert_eq!(stored.note.security, "Secured");
     baresip.wait(Duration::from_secs(20));
-    let greeting = recording_of_baresip(&home);
+    let greeting = phone.recording();
     let loudest = greeting.iter().map(|s| i32::from(*s).abs()).max().unwrap_or(0);
     assert!(
         greeting.len() > 8_000 && loudest > 1_000,
@@ -68,53 +73,66 @@ fn lab_tone(wav: &Path) -> f64 {
     rises as f64 * 8000.0 / middle.len() as f64
 }
 
-/// What baresip's recorder wrote of the far end.
-fn recording_of_baresip(home: &Path) -> Vec<i16> {
-    let until = Instant::now() + Duration::from_secs(5);
-    loop {
-        let files = std::fs::read_dir(home.join("rec")).unwrap().flatten().map(|e| e.path());
-        let decoded = files.filter(|p| p.to_string_lossy().contains("dec")).max();
-        if let Some(Ok(mut reader)) = decoded.map(hound::WavReader::open) {
-            return reader.samples::<i16>().map_while(Result::ok).collect();
+/// One baresip: who it is, and the tone it plays.
+pub struct Phone {
+    /// Its folder.
+    pub home: PathBuf,
+    pub address: Ipv4Addr,
+    /// Where it listens for TCP, and for TLS on the next port; 0: anywhere.
+    pub port: u16,
+    /// In its certificate.
+    pub name: &'static str,
+    /// Behind `<` in its account.
+    pub account: String,
+    pub tone_hz: f64,
+}
+
+impl Phone {
+    /// Starts it with these arguments.
+    pub fn start(&self, pki: &Pki, arguments: &[&str]) -> Process {
+        self.prepare(pki);
+        let mut command = Command::new("baresip");
+        command.args(["-4", "-f"]).arg(&self.home).args(arguments);
+        Process::start("baresip", &mut command, &self.home)
+    }
+
+    /// What its recorder wrote of the far end.
+    pub fn recording(&self) -> Vec<i16> {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let files = std::fs::read_dir(self.home.join("rec")).unwrap().flatten().map(|e| e.path());
+            let decoded = files.filter(|p| p.to_string_lossy().contains("dec")).max();
+            if let Some(Ok(mut reader)) = decoded.map(hound::WavReader::open) {
+                return reader.samples::<i16>().map_while(Result::ok).collect();
+            }
+            assert!(Instant::now() < until, "baresip recorded nothing");
+            std::thread::sleep(Duration::from_millis(100));
         }
-        assert!(Instant::now() < until, "baresip recorded nothing");
-        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    fn prepare(&self, pki: &Pki) {
+        let home = self.home.display();
+        std::fs::create_dir_all(self.home.join("rec")).unwrap();
+        let files = pki.identity_files(self.name).unwrap();
+        let pem = [std::fs::read(files.certificate).unwrap(), std::fs::read(files.key).unwrap()].concat();
+        std::fs::write(self.home.join("client.pem"), pem).unwrap();
+        std::fs::copy(pki.root_file(), self.home.join("root.pem")).unwrap();
+        write_tone(&self.home.join("tone.wav"), self.tone_hz);
+        let account = format!("<{};audio_codecs=PCMU/8000/1\n", self.account);
+        std::fs::write(self.home.join("accounts"), account).unwrap();
+        let (address, port) = (self.address, self.port);
+        let config = format!(
+            "poll_method epoll\nsip_listen {address}:{port}\nsip_certificate {home}/client.pem\nsip_cafile {home}/root.pem\n\
+             call_local_timeout 120\ncall_max_calls 1\naudio_source aufile,{home}/tone.wav\naudio_player aubridge,nil\n\
+             audio_alert aubridge,nil\nausrc_srate 8000\nauplay_srate 8000\nrtp_ports 30000-30100\nmodule_path /usr/lib/baresip/modules\n\
+             module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\nsnd_path {home}/rec\n\
+             module_tmp account.so\nmodule_app menu.so\nnet_interface {address}\n"
+        );
+        std::fs::write(self.home.join("config"), config).unwrap();
     }
 }
 
-fn prepare(site: &Site, home: &Path) {
-    std::fs::create_dir_all(home.join("rec")).unwrap();
-    let files = site.pki.identity_files("pool01.contoso.com").unwrap();
-    let pem = [std::fs::read(files.certificate).unwrap(), std::fs::read(files.key).unwrap()].concat();
-    std::fs::write(home.join("client.pem"), pem).unwrap();
-    std::fs::copy(site.pki.root_file(), home.join("root.pem")).unwrap();
-    write_tone(&home.join("tone.wav"));
-    let (address, gateway, home_path) = (site.pool_address("pool01"), site.gateway.address, home.display());
-    let account = format!(
-        "<sip:dana@contoso.com;transport=tls>;regint=0;mediaenc=srtp-mand;outbound=\"sip:{gateway}:5061;transport=tls\";audio_codecs=PCMU/8000/1\n"
-    );
-    std::fs::write(home.join("accounts"), account).unwrap();
-    let config = format!(
-        "poll_method epoll\nsip_listen {address}:0\nsip_certificate {home_path}/client.pem\nsip_cafile {home_path}/root.pem\n\
-         call_local_timeout 120\ncall_max_calls 1\naudio_source aufile,{home_path}/tone.wav\naudio_player aubridge,nil\n\
-         audio_alert aubridge,nil\nausrc_srate 8000\nauplay_srate 8000\nrtp_ports 30000-30100\nmodule_path /usr/lib/baresip/modules\n\
-         module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\nsnd_path {home_path}/rec\n\
-         module_tmp account.so\nmodule_app menu.so\nnet_interface {address}\n"
-    );
-    std::fs::write(home.join("config"), config).unwrap();
-}
-
-fn write_tone(path: &Path) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(path, spec).unwrap();
-    for i in 0..8000 * 30 {
-        let phase = std::f64::consts::TAU * TONE_HZ * f64::from(i) / 8000.0;
-        writer.write_sample((8000.0 * phase.sin()) as i16).unwrap();
-    }
-    writer.finalize().unwrap();
+/// Half a minute of a tone.
+pub fn write_tone(path: &Path, hz: f64) {
+    lab::audio::write_wav(path, &lab::audio::tone(hz, -15.0, 8_000 * 30)).unwrap();
 }

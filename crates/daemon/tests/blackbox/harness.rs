@@ -39,10 +39,15 @@ pub struct Process {
 impl Process {
     /// Starts a program with its output in a file of `folder`.
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
+        Self::start_reading(name, command, folder, Stdio::null())
+    }
+
+    /// The same for one that is told what to do.
+    pub fn start_reading(name: &str, command: &mut Command, folder: &Path, input: impl Into<Stdio>) -> Self {
         let log = folder.join(format!("{name}.log"));
         let out = std::fs::File::create(&log).unwrap();
         let err = out.try_clone().unwrap();
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let child = command.stdin(input).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|e| panic!("{name} does not start: {e}"));
         Self { child, name: name.to_owned(), log }
     }

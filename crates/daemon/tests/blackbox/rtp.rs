@@ -9,7 +9,7 @@ use relay::{
     Session, Side, Suite, Verdict,
 };
 
-use crate::trust::{GATEWAYS, Stage};
+use crate::stage::{GATEWAYS, Stage};
 use crate::wire::{Carrier, Dialog, tag, value};
 
 /// How soon RTCP must have come: the longest interval, and a moment.

@@ -95,7 +95,9 @@ impl Wire {
     }
 
     pub fn say(&mut self, head: &str, body: &str) {
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        // A test may bring its own.
+        let is_said = body.is_empty() || head.contains("Content-Type:");
+        let kind = if is_said { "" } else { "Content-Type: application/sdp\r\n" };
         let text = format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len());
         self.send(text.as_bytes());
     }
@@ -188,7 +190,7 @@ impl Wire {
     }
 
     pub fn asks_with(&mut self, dialog: &Dialog, method: &str, cseq: u32, lines: &str, body: &str) {
-        let number = cseq_of(method, cseq);
+        let number = if method == "CANCEL" { 1 } else { cseq };
         let branch = if method == "CANCEL" { "INVITE" } else { method };
         // RFC 3261 §20.10: one is enough, and a test may bring its own.
         let contact = if lines.contains("Contact:") { String::new() } else { self.contact() };
@@ -269,10 +271,6 @@ pub fn value(message: &str, name: &str) -> String {
 
 pub fn tag(address: &str) -> String {
     address.split(";tag=").nth(1).unwrap_or_default().split(';').next().unwrap_or_default().to_owned()
-}
-
-fn cseq_of(method: &str, cseq: u32) -> u32 {
-    if matches!(method, "ACK" | "CANCEL") { 1 } else { cseq }
 }
 
 fn ready(stream: &TcpStream) -> TcpStream {

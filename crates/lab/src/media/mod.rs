@@ -2,6 +2,7 @@
 //! Owns packets and audio; refuses to know sockets, SIP and SDP. Protection is the relay crate's: our own packets enter its session on one
 //! side, the network is the other, so every received packet is verified before it is heard.
 
+mod digits;
 mod endpoint;
 mod reception;
 mod rtcp;
@@ -10,6 +11,7 @@ mod rtp;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use digits::DigitDetector;
 pub use endpoint::{MediaEndpoint, MediaError, Packet};
 pub use relay::{Channel, KeyParams, Protection};
 
