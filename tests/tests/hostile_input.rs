@@ -1,4 +1,4 @@
-//! What a peer can send: random bytes, random chunks, mutated sample messages. Nothing panics, nothing that was accepted
+//! What a peer can send: random bytes, random chunks, mutated sample messages and packets. Nothing panics, nothing that was accepted
 //! changes when it is read again. `PROPTEST_CASES` sets how long it looks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
@@ -8,6 +8,14 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use umbra_tests::targets;
+
+/// Runs of packets that a relay session is fed.
+static PACKETS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/unprotect");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|path| std::fs::read(path).unwrap()).collect()
+});
 
 static SAMPLES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(read_samples);
 
@@ -108,8 +116,16 @@ proptest! {
     }
 
     #[test]
+    fn mutated_packets_are_dropped_or_relayed_as_they_are_protected(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec(mutation(), 0..8),
+    ) {
+        targets::unprotect(&apply(which.get(&PACKETS).clone(), &changes));
+    }
+
+    #[test]
     fn random_bytes_break_no_promise_of_any_parser(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        for target in [targets::message, targets::uri, targets::headers, targets::sdp, targets::multipart, targets::crypto] {
+        for target in [targets::message, targets::uri, targets::headers, targets::sdp, targets::multipart, targets::crypto, targets::unprotect] {
             target(&bytes);
         }
     }

@@ -37,7 +37,20 @@ fn two_demos_side_by_side_pass_their_own_check_in_folders_of_their_own() {
     for name in ["umbra-demo", "umbra-demo-2"] {
         let message = folder.path().join(name).join("voicemail/ken/0001.wav");
         assert!(message.is_file(), "{}", message.display());
+        let ways = round_trips(&folder.path().join(name).join("cdr"));
+        assert!(ways.len() >= 4 && ways.iter().all(|way| (0.0..1_000.0).contains(way)), "{ways:?}");
     }
+}
+
+/// What the records in a folder say of the way to a far end and back, in milliseconds, where they say something.
+fn round_trips(folder: &Path) -> Vec<f64> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"));
+    let text: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let records = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let sides =
+        records.flat_map(|record| ["a", "b"].map(|side| record["media"][side]["round_trip_ms"].as_f64()));
+    sides.flatten().collect()
 }
 
 #[test]

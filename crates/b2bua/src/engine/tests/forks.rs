@@ -117,6 +117,23 @@ fn the_media_of_the_first_described_fork_runs_until_another_one_answers() {
 }
 
 #[test]
+fn another_number_of_the_winning_fork_is_between_it_and_us() {
+    let mut world = calling("");
+    let numbered = |body: Bytes, number: u8| {
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        Bytes::from(text.replace(" 101", &format!(" {number}")).replace(":101 ", &format!(":{number} ")))
+    };
+    let (early, late) = (numbered(world.sdp_at(4000), 96), numbered(world.sdp_at(4010), 97));
+    world.answers(183, "f1", "", Some(early));
+    assert_eq!(world.plans.last().unwrap().a.formats.sent(101), Ok(96));
+    world.answers(200, "f2", "", Some(late));
+    let plan = world.plans.last().unwrap();
+    assert_eq!((plan.a.formats.sent(101), plan.b.formats.sent(101)), (Ok(97), Ok(101)));
+    assert_eq!(world.caller().methods(), Vec::<String>::new(), "the caller's numbers are as it was told");
+    world.hangs_up();
+}
+
+#[test]
 fn another_codec_of_the_winning_fork_is_offered_to_the_caller_anew() {
     for (caller_says, statuses) in [("", [183, 200]), (SUPPORTS, [183, 200])] {
         let mut world = calling(caller_says);
