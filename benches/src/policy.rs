@@ -64,6 +64,7 @@ fn gateway(max_calls_allowed: usize) -> Gateway {
         sip_domain: "contoso.com".into(),
         addresses: vec![address([10, 0, 0, 1])],
         advertised: address([10, 0, 0, 1]),
+        media_addresses: b2bua::policy::MediaAddresses::of([address([10, 0, 0, 1])]),
         tcp_port: Some(5060),
         tls_port: Some(5061),
         udp_port: None,

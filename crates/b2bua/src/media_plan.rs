@@ -42,6 +42,9 @@ pub(crate) enum MediaFault {
     /// Its media would be where those of its sender may not be.
     #[error("media address {0} is in none of its `media_networks`")]
     Foreign(IpAddr),
+    /// This gateway has no media address that could speak with it.
+    #[error("media address {0} is of a family that there is none of here")]
+    Family(IpAddr),
     /// No port, key or codec of our own.
     #[error("{0}")]
     Own(&'static str),
@@ -94,6 +97,8 @@ struct LegState {
     former: Vec<PayloadType>,
     /// What its checks carry; `None` where ICE is not used.
     ice: Option<Box<Ice>>,
+    /// An address of the family its media is of, or that its messages come from.
+    near: Option<IpAddr>,
     quirks: QuirkSet,
     /// Where its media may be; empty = anywhere.
     networks: Arc<[relay::Network]>,
@@ -121,6 +126,12 @@ impl CallMedia {
         let leg = self.leg_mut(side);
         leg.quirks = peer.dialect.quirks;
         leg.networks = peer.media_networks.clone();
+        leg.near.get_or_insert(peer.address);
+    }
+
+    /// Where somebody on that side will be, as far as one can tell before it has spoken.
+    pub fn expects(&mut self, side: Side, near: Option<IpAddr>) {
+        self.leg_mut(side).near = near;
     }
 
     /// These media with somebody new on one side: what they would be, before anything is settled. The other side is
@@ -186,7 +197,7 @@ impl CallMedia {
         decision: &Decision,
         keys: &mut KeySource,
     ) -> Result<(Bytes, Exchange), MediaFault> {
-        self.leg(from).check_place(&offer)?;
+        self.check_place(from, &offer)?;
         let (media, key) = self.offered_media(!from, &offer, decision, keys)?;
         let mux = self.leg(!from).settled.as_ref().is_some_and(|settled| settled.mux);
         let anchor = self.anchor(!from, &offer, mux)?;
@@ -219,7 +230,7 @@ impl CallMedia {
         }
         let (media, key) = self.own_media(to, decision, keys)?;
         let (rtp_port, rtcp_port) = self.ports_of(to);
-        let mut spec = OfferSpec::new(self.policy.gateway.advertised, rtp_port);
+        let mut spec = OfferSpec::new(self.media_address(to), rtp_port);
         spec.rtcp_port = rtcp_port;
         spec.formats = own_formats(&self.policy.gateway.codecs);
         spec.origin = self.leg_mut(to).next_origin();
@@ -246,7 +257,11 @@ impl CallMedia {
     /// Takes the answer to what we sent; settles the answering leg.
     pub fn settle_answer(&mut self, exchange: &Exchange, mut answer: Session) -> Result<(), MediaFault> {
         let accepted = sdp::check_answer(&exchange.relayed, &answer)?;
-        self.leg(!exchange.from).check_place(&answer)?;
+        self.check_place(!exchange.from, &answer)?;
+        let offered = exchange.relayed.audio().and_then(|audio| audio.connection);
+        if offered.is_some_and(|ours| !is_reachable(ours, accepted.rtp.ip())) {
+            return Err(MediaFault::Family(accepted.rtp.ip()));
+        }
         answer.keep_formats(codecs_of(&self.policy));
         let mux = answer.audio().is_some_and(|audio| audio.rtcp_mux);
         if answer.audio().is_none_or(|audio| audio.ice.is_none()) {
@@ -278,7 +293,7 @@ impl CallMedia {
     ) -> Result<Bytes, MediaFault> {
         let agreed = self.leg(!side).settled.as_ref().map(|s| s.formats.clone());
         let agreed = agreed.ok_or(MediaFault::Own("nothing was agreed yet"))?;
-        self.leg(side).check_place(&offer)?;
+        self.check_place(side, &offer)?;
         offer.keep_formats(codecs_of(&self.policy));
         let is_agreed = |number| agreed.iter().any(|numbers| numbers.sent == number);
         self.answer(side, Arc::new(offer), &is_agreed, decision, keys)
@@ -454,7 +469,29 @@ impl CallMedia {
         }
         let (rtp_port, rtcp_port) = self.ports_of(side);
         let ice = self.leg(side).ice_lines();
-        Ok(Anchor { address: self.policy.gateway.advertised, rtp_port, rtcp_port, rtcp_mux, ice })
+        Ok(Anchor { address: self.media_address(side), rtp_port, rtcp_port, rtcp_mux, ice })
+    }
+
+    // Of the family of that side, if there is one.
+    fn media_address(&self, side: Side) -> IpAddr {
+        let gateway = &self.policy.gateway;
+        let near = self.leg(side).near.unwrap_or(gateway.advertised);
+        let like = gateway.media_addresses.like(near);
+        like.or_else(|| gateway.media_addresses.all().next()).unwrap_or(gateway.advertised)
+    }
+
+    // Takes a description of a side by its addresses: they may be its, and ours may speak with them.
+    fn check_place(&mut self, side: Side, description: &Session) -> Result<(), MediaFault> {
+        self.leg(side).check_networks(description)?;
+        let Some((rtp, _)) = description.audio().and_then(sdp::Audio::remote) else { return Ok(()) };
+        if rtp.ip().is_unspecified() || self.policy.gateway.media_mode == MediaMode::Unanchored {
+            return Ok(());
+        }
+        if self.policy.gateway.media_addresses.like(rtp.ip()).is_none() {
+            return Err(MediaFault::Family(rtp.ip()));
+        }
+        self.leg_mut(side).near = Some(rtp.ip());
+        Ok(())
     }
 
     fn ports_of(&self, side: Side) -> (u16, u16) {
@@ -489,13 +526,14 @@ impl LegState {
             settled: None,
             former: Vec::new(),
             ice: None,
+            near: None,
             quirks: QuirkSet::NONE,
             networks: Arc::default(),
         }
     }
 
     // An address of no host (RFC 3264 §8.4: the old way to hold) gets no packet.
-    fn check_place(&self, description: &Session) -> Result<(), MediaFault> {
+    fn check_networks(&self, description: &Session) -> Result<(), MediaFault> {
         let Some((rtp, rtcp)) = description.audio().and_then(sdp::Audio::remote) else { return Ok(()) };
         let is_allowed = |address: &IpAddr| {
             address.is_unspecified() || self.networks.iter().any(|network| network.contains(*address))
@@ -625,6 +663,11 @@ impl Settled {
             keys,
         }
     }
+}
+
+/// Whether packets from our address get to theirs; an address of no host gets none anyway.
+fn is_reachable(ours: IpAddr, theirs: IpAddr) -> bool {
+    theirs.is_unspecified() || ours.is_ipv4() == theirs.is_ipv4()
 }
 
 /// What a description says about protection, in the words of [`security::decide`].

@@ -2,7 +2,7 @@
 //! Every name is resolved to an index, every value is inside its range. This module refuses to know files, TOML, DNS
 //! and sockets; the daemon's `compile` builds a [`Policy`] and swaps it whole behind an `Arc`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,8 +57,10 @@ pub struct Gateway {
     pub sip_domain: String,
     /// Own addresses (listeners), used to recognise ourselves in a URI.
     pub addresses: Vec<IpAddr>,
-    /// Address written into Via, Contact and SDP.
+    /// Address written into Via and Contact.
     pub advertised: IpAddr,
+    /// Addresses written into SDP.
+    pub media_addresses: MediaAddresses,
     /// Plain listener, when there is one.
     pub tcp_port: Option<u16>,
     /// Mutual TLS listener, when there is one.
@@ -87,6 +89,40 @@ pub struct Gateway {
     pub media_inactivity: Duration,
     /// Header that carries the A-leg Call-ID on leg B (`X-Call-ID`); `None` switches it off.
     pub correlation_header: Option<String>,
+}
+
+/// Where media of this gateway is: an address of each family that it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaAddresses {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+}
+
+impl MediaAddresses {
+    /// The first of each family.
+    pub fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut first = Self::default();
+        for address in addresses {
+            match address {
+                IpAddr::V4(v4) => first.v4 = first.v4.or(Some(v4)),
+                IpAddr::V6(v6) => first.v6 = first.v6.or(Some(v6)),
+            }
+        }
+        first
+    }
+
+    /// The one of the same family.
+    pub fn like(&self, other: IpAddr) -> Option<IpAddr> {
+        match other {
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    /// All, IPv4 first.
+    pub fn all(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
 }
 
 /// How media is sealed where a dial plan and its peers seal it.

@@ -204,6 +204,7 @@ fn gateway() -> Gateway {
         sip_domain: DOMAIN.into(),
         addresses: vec![OURS],
         advertised: OURS,
+        media_addresses: b2bua::policy::MediaAddresses::of([OURS]),
         tcp_port: Some(5060),
         tls_port: Some(5061),
         udp_port: Some(5060),

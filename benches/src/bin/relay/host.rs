@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use relay::{Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Plan, Protection, Suite};
-use umbra::media::{MediaConfig, MediaPool, MediaReport};
+use umbra::media::{Dscp, MediaConfig, MediaPool, MediaReport};
 use umbra_benches::load::{Result, text};
 
 use super::keys;
@@ -22,7 +22,13 @@ pub const PORTS: (u16, u16) = (20_000, 39_999);
 /// Serves sessions at `address` until standard input ends.
 pub fn run(address: IpAddr, threads: usize) -> Result {
     let rest = Duration::from_secs(1);
-    let config = MediaConfig { address, ports: PORTS.0..=PORTS.1, workers: threads, rest };
+    let config = MediaConfig {
+        addresses: vec![address],
+        dscp: Dscp::EF,
+        ports: PORTS.0..=PORTS.1,
+        workers: threads,
+        rest,
+    };
     let (pool, mut reports) = MediaPool::<u32>::start(&config).map_err(text)?;
     for (call, line) in (0..).zip(stdin().lock().lines()) {
         let plan = plan(&line.map_err(text)?).ok_or("not a session")?;

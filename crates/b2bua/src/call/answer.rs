@@ -85,6 +85,7 @@ pub(crate) fn media_refusal(fault: &MediaFault, who: &str) -> Refusal {
         ) => codes::ANSWER_INCOMPATIBLE,
         MediaFault::Answer(_) => codes::ANSWER_UNUSABLE,
         MediaFault::Foreign(_) => codes::MEDIA_FOREIGN,
+        MediaFault::Family(_) => codes::MEDIA_FAMILY,
         MediaFault::Own(_) => codes::INTERNAL,
     };
     Refusal::new(code, who, format!("{who}: {fault}"))

@@ -2,7 +2,7 @@
 //! redirects, fail over. Owns the budgets of an attempt; what an answer means for the caller stands
 //! in `answer`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -66,6 +66,7 @@ impl Call {
     fn start_dialing(&mut self, cx: &mut Core, now: Instant, ports: MediaPorts) {
         let mut media = CallMedia::new(&self.policy, ports, &mut cx.keys);
         media.speaks(Side::A, &self.a.peer);
+        media.expects(Side::B, self.near_servers());
         let offered = match std::mem::replace(&mut self.media, MediaState::Released) {
             MediaState::Asked(Some(offer)) => {
                 media.relay_offer(Side::A, *offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No))
@@ -119,6 +120,12 @@ impl Call {
             Signalling::MutualTls => Transport::Tls,
             Signalling::Plain => Transport::Tcp,
         }
+    }
+
+    // The first server with a configured address stands for all: the offer is made once.
+    fn near_servers(&self) -> Option<IpAddr> {
+        let (routers, mailbox) = self.plan_servers();
+        routers.into_iter().chain(mailbox).find_map(|server| server.addresses.first().copied())
     }
 
     pub(super) fn plan_servers(&self) -> (Vec<&Server>, Vec<&Server>) {

@@ -69,6 +69,9 @@ registry! {
     MEDIA_FOREIGN = "UMB-MEDIA008", "media address outside the peer's networks", sip Some(NOT_ACCEPTABLE), ms Some(62003),
         cause "A session description names an address for RTP or RTCP that is in none of the `media_networks` of its sender: clients, phones or workers in a network that nobody listed, or somebody who wants packets sent to a third party.",
         exchange "", lync "", umbra "Add the network to `media_networks` of the [[ip_gateway]], [[call_router]] or [[mailbox_server]]; without the key any address goes.";
+    MEDIA_FAMILY = "UMB-MEDIA009", "no media address of the peer's family", sip Some(NOT_ACCEPTABLE), ms Some(62003),
+        cause "A session description wants media at an IPv6 address and this gateway has none for media, or the other way round; or an answer names another family than it was offered.",
+        exchange "", lync "", umbra "Name an address of either family: `address = [\"192.0.2.20\", \"2001:db8::20\"]` in [media].";
     CALLS_MAX = "UMB-CAP001", "as many calls as allowed", sip Some(UNAVAILABLE), ms Some(61004),
         cause "`max_calls_allowed` calls are in progress.",
         exchange "", lync "", umbra "Raise `max_calls_allowed` in [gateway] together with `rtp_ports`.";

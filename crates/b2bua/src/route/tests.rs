@@ -94,6 +94,7 @@ fn policy() -> Policy {
             sip_domain: "contoso.com".into(),
             addresses: Vec::new(),
             advertised: address,
+            media_addresses: crate::policy::MediaAddresses::of([address]),
             tcp_port: Some(5060),
             tls_port: Some(5061),
             udp_port: None,

@@ -24,6 +24,7 @@ use b2bua::Policy;
 use b2bua::policy::UnknownPeer;
 use b2bua::quirks::QuirkSet;
 
+use crate::media::Dscp;
 use crate::net::Dns;
 use crate::tls::{Spoken, TlsFiles};
 pub use certificate::condition;
@@ -135,6 +136,10 @@ pub struct Media {
     pub threads: Option<usize>,
     /// Silence on both sides that ends a call.
     pub inactivity_timeout: Duration,
+    /// What RTP and RTCP ports are bound to: one address or one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// What marks media packets.
+    pub dscp: Dscp,
 }
 
 /// What the gateway was told of Lync's surroundings; calls need none of it.
@@ -273,7 +278,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let tls = sections::tls(&root, &base);
     let listen = sections::listen(&root, tls.is_some());
     let shards = sections::shards(&root);
-    let media = sections::media(&root);
+    let media = sections::media(&root, &listen);
     let dns = sections::dns(&root);
     let lync = sections::lync(&root, &base);
     let admin = sections::admin(&root, &base);

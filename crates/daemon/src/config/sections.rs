@@ -1,14 +1,15 @@
 //! The sections that describe this process: `[gateway]`, `[listen]`, `[tls]`, `[media]`, `[admin]`, `[observe]`,
 //! `[routing]`, `[headers]`, `[health]`, `[session]`, and those whose use belongs to other parts. One function per section.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, Gateway, HeaderRules, HealthRules, IcePolicy, MediaMode, OutOfDialog, OutOfDialogRules,
-    QUEUE_WAIT_MAX, RoutingRules, RtcpMode, Selection, SessionRules, SrtpRules, UnknownHeaders, UnknownPeer,
+    Allowed, Gateway, HeaderRules, HealthRules, IcePolicy, MediaAddresses, MediaMode, OutOfDialog,
+    OutOfDialogRules, QUEUE_WAIT_MAX, RoutingRules, RtcpMode, Selection, SessionRules, SrtpRules,
+    UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
@@ -16,6 +17,7 @@ use sip::HeaderId;
 use super::reader::Reader;
 use super::spoken::Choice;
 use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, words};
+use crate::media::Dscp;
 use crate::net::{Dns, NetLimits, SHARDS_MAX};
 use crate::tls::{CrlPolicy, NamedFiles, Spoken, TlsFiles};
 
@@ -46,6 +48,7 @@ pub(super) struct MediaSection {
     srtp: SrtpRules,
     rtcp: RtcpMode,
     ice: IcePolicy,
+    announced: MediaAddresses,
 }
 
 /// `[routing]`, `[headers]`, `[health]`, `[session]`.
@@ -250,7 +253,7 @@ fn certificates(root: &Reader<'_>, base: &Path) -> Vec<NamedFiles> {
     root.tables("certificate").iter().map(read).collect()
 }
 
-pub(super) fn media(root: &Reader<'_>) -> MediaSection {
+pub(super) fn media(root: &Reader<'_>, listen: &Listen) -> MediaSection {
     let section = root.table("media");
     let text = section.text("rtp_ports");
     let ports = text.as_deref().map_or(Some(DEFAULT_RTP_PORTS), words::port_range);
@@ -276,6 +279,7 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
     }
     let rtcp = section.word("rtcp", &[("generate", RtcpMode::Generate), ("relay", RtcpMode::Relay)]);
     let ice = section.word("ice", &[("answer", IcePolicy::Answer), ("off", IcePolicy::Off)]);
+    let (addresses, announced) = media_addresses(&section, listen);
     let seconds = |secs| Duration::from_secs(secs);
     let inactivity = section.duration("inactivity_timeout", seconds(1)..=seconds(24 * 3600));
     let media = Media {
@@ -285,6 +289,8 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
             .whole("threads", 1..=MEDIA_THREADS_MAX)
             .and_then(|count| usize::try_from(count).ok()),
         inactivity_timeout: inactivity.unwrap_or(seconds(60)),
+        addresses,
+        dscp: dscp(&section),
     };
     section.finish();
     MediaSection {
@@ -294,7 +300,48 @@ pub(super) fn media(root: &Reader<'_>) -> MediaSection {
         srtp,
         rtcp: rtcp.unwrap_or_default(),
         ice: ice.unwrap_or_default(),
+        announced,
     }
+}
+
+/// What media ports are bound to, the family of `advertised` first, and what descriptions name.
+fn media_addresses(section: &Reader<'_>, listen: &Listen) -> (Vec<IpAddr>, MediaAddresses) {
+    let stated = |key| {
+        let list = section.addresses(key).unwrap_or_default();
+        let one_each = MediaAddresses::of(list.iter().copied());
+        if one_each.all().count() < list.len() || list.iter().any(IpAddr::is_unspecified) {
+            section.error(codes::CFG_VALUE, key, "must be one address, or one of IPv4 and one of IPv6");
+        }
+        one_each
+    };
+    let (own, outside) = (stated("address"), stated("advertised"));
+    // A listener on `::` takes IPv4 too; media has sockets of each family.
+    let both = listen.addresses.iter().any(|address| *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let any = both.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let bound = MediaAddresses::of(own.all().chain(listen.addresses.iter().copied()).chain(any));
+    let specific = bound.all().filter(|address| !address.is_unspecified());
+    let announced = outside.all().chain(own.all()).chain([listen.advertised]).chain(specific);
+    let announced = announced.filter(|address| bound.like(*address).is_some());
+    let mut addresses: Vec<IpAddr> = bound.all().collect();
+    addresses.sort_by_key(|address| address.is_ipv4() != listen.advertised.is_ipv4());
+    (addresses, MediaAddresses::of(announced))
+}
+
+/// By name or number; expedited forwarding unless it says otherwise.
+fn dscp(section: &Reader<'_>) -> Dscp {
+    let value = match section.text_or_whole("dscp", 0..=63) {
+        None => return Dscp::EF,
+        Some(Ok(number)) => u8::try_from(number).ok().and_then(Dscp::new),
+        Some(Err(name)) => Dscp::from_name(&name),
+    };
+    if value.is_none() {
+        section.error(
+            codes::CFG_VALUE,
+            "dscp",
+            "must be a name like \"EF\", \"AF41\" or \"CS5\", or a number from 0 to 63",
+        );
+    }
+    value.unwrap_or(Dscp::EF)
 }
 
 /// Suites by their registered names, and who computes.
@@ -617,6 +664,7 @@ pub(super) fn compiled_gateway(
         sip_domain: section.sip_domain.clone(),
         addresses: listen.addresses.iter().copied().filter(|address| !address.is_unspecified()).collect(),
         advertised: listen.advertised,
+        media_addresses: media.announced,
         tcp_port: listen.tcp_port,
         tls_port: listen.tls_port,
         udp_port: listen.udp_port,

@@ -468,6 +468,52 @@ fn ice_is_answered_unless_it_is_off() {
 }
 
 #[test]
+fn media_has_an_address_of_each_family_at_most_and_the_advertised_one_unless_told() {
+    let media = |media: &str| {
+        plain(&format!("{PLAIN}\n[media]\n{media}\n")).map(|compiled| {
+            let announced: Vec<String> =
+                compiled.policy.gateway.media_addresses.all().map(|address| address.to_string()).collect();
+            let bound: Vec<String> = compiled.media.addresses.iter().map(IpAddr::to_string).collect();
+            (bound.join(" "), announced.join(" "))
+        })
+    };
+    let both = |text: (&str, &str)| (text.0.to_owned(), text.1.to_owned());
+    assert_eq!(media("").expect("compiles"), both(("127.0.0.1", "127.0.0.1")));
+    let two = media("address = [\"2001:db8::9\", \"192.0.2.9\"]").expect("compiles");
+    assert_eq!(two, both(("192.0.2.9 2001:db8::9", "192.0.2.9 2001:db8::9")));
+    let one = media("address = \"::1\"").expect("compiles");
+    assert_eq!(one, both(("127.0.0.1 ::1", "127.0.0.1 ::1")));
+    let nat = media("advertised = \"198.51.100.7\"").expect("compiles");
+    assert_eq!(nat, both(("127.0.0.1", "198.51.100.7")));
+    for wrong in ["[\"192.0.2.9\", \"192.0.2.10\"]", "\"0.0.0.0\"", "\"::\""] {
+        let refused = media(&format!("address = {wrong}")).expect_err("refused").list;
+        assert_has(&refused, "UMB-CFG005", "media.address");
+    }
+}
+
+#[test]
+fn a_dscp_is_a_name_or_a_number() {
+    let dscp = |line: &str| plain(&format!("{PLAIN}\n[media]\n{line}\n")).map(|c| c.media.dscp.value());
+    for (line, value) in [
+        ("", 46),
+        ("dscp = \"ef\"", 46),
+        ("dscp = \"VA\"", 44),
+        ("dscp = \"CS0\"", 0),
+        ("dscp = \"CS7\"", 56),
+        ("dscp = \"AF11\"", 10),
+        ("dscp = \"AF43\"", 38),
+        ("dscp = 63", 63),
+    ] {
+        assert_eq!(dscp(line).expect(line), value, "{line}");
+    }
+    for wrong in ["\"AF14\"", "\"AF51\"", "\"CS8\"", "\"CS\"", "\"high\""] {
+        let refused = dscp(&format!("dscp = {wrong}")).expect_err(wrong).list;
+        assert_has(&refused, "UMB-CFG005", "media.dscp");
+    }
+    assert!(dscp("dscp = 64").is_err());
+}
+
+#[test]
 fn rtp_ports_must_suffice_start_even_and_keep_clear_of_listeners() {
     let media = |ports: &str| refused(&format!("{PLAIN}\n[media]\nrtp_ports = \"{ports}\"\n"));
     assert_has(&media("20000-20398"), "UMB-CFG010", "media.rtp_ports");

@@ -159,12 +159,13 @@ fn named(owner: &Owner) -> String {
 }
 
 fn rtp_ports(settings: &Settings, file: &Path) -> Finding {
-    let (address, ports) = (settings.media.address, &settings.media.ports);
+    let (addresses, ports) = (&settings.media.addresses, &settings.media.ports);
     let Some(sockets) = kernel::sockets(Protocol::Udp) else {
         let why = "the system shows no table of UDP sockets: whether RTP ports are in use is unknown";
         return Finding::skip(Group::Media, codes::RTP_PORTS_TAKEN, why);
     };
-    let is_near = |socket: &&Socket| ports.contains(&socket.port) && socket.collides(address, socket.port);
+    let collides = |socket: &Socket| addresses.iter().any(|own| socket.collides(*own, socket.port));
+    let is_near = |socket: &&Socket| ports.contains(&socket.port) && collides(socket);
     let near: Vec<Socket> = sockets.iter().filter(is_near).copied().collect();
     let owners = kernel::owners(&near.iter().map(|socket| socket.inode).collect());
     let mut ours = 0;
@@ -176,17 +177,18 @@ fn rtp_ports(settings: &Settings, file: &Path) -> Finding {
             None => drop(others.insert((socket.port, format!("uid {}", socket.uid)))),
         }
     }
-    judge_rtp_ports(address, (*ports.start(), *ports.end()), ours, &others)
+    judge_rtp_ports(addresses, (*ports.start(), *ports.end()), ours, &others)
 }
 
 fn judge_rtp_ports(
-    address: IpAddr,
+    addresses: &[IpAddr],
     (first, last): (u16, u16),
     ours: usize,
     others: &BTreeSet<(u16, String)>,
 ) -> Finding {
     let (group, code) = (Group::Media, codes::RTP_PORTS_TAKEN);
-    let place = format!("RTP ports {first}-{last} on {address}");
+    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    let place = format!("RTP ports {first}-{last} on {}", addresses.join(" and "));
     if others.is_empty() {
         let calls =
             if ours == 0 { String::new() } else { format!(" ({ours} of calls of the running gateway)") };
@@ -313,7 +315,7 @@ mod tests {
     fn rtp_ports_of_others_are_named_and_those_of_our_calls_are_not() {
         let judged = |ours, others: &[(u16, &str)]| {
             let others = others.iter().map(|(port, who)| (*port, (*who).to_owned())).collect();
-            let found = judge_rtp_ports(IpAddr::from([127, 0, 0, 20]), (20_000, 20_599), ours, &others);
+            let found = judge_rtp_ports(&[IpAddr::from([127, 0, 0, 20])], (20_000, 20_599), ours, &others);
             (found.mark, found.what)
         };
         assert_eq!(judged(0, &[]).0, Mark::Ok);
@@ -330,7 +332,7 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.77:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let mut settings = Settings::from(&testing::compiled(""));
-        settings.media.address = IpAddr::from([127, 0, 0, 77]);
+        settings.media.addresses = vec![IpAddr::from([127, 0, 0, 77])];
         settings.media.ports = port..=port;
         let file = Path::new("/nonexistent/umbra.toml");
         assert_eq!(rtp_ports(&settings, file).mark, Mark::Warn);

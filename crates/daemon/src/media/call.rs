@@ -4,11 +4,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 use std::time::Instant;
 
 use mio::net::UdpSocket;
 use relay::{Channel, PacketBuffer, Plan, PlanError, Session, SessionStats, Side, Verdict};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Dscp;
 
 /// Octets the kernel may hold for one socket: about half a second of speech in packets of 20 ms.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
@@ -30,7 +33,7 @@ impl Slot {
         Slot { side: Side::B, channel: Channel::Rtcp },
     ];
 
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         let channel = match self.channel {
             Channel::Rtp => 0,
             Channel::Rtcp => 1,
@@ -50,17 +53,37 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn bind(address: IpAddr, port: u16) -> io::Result<Self> {
-        Ok(Pair { port, rtp: bind((address, port).into())?, rtcp: bind((address, port + 1).into())? })
+    pub(super) fn bind(address: IpAddr, port: u16, dscp: Dscp) -> io::Result<Self> {
+        let bind = |port| bind((address, port).into(), dscp);
+        Ok(Pair { port, rtp: bind(port)?, rtcp: bind(port + 1)? })
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+fn bind(address: SocketAddr, dscp: Dscp) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    mark(&socket, address, dscp);
     socket.bind(&address.into())?;
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// A host that refuses the mark sends packets without it: worth one warning, and no call.
+fn mark(socket: &Socket, address: SocketAddr, dscp: Dscp) {
+    static REFUSED: Once = Once::new();
+    // The two bits below it are for congestion notification (RFC 2474 §3, RFC 3168 §5).
+    let class = u32::from(dscp.value()) << 2;
+    let marked = match address {
+        SocketAddr::V4(_) => socket.set_tos_v4(class),
+        SocketAddr::V6(_) => socket.set_tclass_v6(class),
+    };
+    if let Err(error) = marked {
+        REFUSED
+            .call_once(|| tracing::warn!(%error, dscp = dscp.value(), "media packets go out without a DSCP"));
+    }
 }
 
 /// What is left in a socket after a batch.
@@ -86,6 +109,26 @@ impl<K> Call<K> {
     pub(super) fn new(key: K, a: Pair, b: Pair) -> Self {
         let ports = [a.port, b.port];
         Call { key, sockets: [a.rtp, a.rtcp, b.rtp, b.rtcp], ports, session: None, only_from: [None; 4] }
+    }
+
+    /// Whether the sockets of a side are of the family of that address; one of no host is of either.
+    pub(super) fn speaks_with(&self, side: Side, remote: IpAddr) -> bool {
+        let slot = Slot { side, channel: Channel::Rtp };
+        let own = self.sockets.get(slot.index()).and_then(|socket| socket.local_addr().ok());
+        remote.is_unspecified() || own.is_some_and(|own| own.is_ipv4() == remote.is_ipv4())
+    }
+
+    /// Puts another socket in one of its places; gives back the former one.
+    pub(super) fn replace(&mut self, slot: Slot, socket: UdpSocket) -> Option<UdpSocket> {
+        self.sockets.get_mut(slot.index()).map(|place| std::mem::replace(place, socket))
+    }
+
+    pub(super) fn port(&self, side: Side) -> u16 {
+        let [a, b] = self.ports;
+        match side {
+            Side::A => a,
+            Side::B => b,
+        }
     }
 
     pub(super) fn apply(&mut self, plan: Plan, now: Instant) -> Result<(), PlanError> {

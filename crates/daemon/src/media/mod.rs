@@ -38,14 +38,54 @@ pub const WORKERS_MAX: usize = 64;
 /// What the media threads need to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MediaConfig {
-    /// Address the RTP and RTCP ports are bound to.
-    pub address: IpAddr,
+    /// Addresses the RTP and RTCP ports are bound to, at most one of a family. The first is bound at first.
+    pub addresses: Vec<IpAddr>,
+    /// What marks every packet.
+    pub dscp: Dscp,
     /// Ports to use; RTP takes the even ones, RTCP the odd ones above them.
     pub ports: RangeInclusive<u16>,
     /// Threads, 1 to [`WORKERS_MAX`].
     pub workers: usize,
     /// How long a released port pair rests before reuse.
     pub rest: Duration,
+}
+
+/// Differentiated services code point (RFC 2474 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dscp(u8);
+
+impl Dscp {
+    /// Expedited forwarding, for telephony (RFC 4594 §4.1).
+    pub const EF: Dscp = Dscp(46);
+
+    /// One of 0 to 63.
+    pub fn new(value: u8) -> Option<Self> {
+        (value < 64).then_some(Dscp(value))
+    }
+
+    /// By its name in RFC 2474, RFC 2597, RFC 3246 or RFC 5865.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_uppercase();
+        let digits =
+            |head: &str| name.strip_prefix(head).filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+        let value = match name.as_str() {
+            "EF" => 46,
+            "VA" | "VOICE-ADMIT" => 44,
+            _ if digits("CS").is_some_and(|class| class.len() == 1) => digits("CS")?.parse::<u8>().ok()? * 8,
+            _ => {
+                let (class, drop) = digits("AF").filter(|both| both.len() == 2)?.split_at(1);
+                let (class, drop): (u8, u8) = (class.parse().ok()?, drop.parse().ok()?);
+                let is_defined = (1..=4).contains(&class) && (1..=3).contains(&drop);
+                is_defined.then_some(class * 8 + drop * 2)?
+            }
+        };
+        Self::new(value)
+    }
+
+    /// As a number.
+    pub fn value(self) -> u8 {
+        self.0
+    }
 }
 
 /// The four ports of a call.

@@ -16,7 +16,13 @@ const QUIET: Duration = Duration::from_millis(150);
 type Reports = mpsc::Receiver<MediaReport<u32>>;
 
 fn pool(ports: RangeInclusive<u16>) -> (MediaPool<u32>, Reports) {
-    let config = MediaConfig { address: LOCALHOST, ports, workers: 1, rest: Duration::from_secs(60) };
+    let config = MediaConfig {
+        addresses: vec![LOCALHOST],
+        dscp: Dscp::EF,
+        ports,
+        workers: 1,
+        rest: Duration::from_secs(60),
+    };
     MediaPool::start(&config).unwrap()
 }
 
@@ -302,7 +308,13 @@ fn shutdown_closes_every_port() {
 
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
-    let config = |workers, ports| MediaConfig { address: LOCALHOST, ports, workers, rest: Duration::ZERO };
+    let config = |workers, ports| MediaConfig {
+        addresses: vec![LOCALHOST],
+        dscp: Dscp::EF,
+        ports,
+        workers,
+        rest: Duration::ZERO,
+    };
     let start = |config| MediaPool::<u32>::start(&config).err();
     assert!(matches!(start(config(0, 40_000..=40_999)), Some(MediaError::Workers(0))));
     assert!(matches!(start(config(65, 40_000..=40_999)), Some(MediaError::Workers(65))));
@@ -344,8 +356,13 @@ fn a_plan_that_echoes_a_key_is_refused_and_the_call_stays() {
 
 #[test]
 fn many_calls_on_several_workers_each_get_their_own_ports() {
-    let config =
-        MediaConfig { address: LOCALHOST, ports: 42_000..=42_999, workers: 3, rest: Duration::from_secs(60) };
+    let config = MediaConfig {
+        addresses: vec![LOCALHOST],
+        dscp: Dscp::EF,
+        ports: 42_000..=42_999,
+        workers: 3,
+        rest: Duration::from_secs(60),
+    };
     let (pool, mut reports) = MediaPool::<u32>::start(&config).unwrap();
     for call in 0..50 {
         pool.allocate(call).unwrap();
@@ -372,7 +389,7 @@ fn many_calls_on_several_workers_each_get_their_own_ports() {
 #[test]
 fn who_spoke_before_the_first_plan_is_heard_if_the_plan_has_it_there() {
     let (a, b, stranger) = (Phone::new(), Phone::new(), Phone::new());
-    let bind = |port| call::Pair::bind(LOCALHOST, port).unwrap();
+    let bind = |port| call::Pair::bind(LOCALHOST, port, Dscp::EF).unwrap();
     let mut call = call::Call::new(1, bind(41_800), bind(41_802));
     send(&stranger.rtp, &speech(1, 9), 41_800);
     send(&a.rtp, &speech(1, 7), 41_800);

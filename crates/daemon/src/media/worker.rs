@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use relay::{PacketBuffer, Plan};
+use relay::{Channel, PacketBuffer, Plan, Side};
 use tokio::sync::mpsc;
 
 use super::call::{Batch, Call, Pair, Slot};
 use super::ports::{Ports, Share};
 use super::{
-    Command, Deliver, Knock, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts, MediaReport,
+    Command, Deliver, Dscp, Knock, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts,
+    MediaReport,
 };
 
 /// Events taken from the poller at once.
@@ -48,7 +49,8 @@ pub(super) struct Worker<K> {
     reports: Deliver<K>,
     knock: Arc<Knock>,
     kept: VecDeque<MediaReport<K>>,
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
+    dscp: Dscp,
     ports: Ports,
     calls: Vec<Option<Call<K>>>,
     vacant: Vec<usize>,
@@ -85,7 +87,8 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             reports,
             knock: knock.clone(),
             kept: VecDeque::new(),
-            address: config.address,
+            addresses: config.addresses.clone(),
+            dscp: config.dscp,
             ports: Ports::new(&config.ports, share, config.rest, StdRng::from_os_rng()),
             calls: Vec::new(),
             vacant: Vec::new(),
@@ -182,7 +185,8 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         let mut refusal = None;
         for _ in 0..BIND_ATTEMPTS_MAX {
             let Some(port) = self.ports.take(now) else { break };
-            match Pair::bind(self.address, port) {
+            let address = self.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            match Pair::bind(address, port, self.dscp) {
                 Ok(pair) => return Ok(pair),
                 Err(error) => {
                     self.give_back(now, port);
@@ -227,6 +231,11 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
 
     fn apply(&mut self, now: Instant, key: K, plan: Plan) {
         let Some(at) = self.index.get(&key).copied() else { return };
+        if let Err(error) = self.follow_families(at, &plan) {
+            tracing::warn!(%error, "no socket for RTP of the family of a peer");
+            self.close(now, key);
+            return self.report(MediaReport::Failed { call: key });
+        }
         let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
         let is_first = call.session.is_none();
         if let Err(error) = call.apply(plan, now) {
@@ -236,6 +245,30 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             let first = at * Slot::ALL.len();
             self.unfinished.extend((first..first + Slot::ALL.len()).map(Token));
         }
+    }
+
+    /// Gives each side sockets of the family of its peer, on the ports that were announced. Who is faster than its first plan
+    /// and of the other family is heard from then on only.
+    fn follow_families(&mut self, at: usize, plan: &Plan) -> io::Result<()> {
+        let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return Ok(()) };
+        for side in [Side::A, Side::B] {
+            let remote = plan.leg(side).remote_rtp.ip();
+            if call.speaks_with(side, remote) {
+                continue;
+            }
+            let like = |own: &&IpAddr| own.is_ipv4() == remote.is_ipv4();
+            let address = self.addresses.iter().find(like).ok_or(io::ErrorKind::AddrNotAvailable)?;
+            let pair = Pair::bind(*address, call.port(side), self.dscp)?;
+            for (channel, mut socket) in [(Channel::Rtp, pair.rtp), (Channel::Rtcp, pair.rtcp)] {
+                let slot = Slot { side, channel };
+                let token = Token(at * Slot::ALL.len() + slot.index());
+                self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+                if let Some(mut former) = call.replace(slot, socket) {
+                    self.poll.registry().deregister(&mut former)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes the call out; its sockets close when the value is dropped.

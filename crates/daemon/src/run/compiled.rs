@@ -1,7 +1,7 @@
 //! From a compiled configuration to what a gateway is started with. Owns the translation and the few values that are
 //! not configurable; refuses to check anything twice.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sip::Transport;
@@ -85,7 +85,8 @@ fn listeners(compiled: &Compiled) -> Vec<ListenAt> {
 fn media(compiled: &Compiled) -> MediaConfig {
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MEDIA_THREADS_MAX);
     MediaConfig {
-        address: compiled.listen.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        addresses: compiled.media.addresses.clone(),
+        dscp: compiled.media.dscp,
         ports: compiled.media.rtp_first..=compiled.media.rtp_last,
         workers: compiled.media.threads.unwrap_or(cores),
         rest: PORT_REST,

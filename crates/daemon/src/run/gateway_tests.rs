@@ -44,6 +44,7 @@ fn policy(server_port: u16) -> Policy {
             sip_domain: String::from("contoso.test"),
             addresses: vec![HOME],
             advertised: HOME,
+            media_addresses: b2bua::policy::MediaAddresses::of([HOME]),
             tcp_port: None,
             tls_port: None,
             udp_port: None,
@@ -112,7 +113,8 @@ fn settings(server_port: u16, folder: &Path, rtp_first: u16) -> Settings {
         tls: None,
         shards: 1,
         media: MediaConfig {
-            address: HOME,
+            addresses: vec![HOME],
+            dscp: crate::media::Dscp::EF,
             ports: rtp_first..=rtp_first + 39,
             workers: 1,
             rest: Duration::from_millis(1),

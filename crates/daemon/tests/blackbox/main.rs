@@ -12,6 +12,7 @@ mod cli;
 mod demo;
 mod doctor;
 mod early;
+mod families;
 mod flood;
 mod harness;
 mod hostile;

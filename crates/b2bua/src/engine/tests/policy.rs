@@ -36,6 +36,7 @@ fn gateway() -> Gateway {
         sip_domain: "contoso.com".into(),
         addresses: vec![ip("10.0.0.1")],
         advertised: ip("10.0.0.1"),
+        media_addresses: crate::policy::MediaAddresses::of([ip("10.0.0.1")]),
         tcp_port: Some(5060),
         tls_port: Some(5061),
         udp_port: None,
