@@ -7,7 +7,19 @@ pub(crate) const KEY: &str = "p8YtRw2Lk5Vb1Xc4Zq7NdA";
 
 /// A check as a peer writes it: how long the text claims to be, and to what it is filled, is the peer's form.
 pub(crate) fn check(name: &[u8], key: &[u8], integrity: Integrity, marked: bool) -> Vec<u8> {
+    check_with(&[], name, key, integrity, marked)
+}
+
+/// A check with more attributes.
+pub(crate) fn check_with(
+    more: &[u8],
+    name: &[u8],
+    key: &[u8],
+    integrity: Integrity,
+    marked: bool,
+) -> Vec<u8> {
     let mut bytes = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    bytes.extend(more);
     bytes.extend([0, 6]);
     bytes.extend((name.len() as u16).to_be_bytes());
     bytes.extend(name);

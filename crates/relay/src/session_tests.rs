@@ -878,6 +878,37 @@ fn a_check_of_the_other_leg_or_of_nobody_gets_nothing_and_moves_nobody() {
 }
 
 #[test]
+fn a_nomination_moves_a_sealed_leg_like_any_authentic_packet_does() {
+    use crate::ice::{IceCredentials, tests as ice};
+    let mut plan = plan(sealed(1, 2), Protection::Clear);
+    plan.a.ice = IceCredentials::fragments("Umb8", "k2Xp", ice::KEY);
+    let mut session = Session::new(plan, start()).unwrap();
+    let exact = crate::stun::Integrity::Exact;
+    let asked = ice::check(b"Umb8:k2Xp", ice::KEY.as_bytes(), exact, true);
+    let nominated = ice::check_with(&[0, 0x25, 0, 0], b"Umb8:k2Xp", ice::KEY.as_bytes(), exact, true);
+    let from = SocketAddr::from(([192, 0, 2, 77], 6000));
+    let toward_a = |session: &mut Session, sequence| {
+        let mut buffer = PacketBuffer::new();
+        assert!(buffer.fill(&speech(sequence, 9)));
+        match session.handle_packet(start(), Side::B, Channel::Rtp, at(Side::B), &mut buffer) {
+            Verdict::Forward { to, .. } => to,
+            Verdict::Drop(why) => panic!("{why:?}"),
+        }
+    };
+    verdict(&mut session, Side::A, from, &asked);
+    assert_eq!(toward_a(&mut session, 1), at(Side::A), "asking alone moves nobody");
+    verdict(&mut session, Side::A, from, &nominated);
+    assert_eq!(toward_a(&mut session, 2), from);
+    let elsewhere = SocketAddr::from(([192, 0, 2, 78], 6000));
+    verdict(&mut session, Side::A, elsewhere, &nominated);
+    assert_eq!(toward_a(&mut session, 3), from, "not so soon again");
+    assert!(
+        pass_from(&mut session, start(), Side::A, Channel::Rtp, from, &speech(1, 9)).is_err(),
+        "clear media"
+    );
+}
+
+#[test]
 fn after_a_restart_of_ice_the_former_password_opens_nothing() {
     let (mut session, check) = with_checks();
     let from = SocketAddr::from(([192, 0, 2, 77], 6000));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 use socket2::SockRef;
 
-use crate::trust::{GATEWAYS, Stage};
+use crate::stage::{GATEWAYS, Stage};
 use crate::wire::{Carrier, Dialog, tag, value};
 
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@ mod dialogs;
 mod early;
 mod early_cast;
 mod execute;
+mod families;
 mod forks;
 mod gate;
 mod glare;
