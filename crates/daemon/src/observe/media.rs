@@ -29,7 +29,9 @@ pub(super) struct MediaMetrics {
     lost: Family<LegLabel, Counter>,
     refused: Counter,
     checks: Family<ResultLabel, Counter>,
+    rtcp_made: Family<LegLabel, Counter>,
     jitter: Histogram,
+    round_trip: Histogram,
     mos: Histogram,
 }
 
@@ -40,7 +42,9 @@ impl MediaMetrics {
             lost: Family::default(),
             refused: Counter::default(),
             checks: Family::default(),
+            rtcp_made: Family::default(),
             jitter: Histogram::new(exponential_buckets(0.0005, 2.0, 10)),
+            round_trip: Histogram::new(exponential_buckets(0.0005, 2.0, 12)),
             mos: Histogram::new(linear_buckets(1.25, 0.25, 13)),
         }
     }
@@ -52,6 +56,10 @@ impl MediaMetrics {
         registry.register("umbra_rtp_refused_packets", help, self.refused.clone());
         let help = "Connectivity checks (ICE) of calls that ended; what is not right gets no answer";
         registry.register("umbra_ice_checks", help, self.checks.clone());
+        let help = "RTCP packets that the gateway made for a leg, because the other one sent none";
+        registry.register("umbra_rtcp_made_packets", help, self.rtcp_made.clone());
+        let help = "Round trip by RTCP between the gateway and the farther leg at the end of a call";
+        registry.register_with_unit("umbra_rtp_round_trip", help, Unit::Seconds, self.round_trip.clone());
         let help = "Jitter of the worse leg at the end of a call";
         registry.register_with_unit("umbra_rtp_jitter", help, Unit::Seconds, self.jitter.clone());
         let help = "Estimated mean opinion score of the worse direction of a call";
@@ -65,6 +73,7 @@ impl MediaMetrics {
                 self.packets.get_or_create(&WayLabels { leg, direction }).inc_by(count);
             }
             self.lost.get_or_create(&LegLabel { leg }).inc_by(side.lost);
+            self.rtcp_made.get_or_create(&LegLabel { leg }).inc_by(side.rtcp_made);
             for (result, count) in [("answered", side.checks_answered), ("refused", side.checks_refused)] {
                 self.checks.get_or_create(&ResultLabel { result }).inc_by(count);
             }
@@ -72,6 +81,9 @@ impl MediaMetrics {
         self.refused.inc_by(media.packets_refused);
         if let Some(jitter) = media.jitter_ms {
             self.jitter.observe(f64::from(jitter) / 1e3);
+        }
+        if let Some(round_trip) = media.round_trip_ms {
+            self.round_trip.observe(f64::from(round_trip) / 1e3);
         }
         if let Some(mos) = media.mos {
             self.mos.observe(f64::from(mos));

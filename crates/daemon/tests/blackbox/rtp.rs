@@ -9,6 +9,7 @@ use relay::{
     Session, Side, Suite, Verdict,
 };
 
+use crate::harness::metric_sum;
 use crate::stage::{GATEWAYS, Stage};
 use crate::wire::{Carrier, Dialog, tag, value};
 
@@ -170,4 +171,5 @@ fn digits_pass_under_the_numbers_of_each_leg_and_who_gets_no_rtcp_of_the_other_g
                 && records[0]["media"][side]["rtcp"] == 0
         );
     }
+    assert!(metric_sum(&stage.metrics(), "umbra_rtcp_made_packets_total") >= 2.0);
 }
