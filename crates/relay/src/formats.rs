@@ -15,17 +15,17 @@ const KEPT: u8 = 0xFE;
 
 /// What becomes of each payload type heard on a leg.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Formats(Option<Box<[u8; TYPES]>>);
+pub struct Formats([u8; TYPES]);
 
 impl Formats {
     /// Every payload type, under its own number.
-    pub const fn any() -> Self {
-        Formats(None)
+    pub fn any() -> Self {
+        Formats(std::array::from_fn(|number| number as u8))
     }
 
     /// None at all; what is taken is added.
     pub fn none() -> Self {
-        Formats(Some(Box::new([UNKNOWN; TYPES])))
+        Formats([UNKNOWN; TYPES])
     }
 
     /// These under their own numbers.
@@ -60,14 +60,11 @@ impl Formats {
     }
 
     fn fate(&self, heard: u8) -> u8 {
-        match &self.0 {
-            Some(table) => table.get(usize::from(heard)).copied().unwrap_or(UNKNOWN),
-            None => heard,
-        }
+        self.0.get(usize::from(heard)).copied().unwrap_or(UNKNOWN)
     }
 
     fn set(&mut self, heard: u8, fate: u8) {
-        if let Some(place) = self.0.as_mut().and_then(|table| table.get_mut(usize::from(heard))) {
+        if let Some(place) = self.0.get_mut(usize::from(heard)) {
             *place = fate;
         }
     }
@@ -75,8 +72,7 @@ impl Formats {
 
 impl fmt::Debug for Formats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(table) = &self.0 else { return f.write_str("any") };
-        let known = table.iter().enumerate().filter(|(_, fate)| **fate != UNKNOWN);
+        let known = self.0.iter().enumerate().filter(|(_, fate)| **fate != UNKNOWN);
         f.debug_map().entries(known.map(|(heard, fate)| (heard, (*fate != KEPT).then_some(fate)))).finish()
     }
 }

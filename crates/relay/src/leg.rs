@@ -147,7 +147,7 @@ impl Leg {
             return None;
         }
         let channel = self.rtcp_channel();
-        let to = self.latch(channel).destination()?;
+        let to = self.destination(channel)?;
         self.reporter.as_ref()?.write(now, &mut self.reception, packet);
         let clear = Clear::of_ours(packet).ok()?;
         self.round_trip.on_sent(now, clear.as_slice());
@@ -253,7 +253,7 @@ impl Leg {
             Head::Rtp(_) => Channel::Rtp,
             Head::Rtcp(_) => self.rtcp_channel(),
         };
-        let to = self.latch(channel).destination().ok_or(Why::OnHold)?;
+        let to = self.destination(channel).ok_or(Why::OnHold)?;
         let octets = match head {
             Head::Rtp(rtp) => payload_octets(clear.as_slice(), &rtp),
             Head::Rtcp(_) => {
@@ -373,10 +373,10 @@ impl Leg {
         }
     }
 
-    fn latch(&self, channel: Channel) -> &Latch {
+    pub(crate) fn destination(&self, channel: Channel) -> Option<SocketAddr> {
         match channel {
-            Channel::Rtp => &self.rtp,
-            Channel::Rtcp => &self.rtcp,
+            Channel::Rtp => self.rtp.destination(),
+            Channel::Rtcp => self.rtcp.destination(),
         }
     }
 }

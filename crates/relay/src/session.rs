@@ -207,6 +207,11 @@ impl Session {
         SessionStats { a: self.a.stats(), b: self.b.stats() }
     }
 
+    /// Where packets to a side go; `None` while nobody there can be sent to.
+    pub fn destination(&self, side: Side, channel: Channel) -> Option<SocketAddr> {
+        self.leg(side).destination(channel)
+    }
+
     /// How far the keys of a sealed side have come; `None` on a clear one.
     pub fn progress(&self, side: Side) -> Option<LegProgress> {
         self.leg(side).progress()

@@ -16,8 +16,8 @@ use crate::kernel::{self, Owner, Protocol, Socket};
 use crate::media::RECEIVE_BUFFER_BYTES;
 use crate::run::Settings;
 
-/// Sockets of an anchored call: RTP and RTCP on both legs.
-const SOCKETS_PER_CALL: u64 = 4;
+/// Sockets of an anchored call: RTP and RTCP on both legs, and a connected one to the RTP of each peer.
+const SOCKETS_PER_CALL: u64 = 6;
 /// Descriptors for everything else: listeners, connections to peers, files, pollers.
 const OTHER_DESCRIPTORS: u64 = 256;
 /// Holders that one line names.

@@ -5,28 +5,35 @@
 //! buffer. Refuses to know signalling: a call is a key, a plan is what [`relay`] defines.
 
 mod call;
+mod direct;
+mod lanes;
+mod placement;
 mod ports;
+mod readiness;
 mod worker;
 
-use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::Waker;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use relay::{Fact, Plan, PlanError, SessionStats};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-pub use call::RECEIVE_BUFFER_BYTES;
-use worker::Worker;
+pub use lanes::RECEIVE_BUFFER_BYTES;
+use placement::Placement;
+use ports::Ports;
+use readiness::Bell;
+use worker::{Shared, Worker};
 
 /// Commands that may wait for one worker.
 const COMMANDS_MAX: usize = 4_096;
@@ -174,15 +181,11 @@ impl<K: Copy> MediaReport<K> {
 /// Why the media threads do not start, or take no more.
 #[derive(Debug, Error)]
 pub enum MediaError {
-    /// The port range holds less than two even/odd pairs for each worker.
-    #[error(
-        "the RTP port range has {pairs} even/odd pairs, too few for {workers} workers (a call takes two)"
-    )]
+    /// The port range holds less than two even/odd pairs.
+    #[error("the RTP port range has {pairs} even/odd pairs (a call takes two)")]
     RangeTooSmall {
         /// Pairs in the range.
         pairs: usize,
-        /// Workers asked for.
-        workers: usize,
     },
     /// Not 1 to [`WORKERS_MAX`].
     #[error("{0} media workers; 1 to {WORKERS_MAX} are possible")]
@@ -209,15 +212,14 @@ enum Command<K> {
     Shutdown,
 }
 
-/// Counters of all workers together.
-#[derive(Debug, Default)]
+/// Counters of all workers together, and the ports they share.
+#[derive(Debug)]
 pub struct MediaGauges {
     pairs: usize,
     calls: AtomicUsize,
     unsent: AtomicU64,
     unreported: AtomicU64,
-    /// When the rest of each pair that rests is over, the first one first.
-    resting: Mutex<VecDeque<Instant>>,
+    ports: Mutex<Ports>,
 }
 
 impl MediaGauges {
@@ -233,18 +235,7 @@ impl MediaGauges {
 
     /// Port pairs that rest after a call.
     pub fn resting(&self) -> usize {
-        self.rests(None)
-    }
-
-    /// Forgets what has rested, and keeps in mind one more.
-    fn rests(&self, until: Option<Instant>) -> usize {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        while resting.front().is_some_and(|over| *over <= now) {
-            resting.pop_front();
-        }
-        resting.extend(until);
-        resting.len()
+        self.ports().resting(Instant::now())
     }
 
     /// Packets the operating system did not take.
@@ -256,39 +247,26 @@ impl MediaGauges {
     pub fn unreported(&self) -> u64 {
         self.unreported.load(Ordering::Relaxed)
     }
-}
 
-/// Wakes a worker; a second knock before it has looked costs no system call.
-struct Knock {
-    waker: Waker,
-    pending: AtomicBool,
-}
-
-impl Knock {
-    fn knock(&self) -> io::Result<()> {
-        if self.pending.swap(true, Ordering::AcqRel) { Ok(()) } else { self.waker.wake() }
-    }
-
-    /// The worker is about to look.
-    fn heard(&self) {
-        self.pending.store(false, Ordering::Release);
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct Handle<K> {
     commands: SyncSender<Command<K>>,
-    knock: Arc<Knock>,
+    bell: Arc<Bell>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The media threads.
 pub struct MediaPool<K> {
     workers: Vec<Handle<K>>,
-    hasher: std::hash::RandomState,
+    placement: Arc<Placement<K>>,
     gauges: Arc<MediaGauges>,
 }
 
-impl<K: Copy + Eq + Hash + Debug + Send + 'static> MediaPool<K> {
+impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> MediaPool<K> {
     /// Starts the threads; the receiver yields what they report.
     pub fn start(config: &MediaConfig) -> Result<(Self, mpsc::Receiver<MediaReport<K>>), MediaError> {
         let (reports, receiver) = mpsc::channel(REPORTS_MAX);
@@ -303,26 +281,31 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> MediaPool<K> {
             return Err(MediaError::Workers(workers));
         }
         let pairs = ports::pairs(&config.ports).count();
-        if pairs < workers * 2 {
-            return Err(MediaError::RangeTooSmall { pairs, workers });
+        if pairs < 2 {
+            return Err(MediaError::RangeTooSmall { pairs });
         }
-        let gauges = Arc::new(MediaGauges { pairs, ..MediaGauges::default() });
-        let mut pool =
-            MediaPool { workers: Vec::new(), hasher: std::hash::RandomState::new(), gauges: gauges.clone() };
+        let ports = Mutex::new(Ports::new(&config.ports, config.rest, StdRng::from_os_rng()));
+        let counter = AtomicUsize::default();
+        let [unsent, unreported] = <[AtomicU64; 2]>::default();
+        let gauges = Arc::new(MediaGauges { pairs, calls: counter, unsent, unreported, ports });
+        let placement = Arc::new(Placement::new(workers));
+        let mut pool = MediaPool { workers: Vec::new(), placement, gauges };
         for number in 0..workers {
-            pool.workers.push(spawn(config, number, deliver.clone(), gauges.clone())?);
+            pool.workers.push(pool.spawn(config, number, deliver.clone())?);
         }
         Ok(pool)
     }
 
     /// Asks for ports; a [`MediaReport::Ready`] follows.
     pub fn allocate(&self, call: K) -> Result<(), MediaError> {
-        let worker = self.worker(&call)?;
-        match worker.commands.try_send(Command::Allocate { call }) {
-            Ok(()) => wake(worker),
-            Err(TrySendError::Full(_)) => Err(MediaError::Overloaded),
-            Err(TrySendError::Disconnected(_)) => Err(MediaError::Ended),
-        }
+        let worker = self.workers.get(self.placement.place(call)).ok_or(MediaError::Ended)?;
+        let result = match worker.commands.try_send(Command::Allocate { call }) {
+            Ok(()) => return wake(worker),
+            Err(TrySendError::Full(_)) => MediaError::Overloaded,
+            Err(TrySendError::Disconnected(_)) => MediaError::Ended,
+        };
+        self.placement.leave(&call);
+        Err(result)
     }
 
     /// Puts a plan into force, the first or another; unknown calls are ignored.
@@ -347,14 +330,24 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> MediaPool<K> {
 
     /// Waits while the worker's queue is full: unlike a new call, a plan or a release cannot be refused.
     fn tell(&self, call: &K, command: Command<K>) -> Result<(), MediaError> {
-        let worker = self.worker(call)?;
+        let Some(at) = self.placement.find(call) else { return Ok(()) };
+        let worker = self.workers.get(at).ok_or(MediaError::Ended)?;
         worker.commands.send(command).map_err(|_| MediaError::Ended)?;
         wake(worker)
     }
 
-    fn worker(&self, call: &K) -> Result<&Handle<K>, MediaError> {
-        let at = self.hasher.hash_one(call) as usize % self.workers.len().max(1);
-        self.workers.get(at).ok_or(MediaError::Ended)
+    fn spawn(
+        &self,
+        config: &MediaConfig,
+        number: usize,
+        reports: Deliver<K>,
+    ) -> Result<Handle<K>, MediaError> {
+        let (commands, receiver) = sync_channel(COMMANDS_MAX);
+        let shared = Shared { placement: self.placement.clone(), gauges: self.gauges.clone() };
+        let (mut worker, bell) = Worker::new(config, receiver, reports, shared)?;
+        let thread =
+            std::thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
+        Ok(Handle { commands, bell, thread: Some(thread) })
     }
 }
 
@@ -363,7 +356,7 @@ impl<K> MediaPool<K> {
         for worker in &self.workers {
             // A worker that has ended already needs no telling.
             let _ = worker.commands.send(Command::Shutdown);
-            let _ = worker.knock.waker.wake();
+            let _ = worker.bell.ring();
         }
         for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
             if thread.join().is_err() {
@@ -380,19 +373,7 @@ impl<K> Drop for MediaPool<K> {
 }
 
 fn wake<K>(worker: &Handle<K>) -> Result<(), MediaError> {
-    worker.knock.knock().map_err(MediaError::System)
-}
-
-fn spawn<K: Copy + Eq + Hash + Debug + Send + 'static>(
-    config: &MediaConfig,
-    number: usize,
-    reports: Deliver<K>,
-    gauges: Arc<MediaGauges>,
-) -> Result<Handle<K>, MediaError> {
-    let (commands, receiver) = sync_channel(COMMANDS_MAX);
-    let (mut worker, knock) = Worker::new(config, number, receiver, reports, gauges)?;
-    let thread = std::thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
-    Ok(Handle { commands, knock, thread: Some(thread) })
+    worker.bell.ring().map_err(MediaError::System)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The RTP ports of one media worker.
+//! The RTP ports of the gateway.
 //!
 //! Owns which even/odd port pairs are free, in use or resting. Refuses to know sockets: whether a port
 //! can really be bound is found out by its user, who gives a bad one back.
@@ -10,30 +10,24 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// Port pairs of one worker, handed out in random order and rested before reuse.
+/// The port pairs of a range, handed out in random order and rested before reuse.
+#[derive(Debug)]
 pub(super) struct Ports {
     free: Vec<u16>,
+    /// Since when, the longest first.
     resting: VecDeque<(Instant, u16)>,
     rest: Duration,
     random: StdRng,
 }
 
 impl Ports {
-    /// Every `stride`-th pair of `range`, from the `offset`-th on.
-    pub(super) fn new(range: &RangeInclusive<u16>, share: Share, rest: Duration, random: StdRng) -> Self {
-        let pairs = pairs(range).skip(share.offset).step_by(share.stride.max(1));
-        Ports { free: pairs.collect(), resting: VecDeque::new(), rest, random }
+    pub(super) fn new(range: &RangeInclusive<u16>, rest: Duration, random: StdRng) -> Self {
+        Ports { free: pairs(range).collect(), resting: VecDeque::new(), rest, random }
     }
 
     /// An even port whose odd neighbour is free too; `None` when all are in use or resting.
     pub(super) fn take(&mut self, now: Instant) -> Option<u16> {
-        while let Some((since, port)) = self.resting.front().copied() {
-            if now.saturating_duration_since(since) < self.rest {
-                break;
-            }
-            self.resting.pop_front();
-            self.free.push(port);
-        }
+        self.wake(now);
         if self.free.is_empty() {
             return None;
         }
@@ -41,10 +35,9 @@ impl Ports {
         Some(self.free.swap_remove(at))
     }
 
-    /// Takes a pair back; it rests from `now` on, until the moment that is given.
-    pub(super) fn give_back(&mut self, now: Instant, port: u16) -> Instant {
+    /// Takes a pair back; it rests from `now` on.
+    pub(super) fn give_back(&mut self, now: Instant, port: u16) {
         self.resting.push_back((now, port));
-        now + self.rest
     }
 
     /// Takes a pair back that nobody was told of; it needs no rest.
@@ -52,17 +45,22 @@ impl Ports {
         self.free.push(port);
     }
 
-    /// Pairs that are resting.
-    pub(super) fn resting(&self) -> usize {
+    /// Pairs that rest.
+    pub(super) fn resting(&mut self, now: Instant) -> usize {
+        self.wake(now);
         self.resting.len()
     }
-}
 
-/// One worker's share of the range.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Share {
-    pub(super) offset: usize,
-    pub(super) stride: usize,
+    /// Ends the rest of those that have rested.
+    fn wake(&mut self, now: Instant) {
+        while let Some((since, port)) = self.resting.front().copied() {
+            if now.saturating_duration_since(since) < self.rest {
+                break;
+            }
+            self.resting.pop_front();
+            self.free.push(port);
+        }
+    }
 }
 
 /// The even ports of `range` whose odd neighbours lie in it too.
@@ -77,7 +75,7 @@ mod tests {
     use rand::SeedableRng;
 
     fn ports(range: RangeInclusive<u16>, rest: Duration) -> Ports {
-        Ports::new(&range, Share { offset: 0, stride: 1 }, rest, StdRng::seed_from_u64(7))
+        Ports::new(&range, rest, StdRng::seed_from_u64(7))
     }
 
     #[test]
@@ -103,21 +101,8 @@ mod tests {
         assert_eq!(ports.take(now), Some(20_000));
         ports.give_back(now, 20_000);
         assert_eq!(ports.take(now + rest - Duration::from_millis(1)), None);
-        assert_eq!(ports.resting(), 1);
+        assert_eq!(ports.resting(now), 1);
         assert_eq!(ports.take(now + rest), Some(20_000));
-    }
-
-    #[test]
-    fn shares_of_workers_do_not_overlap() {
-        let range = 20_000..=20_099;
-        let mut all = Vec::new();
-        for offset in 0..3 {
-            let share = Share { offset, stride: 3 };
-            let mut ports = Ports::new(&range, share, Duration::ZERO, StdRng::seed_from_u64(1));
-            all.extend(std::iter::from_fn(|| ports.take(Instant::now())));
-        }
-        all.sort_unstable();
-        assert_eq!(all, pairs(&range).collect::<Vec<_>>());
     }
 
     #[test]

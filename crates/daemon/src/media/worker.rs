@@ -11,25 +11,21 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token, Waker};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use relay::{Channel, PacketBuffer, Plan, Side};
+use relay::{PacketBuffer, Plan, Side};
 use tokio::sync::mpsc;
 
-use super::call::{Batch, Call, Pair, Slot};
-use super::ports::{Ports, Share};
+use super::call::Call;
+use super::lanes::{Lane, Pair};
+use super::placement::Placement;
+use super::readiness::{Bell, Readiness, Ready};
 use super::{
-    Command, Deliver, Dscp, Knock, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts,
-    MediaReport,
+    Command, Deliver, Dscp, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts, MediaReport,
 };
 
-/// Events taken from the poller at once.
-const EVENTS_MAX: usize = 256;
 /// Commands carried out before packets get their turn.
 const COMMANDS_PER_TURN: usize = 64;
 /// Port pairs tried before a call is refused, when others have taken ports of our range.
@@ -41,25 +37,25 @@ const TICK: Duration = Duration::from_millis(250);
 /// How soon an undelivered report is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
-const WAKE: Token = Token(usize::MAX);
-
 pub(super) struct Worker<K> {
-    poll: Poll,
+    readiness: Readiness,
     commands: Receiver<Command<K>>,
     reports: Deliver<K>,
-    knock: Arc<Knock>,
     kept: VecDeque<MediaReport<K>>,
     addresses: Vec<IpAddr>,
     dscp: Dscp,
-    ports: Ports,
     calls: Vec<Option<Call<K>>>,
     vacant: Vec<usize>,
     index: HashMap<K, usize>,
-    /// Sockets whose last batch ended early.
-    unfinished: VecDeque<Token>,
     packet: PacketBuffer,
     next_tick: Instant,
-    gauges: Arc<MediaGauges>,
+    shared: Shared<K>,
+}
+
+/// What the threads have in common; none of it is touched for a packet.
+pub(super) struct Shared<K> {
+    pub(super) placement: Arc<Placement<K>>,
+    pub(super) gauges: Arc<MediaGauges>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -69,59 +65,45 @@ enum Turn {
     Stop,
 }
 
-impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
+impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
     pub(super) fn new(
         config: &MediaConfig,
-        number: usize,
         commands: Receiver<Command<K>>,
         reports: Deliver<K>,
-        gauges: Arc<MediaGauges>,
-    ) -> Result<(Self, Arc<Knock>), MediaError> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKE)?;
-        let knock = Arc::new(Knock { waker, pending: AtomicBool::new(false) });
-        let share = Share { offset: number, stride: config.workers };
+        shared: Shared<K>,
+    ) -> Result<(Self, Arc<Bell>), MediaError> {
+        let readiness = Readiness::new()?;
+        let bell = readiness.bell();
         let worker = Worker {
-            poll,
+            readiness,
             commands,
             reports,
-            knock: knock.clone(),
             kept: VecDeque::new(),
             addresses: config.addresses.clone(),
             dscp: config.dscp,
-            ports: Ports::new(&config.ports, share, config.rest, StdRng::from_os_rng()),
             calls: Vec::new(),
             vacant: Vec::new(),
             index: HashMap::new(),
-            unfinished: VecDeque::new(),
             packet: PacketBuffer::new(),
             next_tick: Instant::now() + TICK,
-            gauges,
+            shared,
         };
-        Ok((worker, knock))
+        Ok((worker, bell))
     }
 
     /// Works until told to stop, or until nobody is left to tell it.
     pub(super) fn run(&mut self) {
-        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut ready = Ready::new();
         let mut turn = Turn::Go;
         while turn != Turn::Stop {
-            if let Err(error) = self.poll.poll(&mut events, self.patience(&turn))
-                && error.kind() != io::ErrorKind::Interrupted
-            {
+            if let Err(error) = self.readiness.wait(&mut ready, self.patience(&turn)) {
                 tracing::error!(%error, "a media worker cannot poll and ends");
                 return;
             }
-            self.knock.heard();
             turn = self.obey();
             let now = Instant::now();
-            for _ in 0..self.unfinished.len() {
-                if let Some(token) = self.unfinished.pop_front() {
-                    self.on_readable(now, token);
-                }
-            }
-            for event in events.iter().filter(|event| event.token() != WAKE) {
-                self.on_readable(now, event.token());
+            for number in ready.sockets() {
+                self.on_readable(now, number as usize);
             }
             if now >= self.next_tick {
                 self.on_tick(now);
@@ -131,7 +113,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
     }
 
     fn patience(&self, turn: &Turn) -> Option<Duration> {
-        if !self.unfinished.is_empty() || *turn == Turn::More {
+        if *turn == Turn::More {
             return Some(Duration::ZERO);
         }
         if !self.kept.is_empty() {
@@ -147,6 +129,9 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             match self.commands.try_recv() {
                 Ok(Command::Allocate { call }) => {
                     let result = self.allocate(now, call);
+                    if result.as_ref().is_err_and(|failure| *failure != MediaFailure::AlreadyAllocated) {
+                        self.shared.placement.leave(&call);
+                    }
                     self.report(MediaReport::Ready { call, result });
                 }
                 Ok(Command::Apply { call, plan }) => self.apply(now, call, *plan),
@@ -171,7 +156,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         let b = match self.bind_pair(now) {
             Ok(pair) => pair,
             Err(failure) => {
-                self.ports.put_back(a.port);
+                self.shared.gauges.ports().put_back(a.port);
                 return Err(failure);
             }
         };
@@ -184,35 +169,27 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
     fn bind_pair(&mut self, now: Instant) -> Result<Pair, MediaFailure> {
         let mut refusal = None;
         for _ in 0..BIND_ATTEMPTS_MAX {
-            let Some(port) = self.ports.take(now) else { break };
+            let Some(port) = self.shared.gauges.ports().take(now) else { break };
             let address = self.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             match Pair::bind(address, port, self.dscp) {
                 Ok(pair) => return Ok(pair),
                 Err(error) => {
-                    self.give_back(now, port);
+                    self.shared.gauges.ports().give_back(now, port);
                     refusal = Some(error.to_string());
                 }
             }
         }
         Err(match refusal {
             Some(error) => MediaFailure::Socket(error),
-            None => MediaFailure::PortsExhausted { resting: self.ports.resting() },
+            None => MediaFailure::PortsExhausted { resting: self.shared.gauges.resting() },
         })
     }
 
-    fn give_back(&mut self, now: Instant, port: u16) {
-        let until = self.ports.give_back(now, port);
-        self.gauges.rests(Some(until));
-    }
-
-    fn adopt(&mut self, mut call: Call<K>) -> Result<(), MediaFailure> {
+    fn adopt(&mut self, call: Call<K>) -> Result<(), MediaFailure> {
         let at = self.vacant.pop().unwrap_or(self.calls.len());
-        for (number, socket) in call.sockets.iter_mut().enumerate() {
-            let token = Token(at * Slot::ALL.len() + number);
-            if let Err(error) = self.poll.registry().register(socket, token, Interest::READABLE) {
-                for port in call.ports {
-                    self.ports.put_back(port);
-                }
+        for (lane, socket) in call.lanes.ports() {
+            if let Err(error) = self.readiness.watch(socket, number(at, lane)) {
+                call.ports.into_iter().for_each(|port| self.shared.gauges.ports().put_back(port));
                 if at < self.calls.len() {
                     self.vacant.push(at);
                 }
@@ -225,7 +202,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         } else if let Some(place) = self.calls.get_mut(at) {
             *place = Some(call);
         }
-        self.gauges.calls.fetch_add(1, Ordering::Relaxed);
+        self.shared.gauges.calls.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -237,13 +214,20 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             return self.report(MediaReport::Failed { call: key });
         }
         let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
-        let is_first = call.session.is_none();
+        let is_first = !call.has_plan();
         if let Err(error) = call.apply(plan, now) {
             self.report(MediaReport::PlanRefused { call: key, error });
-        } else if is_first {
-            // Who was faster than this plan is heard now.
-            let first = at * Slot::ALL.len();
-            self.unfinished.extend((first..first + Slot::ALL.len()).map(Token));
+            return;
+        }
+        if is_first {
+            self.guarded(at, |call, packet, unsent| call.hear_early(now, packet, unsent));
+        }
+        self.follow_peers(at);
+    }
+
+    fn follow_peers(&mut self, at: usize) {
+        if let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) {
+            call.follow_peers(self.dscp, |lane, socket| self.readiness.watch(socket, number(at, lane)));
         }
     }
 
@@ -253,20 +237,13 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return Ok(()) };
         for side in [Side::A, Side::B] {
             let remote = plan.leg(side).remote_rtp.ip();
-            if call.speaks_with(side, remote) {
+            if call.lanes.speak_with(side, remote) {
                 continue;
             }
             let like = |own: &&IpAddr| own.is_ipv4() == remote.is_ipv4();
             let address = self.addresses.iter().find(like).ok_or(io::ErrorKind::AddrNotAvailable)?;
             let pair = Pair::bind(*address, call.port(side), self.dscp)?;
-            for (channel, mut socket) in [(Channel::Rtp, pair.rtp), (Channel::Rtcp, pair.rtcp)] {
-                let slot = Slot { side, channel };
-                let token = Token(at * Slot::ALL.len() + slot.index());
-                self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-                if let Some(mut former) = call.replace(slot, socket) {
-                    self.poll.registry().deregister(&mut former)?;
-                }
-            }
+            call.lanes.replace(side, pair, |lane, socket| self.readiness.watch(socket, number(at, lane)))?;
         }
         Ok(())
     }
@@ -276,61 +253,50 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
         let at = self.index.remove(&key)?;
         let call = self.calls.get_mut(at)?.take()?;
         self.vacant.push(at);
-        for port in call.ports {
-            self.give_back(now, port);
-        }
-        self.gauges.calls.fetch_sub(1, Ordering::Relaxed);
+        call.ports.into_iter().for_each(|port| self.shared.gauges.ports().give_back(now, port));
+        self.shared.gauges.calls.fetch_sub(1, Ordering::Relaxed);
+        self.shared.placement.leave(&key);
         Some(call)
     }
 
-    fn on_readable(&mut self, now: Instant, token: Token) {
-        let at = token.0 / Slot::ALL.len();
-        let Some(slot) = Slot::ALL.get(token.0 % Slot::ALL.len()).copied() else { return };
-        let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
-        let key = call.key;
-        let (packet, mut unsent) = (&mut self.packet, 0);
-        // A fault in one call must not end the others of this thread.
-        let batch = catch_unwind(AssertUnwindSafe(|| call.relay_batch(now, slot, packet, &mut unsent)));
-        if unsent > 0 {
-            self.gauges.unsent.fetch_add(unsent, Ordering::Relaxed);
-        }
-        match batch {
-            Ok(Batch::Drained) => {}
-            Ok(Batch::More) => self.unfinished.push_back(token),
-            Err(_) => {
-                self.close(now, key);
-                self.report(MediaReport::Failed { call: key });
-            }
-        }
-        self.report_facts(at);
+    fn on_readable(&mut self, now: Instant, number: usize) {
+        let (at, lane) = (number / Lane::COUNT, Lane::of(number));
+        self.guarded(at, |call, packet, unsent| call.relay_one(now, lane, packet, unsent));
     }
 
     fn on_tick(&mut self, now: Instant) {
         self.next_tick = now + TICK;
         for at in 0..self.calls.len() {
-            let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { continue };
-            if let Some(session) = &mut call.session
-                && session.poll_deadline().is_some_and(|due| due <= now)
-            {
-                session.handle_timeout(now);
-                let mut unsent = 0;
-                call.speak(now, &mut self.packet, &mut unsent);
-                self.gauges.unsent.fetch_add(unsent, Ordering::Relaxed);
-                self.report_facts(at);
-            }
+            self.follow_peers(at);
+            self.guarded(at, |call, packet, unsent| call.on_time(now, packet, unsent));
         }
+    }
+
+    /// Works on one call. A fault in it must not end the others of this thread.
+    fn guarded(&mut self, at: usize, work: impl FnOnce(&mut Call<K>, &mut PacketBuffer, &mut u64)) {
+        let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
+        let (key, packet, mut unsent) = (call.key, &mut self.packet, 0);
+        if catch_unwind(AssertUnwindSafe(|| work(call, packet, &mut unsent))).is_err() {
+            self.close(Instant::now(), key);
+            self.report(MediaReport::Failed { call: key });
+        }
+        if unsent > 0 {
+            self.shared.gauges.unsent.fetch_add(unsent, Ordering::Relaxed);
+        }
+        self.report_facts(at);
     }
 
     fn report_facts(&mut self, at: usize) {
         loop {
             let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
-            let Some(session) = &mut call.session else { return };
+            let key = call.key;
+            let Some(session) = call.session_mut() else { return };
             let Some(fact) = session.poll_fact() else { return };
-            let (call, stats) = (call.key, Box::new(session.stats()));
+            let (call, stats) = (key, Box::new(session.stats()));
             if self.kept.len() < KEPT_FACTS_MAX {
                 self.report(MediaReport::Fact { call, fact, stats });
             } else {
-                self.gauges.unreported.fetch_add(1, Ordering::Relaxed);
+                self.shared.gauges.unreported.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -353,4 +319,9 @@ impl<K: Copy + Eq + Hash + Debug + Send + 'static> Worker<K> {
             }
         }
     }
+}
+
+/// The number of a socket: that of its call's place, and of its lane.
+fn number(at: usize, lane: Lane) -> u64 {
+    (at * Lane::COUNT + lane.number()) as u64
 }
