@@ -81,7 +81,10 @@ impl Umbra {
                 .replace("level = \"trace\"", "level = \"info\"");
             change(config)
         });
-        let phone = stage.peer(GATEWAYS[0]);
+        let mut phone = stage.peer(GATEWAYS[0]);
+        // A connection that says nothing is not kept for as long as some probes take to their first call.
+        phone.asks(&Dialog::begun("alive"), "OPTIONS", 1, "");
+        phone.hears("SIP/2.0 ");
         Self { stage, ports, phone, server: None, calls: Vec::new(), placed: 0 }
     }
 
