@@ -80,6 +80,8 @@ pub struct End {
     pub opened_by: Vec<usize>,
     /// The RTP port's last packet, as it came.
     pub came_last: Vec<u8>,
+    /// While an answer is waited for, which may name a key: what came under it before.
+    early: Option<Vec<Vec<u8>>>,
     keys: Option<Keys>,
     label: u32,
     relay: Option<(SocketAddr, SocketAddr)>,
@@ -105,6 +107,7 @@ impl End {
             events: Vec::new(),
             opened_by: Vec::new(),
             came_last: Vec::new(),
+            early: None,
             keys,
             label,
             relay: None,
@@ -155,6 +158,12 @@ impl End {
                 keys.opening.push((inline, context(&inline)));
             }
         }
+        self.early.take().into_iter().flatten().for_each(|packet| self.takes(&packet));
+    }
+
+    /// Keeps what it cannot open until it agrees: an answerer may send under its key when the answer is under way.
+    pub fn waits_for_answer(&mut self) {
+        self.early = Some(Vec::new());
     }
 
     /// Describes a fresh key from now on, and goes on with the one in use until [`Self::switches_key`].
@@ -259,7 +268,13 @@ impl End {
 
     fn takes(&mut self, bytes: &[u8]) {
         let is_report = bytes.get(1).is_some_and(|kind| (192..=223).contains(kind));
-        let Some(clear) = self.opens(bytes, is_report) else { return self.tally.foreign += 1 };
+        let Some(clear) = self.opens(bytes, is_report) else {
+            match &mut self.early {
+                Some(early) => early.push(bytes.to_vec()),
+                None => self.tally.foreign += 1,
+            }
+            return;
+        };
         if clear.windows(INJECTED.len()).any(|window| window == INJECTED) {
             self.tally.foreign += 1;
         } else if is_report {

@@ -63,7 +63,7 @@ impl Exchange {
         }
     }
 
-    /// While an exchange is open: what either end says may be lost.
+    /// While an answer is under way: what either end says may be lost.
     fn speak_meanwhile(&mut self) {
         for _ in 0..BETWEEN {
             for (end, under_way) in self.ends.iter_mut().zip(&mut self.under_way) {
@@ -74,7 +74,7 @@ impl Exchange {
         self.ends.iter_mut().for_each(End::drains);
     }
 
-    /// One re-INVITE, with both ends speaking between all steps.
+    /// One re-INVITE, with both ends speaking between all steps; lost may be what they say while the answer crosses.
     fn asks(&mut self, asker: Asker, renewed: Renewed) {
         let (own, other) = if asker == Asker::Caller { (0, 1) } else { (1, 0) };
         let renews = [renewed != Renewed::Nobody, renewed == Renewed::Both];
@@ -85,6 +85,7 @@ impl Exchange {
         }
         self.cseq += 1;
         let (cseq, offer) = (self.cseq, self.ends[own].describe());
+        self.ends[own].waits_for_answer();
         match asker {
             Asker::Caller => self.umbra.phone.asks_with(&self.caller, "INVITE", cseq, "", &offer),
             Asker::Server => {
@@ -92,10 +93,11 @@ impl Exchange {
                 self.umbra.server().asks_with(&served, "INVITE", cseq, "", &offer);
             }
         }
-        self.speak_meanwhile();
+        // Nobody has agreed to anything new.
+        self.speak(BETWEEN);
         let heard = self.wire(!asker).hears("INVITE ");
         self.ends[other].agree(&heard);
-        self.speak_meanwhile();
+        self.speak(BETWEEN);
         let answer = self.ends[other].describe();
         self.wire(!asker).answers(&heard, "200 OK", &answer);
         if renews[1] {
