@@ -65,17 +65,8 @@ fn mailbox(alias: &str, dial_plan: usize) -> Mailbox {
     }
 }
 
-/// A pool with one hunt group named like its plan, a PBX with a pilot, a PBX with two pilots and no default.
-fn policy() -> Policy {
-    let address: IpAddr = "198.51.100.20".parse().expect("address");
-    let pool = Pool {
-        name: "pool01".into(),
-        fqdn: "pool01.contoso.com".into(),
-        members: vec!["fe01.contoso.com".into()],
-        address: vec!["127.0.0.5".parse().expect("address")],
-        encryption: PoolEncryption::RequireEncryption,
-    };
-    let server = |name: &str, role| Server {
+fn server(name: &str, role: ServerRole) -> Server {
+    Server {
         name: name.into(),
         addresses: Vec::new(),
         tcp_port: 5060,
@@ -87,6 +78,18 @@ fn policy() -> Policy {
         role,
         media_networks: [].into(),
         dialect: Dialect::of(Profile::Exum2016),
+    }
+}
+
+/// A pool with one hunt group named like its plan, a PBX with a pilot, a PBX with two pilots and no default.
+fn policy() -> Policy {
+    let address: IpAddr = "198.51.100.20".parse().expect("address");
+    let pool = Pool {
+        name: "pool01".into(),
+        fqdn: "pool01.contoso.com".into(),
+        members: vec!["fe01.contoso.com".into()],
+        address: vec!["127.0.0.5".parse().expect("address")],
+        encryption: PoolEncryption::RequireEncryption,
     };
     Policy {
         gateway: Gateway {
