@@ -50,8 +50,10 @@ pub struct SideSummary {
     pub rtcp: u64,
     /// RTCP packets sent to this side that the gateway made, because the other side sent none.
     pub rtcp_made: u64,
-    /// Packets of this side that the network lost.
+    /// Packets of this side that were lost on their way.
     pub lost: u64,
+    /// Of those, packets that came and found this host too busy to take them.
+    pub overflowed: u64,
     /// Packets after a later one.
     pub reordered: u64,
     /// Connectivity checks of this side (ICE) that were answered; none where it does not use ICE.
@@ -123,6 +125,7 @@ impl SideSummary {
             rtcp: said.rtcp_received,
             rtcp_made: said.rtcp_made,
             lost: said.lost,
+            overflowed: said.overflowed,
             reordered: said.reordered,
             checks_answered: said.checks,
             checks_refused: said.dropped.of(Why::StunRefused) + said.dropped.of(Why::StunTooOften),

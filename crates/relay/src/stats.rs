@@ -135,6 +135,8 @@ pub struct SideStats {
     pub moves: u64,
     /// RTP packets of the side that the network lost, estimated as in RFC 3550 §A.3; never below zero.
     pub lost: u64,
+    /// Of those, packets that came to this host and found no room in a socket; filled in by who owns the sockets.
+    pub overflowed: u64,
     /// Times that one or more packets in a row were lost.
     pub loss_runs: u64,
     /// Bursts of loss (RFC 3611 §4.7.2).

@@ -11,6 +11,7 @@ use relay::{Channel, PacketBuffer, Plan, PlanError, Session, SessionStats, Side,
 
 use super::Dscp;
 use super::lanes::{Lane, Lanes, Pair, Slot, WAITING_PACKETS_MAX};
+use super::overflow::Overflows;
 
 /// A call's media.
 pub(super) struct Call<K> {
@@ -81,8 +82,15 @@ impl<K> Call<K> {
         self.session.as_deref_mut()
     }
 
-    pub(super) fn stats(&self) -> SessionStats {
-        self.session.as_ref().map(|session| session.stats()).unwrap_or_default()
+    /// The counters at the end, with what the kernel alone knows of lost packets.
+    pub(super) fn last_stats(&self, overflows: Option<&Overflows>) -> SessionStats {
+        let mut stats = self.session.as_ref().map(|session| session.stats()).unwrap_or_default();
+        for (side, said) in [(Side::A, &mut stats.a), (Side::B, &mut stats.b)] {
+            if let Some(overflows) = overflows.filter(|_| said.lost > 0) {
+                said.overflowed = said.lost.min(self.lanes.overflowed(side, overflows));
+            }
+        }
+        stats
     }
 
     /// What is due by now: silences are told, and what the session itself has to say is sent. Counts in `unsent` what

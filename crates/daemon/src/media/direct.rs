@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::SockRef;
 
@@ -36,6 +35,10 @@ impl Direct {
         self.peer
     }
 
+    pub(super) fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
     pub(super) fn receive(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.socket.recv(room).map(|length| (length, self.peer))
     }
@@ -43,11 +46,5 @@ impl Direct {
     /// True if the kernel took it. An ICMP error of an earlier packet is told here instead of sending.
     pub(super) fn send(&self, packet: &[u8]) -> bool {
         self.socket.send(packet).is_ok()
-    }
-}
-
-impl AsFd for Direct {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Dscp;
 use super::direct::Direct;
+use super::overflow::Overflows;
 
 /// Octets the kernel may hold for one socket: about half a second of speech in packets of 20 ms.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
@@ -186,9 +187,16 @@ impl Lanes {
         {
             if way.as_ref().map(Direct::peer) != peer {
                 let new = peer.and_then(|peer| Direct::open(first, peer, dscp).ok());
-                *way = new.filter(|way| watch(lane, way.as_fd()).is_ok());
+                *way = new.filter(|way| watch(lane, way.socket().as_fd()).is_ok());
             }
         }
+    }
+
+    /// Packets of a side that found no room in a socket.
+    pub(super) fn overflowed(&self, side: Side, overflows: &Overflows) -> u64 {
+        let at = Slot { side, channel: Channel::Rtp }.index();
+        let direct = self.direct.get(at / 2).and_then(Option::as_ref).map(Direct::socket);
+        self.ports.get(at).into_iter().chain(direct).filter_map(|socket| overflows.of(socket)).sum()
     }
 
     /// The packet that waits on a lane: its length and whence it came.

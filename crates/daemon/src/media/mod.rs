@@ -7,6 +7,7 @@
 mod call;
 mod direct;
 mod lanes;
+mod overflow;
 mod placement;
 mod ports;
 mod readiness;

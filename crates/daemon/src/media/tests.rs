@@ -446,3 +446,27 @@ fn who_spoke_before_the_first_plan_is_heard_if_the_plan_has_it_there() {
     assert_eq!(receive(&a.rtp), (speech(1, 8), 41_900));
     assert_hears_nothing(&stranger.rtp);
 }
+
+#[test]
+fn packets_that_found_no_room_are_told_from_those_lost_on_the_way() {
+    let Some(overflows) = overflow::Overflows::open() else { return println!("skipped: no netlink here") };
+    let (a, b) = (Phone::new(), Phone::new());
+    let bind = |port| lanes::Pair::bind(LOCALHOST, port, Dscp::EF).unwrap();
+    let mut call = call::Call::new(1, bind(41_910), bind(41_912));
+    let now = std::time::Instant::now();
+    call.apply(*plan(a.leg(Protection::Clear), b.leg(Protection::Clear)), now).unwrap();
+    let (mut packet, mut unsent) = (PacketBuffer::new(), 0);
+    let sequences = (0..2_000).filter(|sequence| *sequence != 5); // one is lost on its way
+    sequences.for_each(|sequence| send(&a.rtp, &speech(sequence, 1), 41_910));
+    let mut relay = |call: &mut call::Call<u32>| {
+        for _ in 0..lanes::WAITING_PACKETS_MAX {
+            call.relay_one(now, lanes::Lane::PORTS[0], &mut packet, &mut unsent);
+        }
+    };
+    relay(&mut call);
+    send(&a.rtp, &speech(2_000, 1), 41_910);
+    relay(&mut call);
+    let stats = call.last_stats(Some(&overflows));
+    assert_eq!((stats.a.lost, stats.b.overflowed), (stats.a.overflowed + 1, 0));
+    assert!(stats.a.overflowed > 100, "{stats:?}");
+}

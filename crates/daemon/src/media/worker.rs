@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::call::Call;
 use super::lanes::{Lane, Pair};
+use super::overflow::Overflows;
 use super::placement::Placement;
 use super::readiness::{Bell, Readiness, Ready};
 use super::{
@@ -48,6 +49,7 @@ pub(super) struct Worker<K> {
     vacant: Vec<usize>,
     index: HashMap<K, usize>,
     packet: PacketBuffer,
+    overflows: Option<Overflows>,
     next_tick: Instant,
     shared: Shared<K>,
 }
@@ -85,6 +87,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
             vacant: Vec::new(),
             index: HashMap::new(),
             packet: PacketBuffer::new(),
+            overflows: Overflows::open(),
             next_tick: Instant::now() + TICK,
             shared,
         };
@@ -137,7 +140,10 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
                 Ok(Command::Apply { call, plan }) => self.apply(now, call, *plan),
                 Ok(Command::Release { call }) => {
                     if let Some(closed) = self.close(now, call) {
-                        self.report(MediaReport::Released { call, stats: Box::new(closed.stats()) });
+                        self.report(MediaReport::Released {
+                            call,
+                            stats: Box::new(closed.last_stats(self.overflows.as_ref())),
+                        });
                     }
                 }
                 Ok(Command::Shutdown) => return Turn::Stop,

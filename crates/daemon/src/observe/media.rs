@@ -27,6 +27,7 @@ struct ResultLabel {
 pub(super) struct MediaMetrics {
     packets: Family<WayLabels, Counter>,
     lost: Family<LegLabel, Counter>,
+    overflowed: Family<LegLabel, Counter>,
     refused: Counter,
     checks: Family<ResultLabel, Counter>,
     rtcp_made: Family<LegLabel, Counter>,
@@ -40,6 +41,7 @@ impl MediaMetrics {
         Self {
             packets: Family::default(),
             lost: Family::default(),
+            overflowed: Family::default(),
             refused: Counter::default(),
             checks: Family::default(),
             rtcp_made: Family::default(),
@@ -52,6 +54,8 @@ impl MediaMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("umbra_rtp_packets", "RTP packets of calls that ended", self.packets.clone());
         registry.register("umbra_rtp_lost_packets", "RTP packets lost on their way to us", self.lost.clone());
+        let help = "Of the lost packets, those that came and found this host too busy to take them";
+        registry.register("umbra_rtp_overflowed_packets", help, self.overflowed.clone());
         let help = "RTP and RTCP packets that were not forwarded";
         registry.register("umbra_rtp_refused_packets", help, self.refused.clone());
         let help = "Connectivity checks (ICE) of calls that ended; what is not right gets no answer";
@@ -73,6 +77,7 @@ impl MediaMetrics {
                 self.packets.get_or_create(&WayLabels { leg, direction }).inc_by(count);
             }
             self.lost.get_or_create(&LegLabel { leg }).inc_by(side.lost);
+            self.overflowed.get_or_create(&LegLabel { leg }).inc_by(side.overflowed);
             self.rtcp_made.get_or_create(&LegLabel { leg }).inc_by(side.rtcp_made);
             for (result, count) in [("answered", side.checks_answered), ("refused", side.checks_refused)] {
                 self.checks.get_or_create(&ResultLabel { result }).inc_by(count);
