@@ -102,6 +102,8 @@ struct Court {
     faults: Vec<String>,
     /// What is tried.
     name: String,
+    /// What a server describes in an 18x before it answers.
+    early: Option<Change>,
     judged: usize,
 }
 
@@ -109,7 +111,16 @@ impl Court {
     fn opens() -> Self {
         let umbra = Umbra::start(true);
         let ends = End::pair(umbra.homes(), 0, [true; 2]);
-        Self { umbra, ends, number: 0, cseq: 1, faults: Vec::new(), name: String::new(), judged: 0 }
+        Self {
+            umbra,
+            ends,
+            number: 0,
+            cseq: 1,
+            faults: Vec::new(),
+            name: String::new(),
+            early: None,
+            judged: 0,
+        }
     }
 
     /// Fresh ends, and a dialog of the caller's that is about to begin.
@@ -177,6 +188,9 @@ impl Court {
                     self.ends[other as usize].agree(&request);
                 }
                 let described = self.ends[other as usize].describe();
+                if let Some(early) = self.early {
+                    self.wire(other).answers(&request, "183 Session Progress", &early(&described));
+                }
                 self.wire(other).answers(&request, "200 OK", &answer(&described));
                 served = Dialog::served(&request);
             }
@@ -296,6 +310,23 @@ fn first_offers_and_answers(court: &mut Court) {
     }
 }
 
+fn early_answers(court: &mut Court) {
+    for (name, change) in WEAK.into_iter().chain([MIXED[0]]) {
+        for (says, answer) in [("as it was described early", change), ("better than that", whole as Change)] {
+            court.early = Some(change);
+            let dialog = court.begins(format!("18x, {name}, then an answer {says}"));
+            let offer = court.ends[0].describe();
+            let (status, dialog, _) = court.offers(Who::Caller, &dialog, "INVITE", &offer, answer, nothing);
+            court.early = None;
+            court.settles();
+            court.passes_no_clear_packet(false);
+            if status < 300 {
+                court.hangs_up(&dialog);
+            }
+        }
+    }
+}
+
 fn late_answers(court: &mut Court) {
     for (name, change) in WEAK.into_iter().chain(MIXED) {
         let dialog = court.begins(format!("answer in the ACK, {name}"));
@@ -368,6 +399,11 @@ fn all_stay_sealed(what: fn(&mut Court)) {
 #[test]
 fn no_first_offer_and_no_answer_to_it_makes_a_sealed_call_weaker() {
     all_stay_sealed(first_offers_and_answers);
+}
+
+#[test]
+fn no_early_answer_makes_a_sealed_call_weaker() {
+    all_stay_sealed(early_answers);
 }
 
 #[test]

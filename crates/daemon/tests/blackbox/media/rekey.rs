@@ -142,6 +142,9 @@ impl Exchange {
             if own.tally.foreign + own.tally.doubles > 0 {
                 faults.push(format!("end {side} heard what nobody said: {:?}", own.tally));
             }
+            if own.opened_by.last().is_none_or(|key| key + 1 < own.keys_named()) {
+                faults.push(format!("end {side} hears nothing under the key that was named last"));
+            }
             if is_back(&own.opened_by) {
                 faults.push(format!("end {side} heard packets under a key of before: {:?}", own.opened_by));
             }
