@@ -29,13 +29,17 @@ const RTCP_TYPES: std::ops::RangeInclusive<u8> = 192..=223;
 
 /// What an RTP packet says in the clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RtpHead {
-    pub(crate) payload_type: u8,
-    pub(crate) sequence: u16,
-    pub(crate) timestamp: u32,
-    pub(crate) ssrc: u32,
+pub struct RtpHead {
+    /// What the payload is, by the numbers of its leg.
+    pub payload_type: u8,
+    /// Counts packets.
+    pub sequence: u16,
+    /// Counts samples.
+    pub timestamp: u32,
+    /// The source.
+    pub ssrc: u32,
     /// Octets before the payload: fixed part, contributing sources, extension.
-    pub(crate) header_bytes: usize,
+    pub header_bytes: usize,
 }
 
 /// What an RTCP packet says in the clear.
@@ -69,6 +73,13 @@ impl Head {
 }
 
 impl RtpHead {
+    /// Head and payload of a readable RTP packet; `None` if it is RTCP, or nothing of the kind.
+    pub fn of(packet: &[u8]) -> Option<(RtpHead, &[u8])> {
+        let Ok(Head::Rtp(head)) = Head::parse(packet, Channel::Rtp) else { return None };
+        let payload = packet.get(head.header_bytes..)?;
+        Some((head, payload.get(..payload_octets(packet, &head))?))
+    }
+
     fn parse(packet: &[u8]) -> Result<RtpHead, Why> {
         if packet.len() < RTP_FIXED_BYTES {
             return Err(Why::Malformed);

@@ -16,6 +16,7 @@ use crate::reception::Reception;
 use crate::reporter::Reporter;
 use crate::round_trip::RoundTrip;
 use crate::stats::{SideStats, Why};
+use crate::tap::Tap;
 use crate::transform::Progress;
 use crate::voice::Voice;
 
@@ -142,6 +143,7 @@ impl Leg {
         &mut self,
         now: Instant,
         packet: &mut PacketBuffer,
+        tap: &mut impl Tap,
     ) -> Option<(Channel, SocketAddr)> {
         if !self.reporter.as_mut()?.takes_turn(now) {
             return None;
@@ -150,6 +152,7 @@ impl Leg {
         let to = self.destination(channel)?;
         self.reporter.as_ref()?.write(now, &mut self.reception, packet);
         let clear = Clear::of_ours(packet).ok()?;
+        tap.on_clear(clear.as_slice());
         self.round_trip.on_sent(now, clear.as_slice());
         self.exit.dispatch(clear).ok()?;
         self.counters.rtcp_made += 1;

@@ -17,6 +17,7 @@ use crate::leg::{Heard, Leg, LegProgress, Notes};
 use crate::plan::{Channel, Plan, Protection, Reports, Side};
 use crate::stats::{SessionStats, Why};
 use crate::stun::is_stun;
+use crate::tap::Tap;
 
 /// Facts kept until they are taken; later ones are lost, which only a caller that never drains can see.
 pub const FACTS_MAX: usize = 16;
@@ -104,6 +105,19 @@ impl Session {
         from: SocketAddr,
         packet: &mut PacketBuffer,
     ) -> Verdict {
+        self.handle_packet_shown(now, side, channel, from, packet, &mut ())
+    }
+
+    /// The same, and shows the packet to `tap` if it is admitted.
+    pub fn handle_packet_shown(
+        &mut self,
+        now: Instant,
+        side: Side,
+        channel: Channel,
+        from: SocketAddr,
+        packet: &mut PacketBuffer,
+        tap: &mut impl Tap,
+    ) -> Verdict {
         if is_stun(packet.as_slice()) {
             return self.on_stun(now, side, channel, from, packet);
         }
@@ -119,6 +133,7 @@ impl Session {
                 return Verdict::Drop(why);
             }
         };
+        tap.on_clear(clear.as_slice());
         let sent = source.release(&mut clear).and_then(|()| target.dispatch(now, clear));
         if let Err(why) = sent {
             source.count_drop(why);
@@ -187,8 +202,18 @@ impl Session {
         now: Instant,
         packet: &mut PacketBuffer,
     ) -> Option<(Side, Channel, SocketAddr)> {
+        self.poll_packet_shown(now, packet, &mut ())
+    }
+
+    /// The same, and shows the packet to `tap`.
+    pub fn poll_packet_shown(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuffer,
+        tap: &mut impl Tap,
+    ) -> Option<(Side, Channel, SocketAddr)> {
         [Side::A, Side::B].into_iter().find_map(|side| {
-            let sent = self.leg_mut(side).poll_report(now, packet);
+            let sent = self.leg_mut(side).poll_report(now, packet, tap);
             self.tell_exhaustion(side);
             sent.map(|(channel, to)| (side, channel, to))
         })
