@@ -80,6 +80,15 @@ pub struct CallRecord {
     pub transferred_to: Option<String>,
     /// What the media side measured.
     pub media: Option<MediaSummary>,
+    /// Name of the file its audio was recorded into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
+    /// Why it was not recorded, or not to its end, though it was to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording_lacks: Option<&'static str>,
+    /// Name of the file its packets are written into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture: Option<String>,
 }
 
 /// An answered call shorter than this says nothing about its audio.
@@ -233,9 +242,18 @@ pub const CSV_COLUMNS: [&str; 34] = [
 ];
 
 impl CallRecord {
+    /// Whether the audio of a side did not get through, in a call long enough to say so.
+    pub fn is_audio_cut(&self) -> bool {
+        self.judges_audio() && self.media.is_some_and(|media| media.is_audio_cut())
+    }
+
+    fn judges_audio(&self) -> bool {
+        self.answered_at.is_some() && self.duration >= AUDIO_JUDGED_AFTER
+    }
+
     /// Takes up what the media side measured. Audio that did not get through becomes evidence of the verdict.
     pub fn measured(&mut self, media: MediaSummary) {
-        if self.answered_at.is_some() && self.duration >= AUDIO_JUDGED_AFTER && media.is_audio_cut() {
+        if self.judges_audio() && media.is_audio_cut() {
             self.verdict.evidence.retain(|line| !is_about_audio(line));
             self.verdict = self.verdict.clone().evidence(media.audio.to_string());
         }
@@ -402,6 +420,9 @@ mod tests {
             codec: Some("PCMU".into()),
             transferred_to: None,
             media: Some(MediaSummary { jitter_ms: Some(0.44), mos: Some(4.3), ..MediaSummary::default() }),
+            recording: None,
+            recording_lacks: None,
+            capture: None,
         }
     }
 

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod keep;
 pub mod kernel;
 pub mod media;
 pub mod net;

@@ -100,6 +100,9 @@ impl Story {
             codec: self.codec.clone(),
             transferred_to: self.transferred_to.clone(),
             media: None,
+            recording: None,
+            recording_lacks: None,
+            capture: None,
         };
         if let Some(media) = &self.media {
             record.measured(**media);

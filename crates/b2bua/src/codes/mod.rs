@@ -5,6 +5,7 @@ mod calls;
 mod configuration;
 mod doctor;
 mod peers;
+mod recordings;
 mod security;
 mod tls;
 mod transfers;
@@ -15,6 +16,7 @@ pub use calls::*;
 pub use configuration::*;
 pub use doctor::*;
 pub use peers::*;
+pub use recordings::*;
 pub use security::*;
 pub use tls::*;
 pub use transfers::*;
@@ -112,6 +114,7 @@ pub fn all() -> impl Iterator<Item = &'static CodeEntry> {
         tls::TABLE,
         transfers::TABLE,
         configuration::TABLE,
+        recordings::TABLE,
         doctor::TABLE,
     ]
     .into_iter()

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod checks;
+mod keep;
 mod objects;
 mod problem;
 mod quirks;
@@ -24,6 +25,7 @@ use b2bua::Policy;
 use b2bua::policy::UnknownPeer;
 use b2bua::quirks::QuirkSet;
 
+use crate::keep::{CaptureSettings, RecordingSettings};
 use crate::media::Dscp;
 use crate::net::Dns;
 use crate::tls::{Spoken, TlsFiles};
@@ -140,6 +142,8 @@ pub struct Media {
     pub addresses: Vec<IpAddr>,
     /// What marks media packets.
     pub dscp: Dscp,
+    /// Calls that are recorded.
+    pub recordings: Option<RecordingSettings>,
 }
 
 /// What the gateway was told of Lync's surroundings; calls need none of it.
@@ -177,6 +181,8 @@ pub struct Observe {
     pub cdr_jsonl: Switch,
     /// Write `um_cdr_YYYY-MM-DD.csv`.
     pub cdr_um_csv: Switch,
+    /// Calls that are captured.
+    pub captures: Option<CaptureSettings>,
 }
 
 /// How log lines look.
@@ -278,7 +284,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let tls = sections::tls(&root, &base);
     let listen = sections::listen(&root, tls.is_some());
     let shards = sections::shards(&root);
-    let media = sections::media(&root, &listen);
+    let media = sections::media(&root, &listen, &base);
     let dns = sections::dns(&root);
     let lync = sections::lync(&root, &base);
     let admin = sections::admin(&root, &base);
@@ -322,6 +328,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         file,
         warnings: Vec::new(),
     };
+    keep::check(&compiled, &root);
     checks::check(&compiled, &root);
     Some(compiled)
 }

@@ -165,6 +165,24 @@ impl<'a> Reader<'a> {
         Some(duration)
     }
 
+    /// An amount of octets.
+    pub(super) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.text(key)?;
+        let size = words::size(&text);
+        match size {
+            None => {
+                let what = format!("`{text}` is no size; write 512KiB, 64MiB or 10GiB");
+                self.error(codes::CFG_VALUE, key, what);
+            }
+            Some(size) if !range.contains(&size) => {
+                let what = format!("{text} is outside {} to {} octets", range.start(), range.end());
+                self.error(codes::CFG_RANGE, key, what);
+            }
+            Some(_) => {}
+        }
+        size.filter(|size| range.contains(size))
+    }
+
     /// One of several words, in any case.
     pub(super) fn word<T: Copy>(&self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(key)?;

@@ -16,7 +16,7 @@ use sip::HeaderId;
 
 use super::reader::Reader;
 use super::spoken::Choice;
-use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, words};
+use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, keep, words};
 use crate::media::Dscp;
 use crate::net::{Dns, NetLimits, SHARDS_MAX};
 use crate::tls::{CrlPolicy, NamedFiles, Spoken, TlsFiles};
@@ -253,7 +253,7 @@ fn certificates(root: &Reader<'_>, base: &Path) -> Vec<NamedFiles> {
     root.tables("certificate").iter().map(read).collect()
 }
 
-pub(super) fn media(root: &Reader<'_>, listen: &Listen) -> MediaSection {
+pub(super) fn media(root: &Reader<'_>, listen: &Listen, base: &Path) -> MediaSection {
     let section = root.table("media");
     let text = section.text("rtp_ports");
     let ports = text.as_deref().map_or(Some(DEFAULT_RTP_PORTS), words::port_range);
@@ -291,6 +291,7 @@ pub(super) fn media(root: &Reader<'_>, listen: &Listen) -> MediaSection {
         inactivity_timeout: inactivity.unwrap_or(seconds(60)),
         addresses,
         dscp: dscp(&section),
+        recordings: keep::recordings(&section.table("recording"), base),
     };
     section.finish();
     MediaSection {
@@ -449,11 +450,8 @@ pub(super) fn observe(root: &Reader<'_>, base: &Path) -> (Observe, Option<String
     let log_format = log.word("format", &formats).unwrap_or(LogFormat::Auto);
     log.finish();
     let (cdr_dir, cdr_jsonl, cdr_um_csv) = cdr(&section.table("cdr"), base);
-    for (name, keys) in [
-        ("capture", ["ring", "media"]),
-        ("hep", ["to", "capture_id"]),
-        ("otlp", ["endpoint", "sample_ratio"]),
-    ] {
+    let captures = keep::captures(&section.table("capture"), base);
+    for (name, keys) in [("hep", ["to", "capture_id"]), ("otlp", ["endpoint", "sample_ratio"])] {
         let table = section.table(name);
         if table.is_present() {
             section.warn(codes::CFG_NOT_YET, name, format!("`{name}` is not part of this version yet"));
@@ -465,7 +463,7 @@ pub(super) fn observe(root: &Reader<'_>, base: &Path) -> (Observe, Option<String
         section.error(codes::CFG_VALUE, "correlation_header", format!("`{header}` is no header name"));
     }
     section.finish();
-    let observe = Observe { log_level, log_format, cdr_dir, cdr_jsonl, cdr_um_csv };
+    let observe = Observe { log_level, log_format, cdr_dir, cdr_jsonl, cdr_um_csv, captures };
     (observe, Some(header).filter(|header| !header.is_empty()))
 }
 

@@ -492,6 +492,45 @@ fn media_has_an_address_of_each_family_at_most_and_the_advertised_one_unless_tol
 }
 
 #[test]
+fn what_is_kept_of_calls_is_off_bounded_when_it_is_on_and_always_warned_of() {
+    let keeps =
+        |media: &str, observe: &str| plain(&format!("{PLAIN}\n[media]\n{media}\n[observe]\n{observe}\n"));
+    let off = keeps("", "").expect("compiles");
+    assert!(off.media.recordings.is_none() && off.observe.captures.is_none());
+    let told = |compiled: &Compiled| {
+        let codes = codes_of(&compiled.warnings).into_iter();
+        codes.filter(|code| code.starts_with("UMB-REC")).collect::<Vec<_>>()
+    };
+    assert!(told(&off).is_empty());
+    let plan = off.policy.dial_plans[0].name.clone();
+    let recording =
+        format!("recording = {{ directory = \"r\", dial_plans = [\"{plan}\"], total = \"2MiB\" }}");
+    let on = keeps(&recording, "capture = { directory = \"/c\", media = \"rtp\", ring = \"1MiB\" }")
+        .expect("compiles");
+    assert_eq!(told(&on), ["UMB-REC001", "UMB-REC004"]);
+    let recordings = on.media.recordings.expect("on");
+    assert_eq!((recordings.folder, recordings.room.bytes_max), (PathBuf::from("r"), 2 << 20));
+    let captures = on.observe.captures.expect("on");
+    assert_eq!((captures.folder, captures.ring_bytes), (PathBuf::from("/c"), 1 << 20));
+    assert_eq!(captures.calls, crate::keep::Captured::Failed);
+    for (media, observe, code, setting) in [
+        (
+            "recording = { directory = \"r\", dial_plans = [\"DP-Nowhere\"] }",
+            "",
+            "UMB-CFG006",
+            "media.recording.dial_plans",
+        ),
+        ("recording = { dial_plans = [] }", "", "UMB-CFG003", "media.recording.directory"),
+        ("", "capture = { ring = \"64MiB\" }", "UMB-CFG003", "observe.capture.directory"),
+        ("", "capture = { directory = \"c\", ring = \"64\" }", "UMB-CFG005", "observe.capture.ring"),
+        ("", "capture = { directory = \"c\", ring = \"1KiB\" }", "UMB-CFG013", "observe.capture.ring"),
+        ("", "capture = { directory = \"c\", media = \"all\" }", "UMB-CFG005", "observe.capture.media"),
+    ] {
+        assert_has(&keeps(media, observe).expect_err(media).list, code, setting);
+    }
+}
+
+#[test]
 fn a_dscp_is_a_name_or_a_number() {
     let dscp = |line: &str| plain(&format!("{PLAIN}\n[media]\n{line}\n")).map(|c| c.media.dscp.value());
     for (line, value) in [

@@ -15,6 +15,19 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// `64MiB`, `10GiB`, `512KiB`, in octets.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..at].parse().ok()?;
+    let power = match text[at..].trim() {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << power)
+}
+
 /// `20000-20599`, both ends included.
 pub(super) fn port_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-')?;

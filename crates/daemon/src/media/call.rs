@@ -12,6 +12,7 @@ use relay::{Channel, PacketBuffer, Plan, PlanError, Session, SessionStats, Side,
 use super::Dscp;
 use super::lanes::{Lane, Lanes, Pair, Slot, WAITING_PACKETS_MAX};
 use super::overflow::Overflows;
+use crate::keep::{Passed, Sent, Tape};
 
 /// A call's media.
 pub(super) struct Call<K> {
@@ -19,11 +20,13 @@ pub(super) struct Call<K> {
     pub(super) ports: [u16; 2],
     pub(super) lanes: Lanes,
     session: Option<Box<Session>>,
+    /// Under which number its packets are kept, if they are.
+    pub(super) kept: Option<u64>,
 }
 
 impl<K> Call<K> {
     pub(super) fn new(key: K, a: Pair, b: Pair) -> Self {
-        Call { key, ports: [a.port, b.port], lanes: Lanes::new(a, b), session: None }
+        Call { key, ports: [a.port, b.port], lanes: Lanes::new(a, b), session: None, kept: None }
     }
 
     pub(super) fn apply(&mut self, plan: Plan, now: Instant) -> Result<(), PlanError> {
@@ -38,7 +41,13 @@ impl<K> Call<K> {
 
     /// After the first plan: what waits was sent before anybody was described, and is nobody's; but who answers at once
     /// has spoken already, from where the plan has it.
-    pub(super) fn hear_early(&mut self, now: Instant, packet: &mut PacketBuffer, unsent: &mut u64) {
+    pub(super) fn hear_early(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuffer,
+        tape: &mut Option<Tape>,
+        unsent: &mut u64,
+    ) {
         for lane in Lane::PORTS {
             let (Some(session), Some(slot)) = (&self.session, lane.slot()) else { return };
             let described = session.destination(slot.side, slot.channel);
@@ -46,7 +55,7 @@ impl<K> Call<K> {
                 match self.lanes.receive(lane, packet.space()) {
                     Ok((length, from)) if Some(from) == described => {
                         packet.set_len(length);
-                        self.relay(now, slot, from, packet, unsent);
+                        self.relay(now, slot, from, packet, tape, unsent);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Ok(_) | Err(_) => {}
@@ -95,13 +104,33 @@ impl<K> Call<K> {
 
     /// What is due by now: silences are told, and what the session itself has to say is sent. Counts in `unsent` what
     /// the kernel did not take.
-    pub(super) fn on_time(&mut self, now: Instant, packet: &mut PacketBuffer, unsent: &mut u64) {
+    pub(super) fn on_time(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuffer,
+        tape: &mut Option<Tape>,
+        unsent: &mut u64,
+    ) {
         let Some(session) = &mut self.session else { return };
         if session.poll_deadline().is_none_or(|due| due > now) {
             return;
         }
         session.handle_timeout(now);
-        while let Some((side, channel, to)) = session.poll_packet(now, packet) {
+        loop {
+            let kept = self.kept.zip(tape.as_mut());
+            let ours = match kept {
+                None => session.poll_packet(now, packet),
+                Some((call, tape)) => {
+                    let ours = session.poll_packet_shown(now, packet, tape);
+                    if let Some((side, channel, to)) = ours {
+                        let sent = Sent::of(&Verdict::Forward { side, channel, to }, packet.as_slice());
+                        let (at, ports) = (now, self.ports);
+                        tape.passed(Passed { call, at, side, channel, from: None, ports, sent });
+                    }
+                    ours
+                }
+            };
+            let Some((side, channel, to)) = ours else { return };
             *unsent += u64::from(!self.lanes.send(side, channel, to, packet.as_slice()));
         }
     }
@@ -112,13 +141,14 @@ impl<K> Call<K> {
         now: Instant,
         lane: Lane,
         packet: &mut PacketBuffer,
+        tape: &mut Option<Tape>,
         unsent: &mut u64,
     ) {
         // Interrupted, or an ICMP error of an earlier packet: the next turn may have better luck.
         let Ok((length, from)) = self.lanes.receive(lane, packet.space()) else { return };
         if let Some(slot) = lane.slot() {
             packet.set_len(length);
-            self.relay(now, slot, from, packet, unsent);
+            self.relay(now, slot, from, packet, tape, unsent);
         }
     }
 
@@ -128,11 +158,23 @@ impl<K> Call<K> {
         slot: Slot,
         from: SocketAddr,
         packet: &mut PacketBuffer,
+        tape: &mut Option<Tape>,
         unsent: &mut u64,
     ) {
         // Before the first plan nobody may send anything.
         let Some(session) = &mut self.session else { return };
-        match session.handle_packet(now, slot.side, slot.channel, from, packet) {
+        let Slot { side, channel } = slot;
+        let verdict = match self.kept.zip(tape.as_mut()) {
+            None => session.handle_packet(now, side, channel, from, packet),
+            Some((call, tape)) => {
+                let verdict = session.handle_packet_shown(now, side, channel, from, packet, tape);
+                let sent = Sent::of(&verdict, packet.as_slice());
+                let (at, from, ports) = (now, Some(from), self.ports);
+                tape.passed(Passed { call, at, side, channel, from, ports, sent });
+                verdict
+            }
+        };
+        match verdict {
             Verdict::Drop(why) => {
                 tracing::trace!(side = %slot.side, why = why.name(), "packet dropped");
             }

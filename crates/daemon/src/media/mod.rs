@@ -36,6 +36,8 @@ use ports::Ports;
 use readiness::Bell;
 use worker::{Shared, Worker};
 
+use crate::keep::Tape;
+
 /// Commands that may wait for one worker.
 const COMMANDS_MAX: usize = 4_096;
 /// Reports that may wait to be read.
@@ -208,6 +210,7 @@ pub type Deliver<K> =
 
 enum Command<K> {
     Allocate { call: K },
+    Keep { call: K, number: u64 },
     Apply { call: K, plan: Box<Plan> },
     Release { call: K },
     Shutdown,
@@ -271,12 +274,16 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> MediaPool<K> {
     /// Starts the threads; the receiver yields what they report.
     pub fn start(config: &MediaConfig) -> Result<(Self, mpsc::Receiver<MediaReport<K>>), MediaError> {
         let (reports, receiver) = mpsc::channel(REPORTS_MAX);
-        let pool = Self::start_with(config, Arc::new(move |report| reports.try_send(report)))?;
+        let pool = Self::start_with(config, Arc::new(move |report| reports.try_send(report)), Vec::new())?;
         Ok((pool, receiver))
     }
 
-    /// Starts the threads; they hand over what they report.
-    pub fn start_with(config: &MediaConfig, deliver: Deliver<K>) -> Result<Self, MediaError> {
+    /// Starts the threads; they hand over what they report, and packets of kept calls by their tapes.
+    pub fn start_with(
+        config: &MediaConfig,
+        deliver: Deliver<K>,
+        tapes: Vec<Tape>,
+    ) -> Result<Self, MediaError> {
         let workers = config.workers;
         if workers == 0 || workers > WORKERS_MAX {
             return Err(MediaError::Workers(workers));
@@ -291,8 +298,9 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> MediaPool<K> {
         let gauges = Arc::new(MediaGauges { pairs, calls: counter, unsent, unreported, ports });
         let placement = Arc::new(Placement::new(workers));
         let mut pool = MediaPool { workers: Vec::new(), placement, gauges };
+        let mut tapes = tapes.into_iter();
         for number in 0..workers {
-            pool.workers.push(pool.spawn(config, number, deliver.clone())?);
+            pool.workers.push(pool.spawn(config, number, deliver.clone(), tapes.next())?);
         }
         Ok(pool)
     }
@@ -307,6 +315,11 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> MediaPool<K> {
         };
         self.placement.leave(&call);
         Err(result)
+    }
+
+    /// Keeps the packets of a call that asked for ports, under this number.
+    pub fn keep(&self, call: K, number: u64) -> Result<(), MediaError> {
+        self.tell(&call, Command::Keep { call, number })
     }
 
     /// Puts a plan into force, the first or another; unknown calls are ignored.
@@ -342,10 +355,11 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> MediaPool<K> {
         config: &MediaConfig,
         number: usize,
         reports: Deliver<K>,
+        tape: Option<Tape>,
     ) -> Result<Handle<K>, MediaError> {
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
         let shared = Shared { placement: self.placement.clone(), gauges: self.gauges.clone() };
-        let (mut worker, bell) = Worker::new(config, receiver, reports, shared)?;
+        let (mut worker, bell) = Worker::new(config, receiver, reports, tape, shared)?;
         let thread =
             std::thread::Builder::new().name(format!("media-{number}")).spawn(move || worker.run())?;
         Ok(Handle { commands, bell, thread: Some(thread) })

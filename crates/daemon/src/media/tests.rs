@@ -436,13 +436,13 @@ fn who_spoke_before_the_first_plan_is_heard_if_the_plan_has_it_there() {
     let now = std::time::Instant::now();
     call.apply(*plan(a.leg(Protection::Clear), b.leg(Protection::Clear)), now).unwrap();
     let (mut packet, mut unsent) = (PacketBuffer::new(), 0);
-    call.hear_early(now, &mut packet, &mut unsent);
+    call.hear_early(now, &mut packet, &mut None, &mut unsent);
     assert_eq!(unsent, 0);
     assert_eq!(receive(&b.rtp), (speech(1, 7), 41_902));
     assert_hears_nothing(&b.rtp);
     // The stranger, who was first, would have been followed.
     send(&b.rtp, &speech(1, 8), 41_902);
-    call.relay_one(now, lanes::Lane::PORTS[2], &mut packet, &mut unsent);
+    call.relay_one(now, lanes::Lane::PORTS[2], &mut packet, &mut None, &mut unsent);
     assert_eq!(receive(&a.rtp), (speech(1, 8), 41_900));
     assert_hears_nothing(&stranger.rtp);
 }
@@ -460,7 +460,7 @@ fn packets_that_found_no_room_are_told_from_those_lost_on_the_way() {
     sequences.for_each(|sequence| send(&a.rtp, &speech(sequence, 1), 41_910));
     let mut relay = |call: &mut call::Call<u32>| {
         for _ in 0..lanes::WAITING_PACKETS_MAX {
-            call.relay_one(now, lanes::Lane::PORTS[0], &mut packet, &mut unsent);
+            call.relay_one(now, lanes::Lane::PORTS[0], &mut packet, &mut None, &mut unsent);
         }
     };
     relay(&mut call);

@@ -26,6 +26,7 @@ use super::readiness::{Bell, Readiness, Ready};
 use super::{
     Command, Deliver, Dscp, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts, MediaReport,
 };
+use crate::keep::Tape;
 
 /// Commands carried out before packets get their turn.
 const COMMANDS_PER_TURN: usize = 64;
@@ -50,6 +51,8 @@ pub(super) struct Worker<K> {
     index: HashMap<K, usize>,
     packet: PacketBuffer,
     overflows: Option<Overflows>,
+    /// Where packets of calls go of which something is kept.
+    tape: Option<Tape>,
     next_tick: Instant,
     shared: Shared<K>,
 }
@@ -72,6 +75,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
         config: &MediaConfig,
         commands: Receiver<Command<K>>,
         reports: Deliver<K>,
+        tape: Option<Tape>,
         shared: Shared<K>,
     ) -> Result<(Self, Arc<Bell>), MediaError> {
         let readiness = Readiness::new()?;
@@ -88,6 +92,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
             index: HashMap::new(),
             packet: PacketBuffer::new(),
             overflows: Overflows::open(),
+            tape,
             next_tick: Instant::now() + TICK,
             shared,
         };
@@ -137,9 +142,12 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
                     }
                     self.report(MediaReport::Ready { call, result });
                 }
+                Ok(Command::Keep { call, number }) => self.keep(call, number),
                 Ok(Command::Apply { call, plan }) => self.apply(now, call, *plan),
                 Ok(Command::Release { call }) => {
                     if let Some(closed) = self.close(now, call) {
+                        // What is reported is over for the writer too.
+                        self.hand_over();
                         self.report(MediaReport::Released {
                             call,
                             stats: Box::new(closed.last_stats(self.overflows.as_ref())),
@@ -212,6 +220,18 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
         Ok(())
     }
 
+    fn keep(&mut self, key: K, number: u64) {
+        if let Some(call) = self.index.get(&key).and_then(|at| self.calls.get_mut(*at)?.as_mut()) {
+            call.kept = Some(number);
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if let Some(tape) = &mut self.tape {
+            tape.hand_over();
+        }
+    }
+
     fn apply(&mut self, now: Instant, key: K, plan: Plan) {
         let Some(at) = self.index.get(&key).copied() else { return };
         if let Err(error) = self.follow_families(at, &plan) {
@@ -226,7 +246,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
             return;
         }
         if is_first {
-            self.guarded(at, |call, packet, unsent| call.hear_early(now, packet, unsent));
+            self.guarded(at, |call, packet, tape, unsent| call.hear_early(now, packet, tape, unsent));
         }
         self.follow_peers(at);
     }
@@ -267,22 +287,27 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
 
     fn on_readable(&mut self, now: Instant, number: usize) {
         let (at, lane) = (number / Lane::COUNT, Lane::of(number));
-        self.guarded(at, |call, packet, unsent| call.relay_one(now, lane, packet, unsent));
+        self.guarded(at, |call, packet, tape, unsent| call.relay_one(now, lane, packet, tape, unsent));
     }
 
     fn on_tick(&mut self, now: Instant) {
         self.next_tick = now + TICK;
         for at in 0..self.calls.len() {
             self.follow_peers(at);
-            self.guarded(at, |call, packet, unsent| call.on_time(now, packet, unsent));
+            self.guarded(at, |call, packet, tape, unsent| call.on_time(now, packet, tape, unsent));
         }
+        self.hand_over();
     }
 
     /// Works on one call. A fault in it must not end the others of this thread.
-    fn guarded(&mut self, at: usize, work: impl FnOnce(&mut Call<K>, &mut PacketBuffer, &mut u64)) {
+    fn guarded(
+        &mut self,
+        at: usize,
+        work: impl FnOnce(&mut Call<K>, &mut PacketBuffer, &mut Option<Tape>, &mut u64),
+    ) {
         let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) else { return };
-        let (key, packet, mut unsent) = (call.key, &mut self.packet, 0);
-        if catch_unwind(AssertUnwindSafe(|| work(call, packet, &mut unsent))).is_err() {
+        let (key, packet, tape, mut unsent) = (call.key, &mut self.packet, &mut self.tape, 0);
+        if catch_unwind(AssertUnwindSafe(|| work(call, packet, tape, &mut unsent))).is_err() {
             self.close(Instant::now(), key);
             self.report(MediaReport::Failed { call: key });
         }

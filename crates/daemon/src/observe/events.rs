@@ -148,6 +148,9 @@ fn log_end(record: &CallRecord) {
         security = %record.security,
         setup_ms = record.setup.map(millis),
         duration_ms = millis(record.duration),
+        recording = record.recording.as_deref(),
+        recording_lacks = record.recording_lacks,
+        capture = record.capture.as_deref(),
         "call ended"
     );
 }

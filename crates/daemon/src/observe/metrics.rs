@@ -248,6 +248,13 @@ impl Metrics {
         self.dropped.get_or_create(&KindLabel { kind }).inc();
     }
 
+    /// Input was dropped, so many times.
+    pub fn dropped_some(&self, kind: &'static str, count: u64) {
+        if count > 0 {
+            self.dropped.get_or_create(&KindLabel { kind }).inc_by(count);
+        }
+    }
+
     /// The engine counted something.
     pub fn event(&self, kind: &'static str) {
         self.events.get_or_create(&KindLabel { kind }).inc();

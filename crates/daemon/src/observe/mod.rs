@@ -18,6 +18,8 @@ pub use events::Reporter;
 pub use limiter::WarnLimiter;
 pub use logging::{LogColour, LogFormat, LogSettings, init_logging};
 pub use metrics::{CertificateLabels, Metrics, Up};
+#[cfg(test)]
+pub(crate) use records::tests::record as a_record;
 pub use records::{RecordSender, RecordSettings, RecordWriter, Written};
 pub use refusals::{REFUSALS_MAX, RefusedSide, TlsRefusal, TlsRefusals};
 pub use status::{

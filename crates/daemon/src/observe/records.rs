@@ -214,4 +214,4 @@ fn utc(instant: Instant) -> OffsetDateTime {
 
 #[cfg(test)]
 #[path = "records_tests.rs"]
-mod tests;
+pub(super) mod tests;

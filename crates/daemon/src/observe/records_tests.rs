@@ -7,7 +7,8 @@ use b2bua::verdict::Verdict;
 
 use super::*;
 
-fn record(caller: &str) -> Box<CallRecord> {
+/// A call of this caller.
+pub(crate) fn record(caller: &str) -> Box<CallRecord> {
     let now = Instant::now();
     let code = b2bua::codes::POOL_PLAN_MISMATCH;
     Box::new(CallRecord {
@@ -43,6 +44,9 @@ fn record(caller: &str) -> Box<CallRecord> {
         codec: Some(String::from("PCMU")),
         transferred_to: None,
         media: None,
+        recording: None,
+        recording_lacks: None,
+        capture: None,
     })
 }
 

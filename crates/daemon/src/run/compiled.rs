@@ -8,6 +8,7 @@ use sip::Transport;
 
 use super::settings::{ListenAt, Settings, TlsSetup};
 use crate::config::{Compiled, Switch};
+use crate::keep::KeepSettings;
 use crate::media::MediaConfig;
 use crate::net::NetLimits;
 use crate::observe::{RecordSettings, Written};
@@ -45,6 +46,10 @@ impl From<&Compiled> for Settings {
             dns: compiled.dns.clone(),
             admin: compiled.admin.http,
             records: wanted.then_some(records),
+            keep: KeepSettings {
+                recordings: compiled.media.recordings.clone(),
+                captures: observe.captures.clone(),
+            },
             limits: NetLimits {
                 handshake_timeout: compiled.listen.handshake_timeout,
                 header_timeout: compiled.listen.header_timeout,

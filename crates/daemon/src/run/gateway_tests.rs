@@ -126,6 +126,7 @@ fn settings(server_port: u16, folder: &Path, rtp_first: u16) -> Settings {
             jsonl: Written::Yes,
             um_csv: Written::Yes,
         }),
+        keep: Default::default(),
         limits: NetLimits::default(),
         tap: None,
     }

@@ -34,11 +34,11 @@ impl Held {
     }
 
     /// Records that waited too long.
-    pub(super) fn overdue(&mut self, now: Instant) -> Vec<CallRecord> {
+    pub(super) fn overdue(&mut self, now: Instant) -> Vec<(CallKey, CallRecord)> {
         let late = |since: Instant| now.saturating_duration_since(since) >= WAIT_MAX;
         let calls: Vec<CallKey> =
             self.records.iter().filter(|(_, (at, _))| late(*at)).map(|(call, _)| *call).collect();
-        calls.iter().filter_map(|call| self.records.remove(call)).map(|(_, record)| *record).collect()
+        calls.into_iter().filter_map(|call| Some((call, *self.records.remove(&call)?.1))).collect()
     }
 
     /// Nothing waits.
@@ -47,7 +47,7 @@ impl Held {
     }
 
     /// Everything that still waits, at the end.
-    pub(super) fn take_all(&mut self) -> Vec<CallRecord> {
-        std::mem::take(&mut self.records).into_values().map(|(_, record)| *record).collect()
+    pub(super) fn take_all(&mut self) -> Vec<(CallKey, CallRecord)> {
+        std::mem::take(&mut self.records).into_iter().map(|(call, (_, record))| (call, *record)).collect()
     }
 }

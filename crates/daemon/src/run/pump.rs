@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use b2bua::engine::{
-    Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, Event, FlowLoss, FlowUp, Input,
+    CallKey, Command, ConnectFailure, ConnectFailureKind, ConnectKey, Engine, Event, FlowLoss, FlowUp, Input,
     MediaCommand, MediaFailure, MediaPorts, Names, Newcomers, Origin, Output, QueryKey, Question,
     ResolveFailure, ResolveFailureKind, Sharding, Target, call_id_of,
 };
@@ -25,6 +25,7 @@ use tracing::{error, warn};
 
 use super::adopted::Adopted;
 use super::held::Held;
+use crate::keep::Keeping;
 use crate::media::{self, MediaPool, MediaReport};
 use crate::net::{
     self, Asked, Control, Endpoint, Errand, FlowFacts, Found, Holds, Leave, MediaKey, NetContext, Opened,
@@ -51,6 +52,7 @@ pub(super) struct Pump {
     pub(super) media: Arc<MediaPool<MediaKey>>,
     pub(super) reporter: Reporter,
     pub(super) lines: Lines,
+    pub(super) keeping: Option<Keeping>,
     pub(super) drained: watch::Sender<bool>,
     pub(super) sharding: Sharding,
     pub(super) adopted: Arc<Adopted>,
@@ -261,7 +263,7 @@ impl Pump {
 
     /// A flow can be used, whoever owns it.
     pub(super) fn learn(&mut self, facts: FlowFacts, opened: Opened) {
-        self.lines.up(facts.key, facts.remote);
+        self.lines.up(&facts);
         let origin = match opened {
             Opened::ByPeer => Origin::Inbound,
             Opened::ByUs => Origin::Outbound(NOBODYS_WISH),
@@ -467,7 +469,10 @@ impl Pump {
         let (media, shard) = (&self.media, self.number);
         let (call, outcome) = match command {
             MediaCommand::Allocate { call } => {
-                if let Err(problem) = media.allocate((shard, call)) {
+                let kept = self.keeping.as_mut().and_then(|keeping| keeping.allocates(call));
+                let allocated = media.allocate((shard, call));
+                let kept = kept.map_or(Ok(()), |number| media.keep((shard, call), number));
+                if let Err(problem) = allocated.and(kept) {
                     warn!(%problem, "no media ports");
                     let result = Err(MediaFailure::Unavailable);
                     self.pending.push_back(Input::MediaReady { call, result });
@@ -503,7 +508,7 @@ impl Pump {
             }
             MediaReport::Released { call: (_, call), stats } => {
                 if let Some(record) = self.held.complete(call, &stats) {
-                    self.report_ended(*record);
+                    self.report_ended(Some(call), *record);
                     self.tell_drained();
                 }
             }
@@ -515,16 +520,25 @@ impl Pump {
     fn report(&mut self, event: Event) {
         match event {
             Event::CallEnded { call: Some(call), record } => self.held.hold(Instant::now(), call, record),
+            Event::CallEnded { call: None, record } => self.report_ended(None, *record),
             Event::Drained => {
                 self.over = Over::Yes;
                 self.reporter.report(Event::Drained);
                 self.tell_drained();
             }
-            other => self.reporter.report(other),
+            other => {
+                if let (Event::CallStarted(started), Some(keeping)) = (&other, &mut self.keeping) {
+                    keeping.starts(started);
+                }
+                self.reporter.report(other);
+            }
         }
     }
 
-    pub(super) fn report_ended(&self, record: CallRecord) {
+    pub(super) fn report_ended(&mut self, call: Option<CallKey>, mut record: CallRecord) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.ended(call, &mut record);
+        }
         self.reporter.report(Event::CallEnded { call: None, record: Box::new(record) });
     }
 
@@ -551,8 +565,8 @@ impl Pump {
 
     /// A few times a second: gauges, late records, the end of a drain.
     pub(super) fn on_tick(&mut self) {
-        for record in self.held.overdue(Instant::now()) {
-            self.report_ended(record);
+        for (call, record) in self.held.overdue(Instant::now()) {
+            self.report_ended(Some(call), record);
         }
         self.close_retired(Instant::now());
         let gauges = self.engine.gauges();

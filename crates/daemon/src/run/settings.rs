@@ -9,6 +9,7 @@ use b2bua::policy::{Dialect, PeerAddress};
 use b2bua::quirks::QuirkSet;
 use sip::Transport;
 
+use crate::keep::KeepSettings;
 use crate::media::MediaConfig;
 use crate::net::{Dns, NetLimits};
 use crate::observe::RecordSettings;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
     /// Call records; `None` switches them off.
     pub records: Option<RecordSettings>,
+    /// Recordings and captures.
+    pub keep: KeepSettings,
     /// Limits of connections.
     pub limits: NetLimits,
     /// Remembers every SIP message, for ladders; `None` remembers nothing.
@@ -87,6 +90,7 @@ impl Settings {
             ("[dns]", self.dns != new.dns),
             ("[admin]", self.admin != new.admin),
             ("[observe] cdr", self.records != new.records),
+            ("[media] recording, [observe] capture", self.keep != new.keep),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()
     }

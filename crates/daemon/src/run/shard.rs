@@ -136,8 +136,8 @@ impl Shard {
             self.watch_time();
             self.write();
         }
-        for record in self.pump.held.take_all() {
-            self.pump.report_ended(record);
+        for (call, record) in self.pump.held.take_all() {
+            self.pump.report_ended(Some(call), record);
         }
     }
 

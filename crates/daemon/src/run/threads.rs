@@ -22,6 +22,7 @@ use super::held::Held;
 use super::pump::{Over, Pump};
 use super::settings::Settings;
 use super::shard::{KNOCK, Shard};
+use crate::keep::{KeepSettings, KeepWriter, Keeper, Keeping, Tape};
 use crate::media::{Deliver, MediaGauges, MediaPool};
 use crate::net::{Errands, Inbox, MediaKey, NetContext, SHARDS_MAX, Slots, UdpPort, inbox};
 use crate::observe::{RecordSender, Reporter};
@@ -55,6 +56,7 @@ pub(super) struct Threads {
     shards: Vec<JoinHandle<()>>,
     media: Arc<MediaPool<MediaKey>>,
     drained: Vec<watch::Receiver<bool>>,
+    writer: Option<KeepWriter>,
 }
 
 impl Threads {
@@ -66,17 +68,20 @@ impl Threads {
         policy: &Arc<ArcSwap<Policy>>,
         records: Option<&RecordSender>,
     ) -> Result<Self, StartError> {
-        let media = Arc::new(MediaPool::start_with(&settings.media, deliver(context.shards.clone()))?);
-        let count = u16::try_from(built.shards.len()).unwrap_or(u16::MAX);
         let now = policy.load_full();
+        let (writer, keeper, tapes) = start_keeping(settings, &now, context)?;
+        let deliver = deliver(context.shards.clone());
+        let media = Arc::new(MediaPool::start_with(&settings.media, deliver, tapes)?);
+        let count = u16::try_from(built.shards.len()).unwrap_or(u16::MAX);
         let sharding = Sharding::new(count, &now.gateway.fqdn, rand::random());
         let started = Instant::now();
         let ledger: Arc<dyn Ledger> = Arc::new(SharedLedger::default());
         let adopted = Arc::new(Adopted::default());
         let mut ports = built.ports;
-        let mut threads = Self { shards: Vec::new(), media: media.clone(), drained: Vec::new() };
+        let mut threads = Self { shards: Vec::new(), media: media.clone(), drained: Vec::new(), writer };
         for (number, (poll, _, errands)) in (0..count).zip(built.shards) {
             let (drained, is_drained) = watch::channel(false);
+            let keeping = keeper.as_ref().map(Keeper::keeping);
             let pump = Pump {
                 number,
                 engine: Engine::new(engine_config((number, count), started, ledger.clone()), now.clone()),
@@ -85,7 +90,8 @@ impl Threads {
                 ports: std::mem::take(&mut ports),
                 media: media.clone(),
                 reporter: Reporter::new(context.metrics.clone(), records.cloned()),
-                lines: Lines::new(settings.tap.clone()),
+                lines: Lines::new(settings.tap.clone(), keeping.as_ref().and_then(Keeping::copies)),
+                keeping,
                 drained,
                 sharding: sharding.clone(),
                 adopted: adopted.clone(),
@@ -123,7 +129,25 @@ impl Threads {
             Ok(media) => media.shutdown(),
             Err(_) => error!("the media threads are still in use"),
         }
+        if let Some(writer) = self.writer {
+            writer.join();
+        }
     }
+}
+
+/// The writer of recordings and captures, where any are wanted.
+fn start_keeping(
+    settings: &Settings,
+    policy: &Policy,
+    context: &NetContext,
+) -> io::Result<(Option<KeepWriter>, Option<Keeper>, Vec<Tape>)> {
+    if settings.keep == KeepSettings::default() {
+        return Ok((None, None, Vec::new()));
+    }
+    let addresses = policy.gateway.media_addresses;
+    let started = KeepWriter::start(&settings.keep, addresses, settings.media.workers, &context.metrics)?;
+    let (writer, keeper, tapes) = started;
+    Ok((Some(writer), Some(keeper), tapes))
 }
 
 /// Reports of the media threads go to the shard that holds the call.

@@ -14,6 +14,7 @@ mod downgrade;
 mod end;
 mod first_words;
 mod injected;
+mod kept;
 #[path = "../../../../../benches/src/bin/relay/ng.rs"]
 mod ng;
 mod rekey;
