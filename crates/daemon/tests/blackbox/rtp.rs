@@ -1,21 +1,23 @@
 //! RTP and RTCP through the real binary, between two far ends that seal their media by hand: payload types that differ on both
-//! legs, and RTCP where a far end sends none.
+//! legs, RTCP where a far end sends none, and hold.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use relay::{
     Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection,
-    Session, Side, Suite, Verdict,
+    Provider, Session, Side, Suite, Verdict,
 };
 
 use crate::harness::metric_sum;
 use crate::stage::{GATEWAYS, Stage};
-use crate::wire::{Carrier, Dialog, tag, value};
+use crate::wire::{Carrier, Dialog, Wire, tag, value};
 
 /// How soon RTCP must have come: the longest interval, and a moment.
 const RTCP_MAX: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long nothing comes where nothing may.
+const SILENCE: Duration = Duration::from_millis(400);
 const KEY_BYTES: usize = 30;
 /// Events that one test sends each way.
 const DIGITS: u16 = 20;
@@ -39,12 +41,12 @@ impl End {
         Self { rtp, rtcp, key: [fill; KEY_BYTES], digits, gateway, sends: 0, srtp: None }
     }
 
-    fn describes(&self) -> String {
+    fn describes(&self, direction: &str) -> String {
         let (at, pt) = (self.rtp.local_addr().unwrap(), self.digits);
         let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, self.key);
         format!(
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {} RTP/SAVP 0 {pt}\r\n\
-             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\na=rtpmap:{pt} telephone-event/8000\r\n",
+             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\na=rtpmap:{pt} telephone-event/8000\r\na={direction}\r\n",
             at.port(),
             ip = at.ip(),
         )
@@ -59,7 +61,9 @@ impl End {
         self.sends = audio.formats.iter().find(|f| f.is("telephone-event")).unwrap().pt;
         let params = |key: &[u8]| {
             let suite = Suite::AesCm128HmacSha1_80;
-            KeyParams::new(suite, MasterKey::from_inline(suite, key).unwrap())
+            // Not the transform of the gateway.
+            let provider = Provider::WebrtcSrtp;
+            KeyParams { provider, ..KeyParams::new(suite, MasterKey::from_inline(suite, key).unwrap()) }
         };
         let (inbound, outbound) = (params(audio.crypto[0].key.as_bytes()), params(&self.key));
         let leg = |protection| LegPlan {
@@ -105,6 +109,87 @@ impl End {
     }
 }
 
+impl End {
+    /// Nothing comes; what had come by now is forgotten.
+    fn hears_nothing(&mut self, channel: Channel, longest: Duration) {
+        let socket = if channel == Channel::Rtp { &self.rtp } else { &self.rtcp };
+        socket.set_read_timeout(Some(longest)).unwrap();
+        let came = socket.recv_from(&mut [0; 2048]);
+        assert!(came.is_err(), "{came:?}");
+    }
+
+    fn forgets_reports(&mut self) {
+        self.rtcp.set_nonblocking(true).unwrap();
+        while self.rtcp.recv_from(&mut [0; 2048]).is_ok() {}
+        self.rtcp.set_nonblocking(false).unwrap();
+    }
+}
+
+/// A call that stands between two of them.
+struct Scene {
+    stage: Stage,
+    phone: Wire,
+    um: Wire,
+    dialog: Dialog,
+    caller: End,
+    server: End,
+    answered: Instant,
+    cseq: u32,
+}
+
+impl Scene {
+    fn begin(call_id: &str) -> Self {
+        let stage = Stage::start(Carrier::Tls, |config| config.replace("SIPSecured", "Secured"));
+        let mut phone = stage.peer(GATEWAYS[0]);
+        let mut caller = End::new(stage.net.host(10), 0x11, 118);
+        let mut server = End::new(stage.net.host(30), 0x22, 96);
+        let mut dialog = Dialog::begun(call_id);
+        phone.asks_with(&dialog, "INVITE", 1, "", &caller.describes("sendrecv"));
+        let mut um = stage.called();
+        let invite = um.hears("INVITE ");
+        server.is_told(&invite);
+        um.answers(&invite, "200 OK", &server.describes("sendrecv"));
+        let success = phone.hears("SIP/2.0 200 ");
+        let answered = Instant::now();
+        caller.is_told(&success);
+        dialog.theirs = tag(&value(&success, "To"));
+        phone.asks(&dialog, "ACK", 1, "");
+        um.hears("ACK ");
+        let mut scene = Scene { stage, phone, um, dialog, caller, server, answered, cseq: 1 };
+        scene.stands();
+        scene
+    }
+
+    /// Behind this the media is as described last.
+    fn stands(&mut self) {
+        self.cseq += 1;
+        let um = &mut self.um;
+        self.phone.says_in(&self.dialog, "INFO", self.cseq, "200", || drop(um.serves("INFO")));
+    }
+
+    /// The caller offers its media again; the server is offered the same, and answers so.
+    fn offers(&mut self, said: &str, answered: &str) {
+        self.cseq += 1;
+        self.phone.asks_with(&self.dialog, "INVITE", self.cseq, "", &self.caller.describes(said));
+        let offer = self.um.hears("INVITE ");
+        assert!(offer.contains(&format!("a={said}\r\n")), "{offer}");
+        self.um.answers(&offer, "200 OK", &self.server.describes(answered));
+        let answer = self.phone.hears("SIP/2.0 200 ");
+        assert!(answer.contains(&format!("a={answered}\r\n")), "{answer}");
+        self.phone.asks(&self.dialog, "ACK", self.cseq, "");
+        self.um.hears("ACK ");
+        self.stands();
+    }
+
+    fn ends(mut self) -> serde_json::Value {
+        let um = &mut self.um;
+        self.phone.says_in(&self.dialog, "BYE", self.cseq + 1, "200", || drop(um.serves("BYE")));
+        let record = self.stage.umbra.wait_for_records(1, PATIENCE).remove(0);
+        assert!(metric_sum(&self.stage.metrics(), "umbra_rtcp_made_packets_total") >= 2.0);
+        record["media"].clone()
+    }
+}
+
 /// An even port and the next.
 fn pair(host: Ipv4Addr) -> (UdpSocket, UdpSocket) {
     for port in (42_000..42_400).step_by(2) {
@@ -117,25 +202,9 @@ fn pair(host: Ipv4Addr) -> (UdpSocket, UdpSocket) {
 
 #[test]
 fn digits_pass_under_the_numbers_of_each_leg_and_who_gets_no_rtcp_of_the_other_gets_ours() {
-    let stage = Stage::start(Carrier::Tls, |config| config.replace("SIPSecured", "Secured"));
-    let mut phone = stage.peer(GATEWAYS[0]);
-    let mut caller = End::new(stage.net.host(10), 0x11, 118);
-    let mut server = End::new(stage.net.host(30), 0x22, 96);
-    let mut dialog = Dialog::begun("numbers");
-    phone.asks_with(&dialog, "INVITE", 1, "", &caller.describes());
-    let mut um = stage.called();
-    let invite = um.hears("INVITE ");
-    server.is_told(&invite);
-    um.answers(&invite, "200 OK", &server.describes());
-    let success = phone.hears("SIP/2.0 200 ");
-    let answered = Instant::now();
-    caller.is_told(&success);
-    dialog.theirs = tag(&value(&success, "To"));
-    phone.asks(&dialog, "ACK", 1, "");
-    um.hears("ACK ");
+    let mut scene = Scene::begin("numbers");
+    let Scene { caller, server, answered, .. } = &mut scene;
     assert_eq!((caller.sends, server.sends), (118, 118), "an answer has the numbers of its offer");
-    // Behind this the media stands.
-    phone.says_in(&dialog, "INFO", 2, "200", || drop(um.serves("INFO")));
     for sequence in 0..DIGITS {
         let marker = if sequence == 0 { 0x80 } else { 0 };
         caller.presses(sequence);
@@ -145,31 +214,52 @@ fn digits_pass_under_the_numbers_of_each_leg_and_who_gets_no_rtcp_of_the_other_g
         let event = caller.hears(Channel::Rtp, PATIENCE);
         assert_eq!((event[1], &event[12..]), (marker | 118, &[5, 10, 0, sequence as u8][..]));
     }
-    for end in [&mut caller, &mut server] {
+    for end in [caller, server] {
         let report = end.hears(Channel::Rtcp, RTCP_MAX.saturating_sub(answered.elapsed()));
         println!("RTCP after {:?}: {report:02x?}", answered.elapsed());
         assert_eq!((report[0], report[1]), (0x81, 201), "a report about what came");
         assert_eq!(report[8..12], [9, 9, 9, end.digits], "of this end's source");
-        assert_eq!(
-            report[12..20],
-            [0, 0, 0, 0, 0, 0, 0, DIGITS as u8 - 1],
-            "nothing lost, and the highest number"
-        );
-        assert_eq!(
-            (report[32], report[33], &report[40..42]),
-            (0x81, 202, &[1, 16][..]),
-            "a name of 16 letters"
-        );
+        let highest = [0, 0, 0, 0, 0, 0, 0, DIGITS as u8 - 1];
+        assert_eq!(report[12..20], highest, "nothing lost, and the highest number");
+        let name = (report[32], report[33], &report[40..42]);
+        assert_eq!(name, (0x81, 202, &[1, 16][..]), "a name of 16 letters");
     }
-    phone.says_in(&dialog, "BYE", 3, "200", || drop(um.serves("BYE")));
-    let records = stage.umbra.wait_for_records(1, PATIENCE);
-    println!("{:#}", records[0]["media"]);
+    let media = scene.ends();
+    println!("{media:#}");
     for side in ["a", "b"] {
-        assert_eq!(records[0]["media"][side]["packets"], u64::from(DIGITS), "{side}");
-        assert!(
-            records[0]["media"][side]["rtcp_made"].as_u64() > Some(0)
-                && records[0]["media"][side]["rtcp"] == 0
-        );
+        assert_eq!(media[side]["packets"], u64::from(DIGITS), "{side}");
+        assert!(media[side]["rtcp_made"].as_u64() > Some(0) && media[side]["rtcp"] == 0);
     }
-    assert!(metric_sum(&stage.metrics(), "umbra_rtcp_made_packets_total") >= 2.0);
+}
+
+#[test]
+fn a_hold_stops_rtp_one_way_leaves_rtcp_and_ends_again() {
+    let mut scene = Scene::begin("hold");
+    scene.offers("sendonly", "recvonly");
+    let Scene { caller, server, .. } = &mut scene;
+    for end in [&mut *caller, &mut *server] {
+        end.forgets_reports();
+    }
+    caller.presses(1);
+    assert_eq!(server.hears(Channel::Rtp, PATIENCE)[1], 96);
+    server.presses(1);
+    caller.hears_nothing(Channel::Rtp, SILENCE);
+    let held = Instant::now();
+    for end in [caller, server] {
+        let report = end.hears(Channel::Rtcp, RTCP_MAX.saturating_sub(held.elapsed()));
+        println!("RTCP on hold after {:?}", held.elapsed());
+        assert!((200..=201).contains(&report[1]));
+    }
+    scene.offers("inactive", "inactive");
+    let Scene { caller, server, .. } = &mut scene;
+    caller.presses(2);
+    server.hears_nothing(Channel::Rtp, SILENCE);
+    scene.offers("sendrecv", "sendrecv");
+    let Scene { caller, server, .. } = &mut scene;
+    caller.presses(3);
+    assert_eq!(server.hears(Channel::Rtp, PATIENCE)[1], 96);
+    server.presses(3);
+    assert_eq!(caller.hears(Channel::Rtp, PATIENCE)[1], 118);
+    let media = scene.ends();
+    assert_eq!((&media["audio"], &media["packets_refused"]), (&"speech both ways".into(), &2.into()));
 }

@@ -45,3 +45,17 @@ fn unanchored_media_is_decided_like_any_other() {
     assert_eq!(world.caller().last_status(), 488);
     world.assert_clean();
 }
+
+#[test]
+fn unanchored_media_keeps_the_numbers_of_the_peers() {
+    let mut world = World::new(policy_of(PoolEncryption::RequireEncryption, VoipSecurity::Secured));
+    redirecting(&mut world, "tls");
+    world.party("mbx01.contoso.com", 5066).digits = Some(96);
+    world.connect_caller("10.0.0.5", Some(POOL));
+    world.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    let answer = Session::parse(&world.caller().responses.last().unwrap().body()).unwrap();
+    let digits = answer.audio().unwrap().formats.iter().find(|format| format.is("telephone-event")).unwrap();
+    assert_eq!(digits.pt, 96, "the caller sends straight to the worker");
+    world.in_dialog(&caller(), Method::Bye, "", None);
+    world.assert_clean();
+}
