@@ -312,12 +312,16 @@ fn first_offers_and_answers(court: &mut Court) {
 
 fn early_answers(court: &mut Court) {
     for (name, change) in WEAK.into_iter().chain([MIXED[0]]) {
-        for (says, answer) in [("as it was described early", change), ("better than that", whole as Change)] {
+        for is_better in [false, true] {
+            let answer = if is_better { whole } else { change };
             court.early = Some(change);
-            let dialog = court.begins(format!("18x, {name}, then an answer {says}"));
+            let dialog = court.begins(format!("18x, {name}, then a better answer {is_better}"));
             let offer = court.ends[0].describe();
             let (status, dialog, _) = court.offers(Who::Caller, &dialog, "INVITE", &offer, answer, nothing);
             court.early = None;
+            if !is_better {
+                court.refuses(status);
+            }
             court.settles();
             court.passes_no_clear_packet(false);
             if status < 300 {
