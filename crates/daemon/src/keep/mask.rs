@@ -44,6 +44,18 @@ pub(super) fn message(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Descriptions of sealed media say what stands in a capture that has it decrypted: RTP. A reader would take it for sealed
+/// otherwise, and show neither speech nor RTCP. The letter that goes comes back in the blank key of the same media.
+pub(super) fn describe_as_opened(bytes: &mut Vec<u8>) {
+    let mut from = find(bytes, b"\r\n\r\n").unwrap_or(bytes.len());
+    while let Some(sealed) = find(&bytes[from..], b" RTP/SAVP").map(|at| from + at) {
+        from = sealed + 1;
+        let Some(key) = find(&bytes[from..], b"inline:").map(|at| from + at) else { return };
+        bytes.insert(key + b"inline:".len(), BLANK);
+        bytes.remove(sealed + b" RTP/".len());
+    }
+}
+
 /// The value of Content-Type, long or short; all of the head when that is hard to say.
 fn content_type(head: &[u8]) -> Option<&[u8]> {
     head.split(|octet| *octet == b'\n').find(|line| {

@@ -49,6 +49,29 @@ fn what_was_keyed_in_is_blank_in_every_form_it_has() {
     assert_eq!(masked(other), other);
 }
 
+#[test]
+fn sealed_media_is_described_as_what_stands_in_the_file_and_lengths_stay() {
+    let text = "INVITE sip:a SIP/2.0\r\nX: RTP/SAVP\r\n\r\nm=audio 1 RTP/SAVP 0 8\r\na=crypto:1 A inline:xx|1:1\r\n\
+                m=audio 2 RTP/SAVPF 0\r\na=crypto:1 B inline:xx\r\nm=audio 3 RTP/SAVP 0\r\na=fingerprint:sha-1\r\n";
+    let mut bytes = text.as_bytes().to_vec();
+    describe_as_opened(&mut bytes);
+    let shown = String::from_utf8(bytes).unwrap();
+    assert_eq!(shown.len(), text.len());
+    for line in [
+        "X: RTP/SAVP\r",
+        "m=audio 1 RTP/AVP 0 8\r",
+        "A inline:xxx|1:1\r",
+        "2 RTP/AVPF 0\r",
+        "B inline:xxx\r",
+        "3 RTP/SAVP 0\r",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let mut other = b"BYE sip:a SIP/2.0\r\n\r\n".to_vec();
+    describe_as_opened(&mut other);
+    assert_eq!(other, b"BYE sip:a SIP/2.0\r\n\r\n");
+}
+
 fn packet(payload_type: u8, number: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x80, payload_type];
     packet.extend(number.to_be_bytes());

@@ -258,7 +258,11 @@ impl Writer {
         let Some(call_id) = call_id_of(&message.bytes).map(<[u8]>::to_vec) else { return };
         let carrier = if message.transport == Transport::Udp { Carrier::Udp } else { Carrier::Tcp };
         let at = since_1970(self.epoch, message.at);
-        let payload = mask::message(message.bytes.to_vec()).into_boxed_slice();
+        let mut payload = mask::message(message.bytes.to_vec());
+        if captures.media == super::CapturedMedia::Rtp {
+            mask::describe_as_opened(&mut payload);
+        }
+        let payload = payload.into_boxed_slice();
         captures.ring.push(&call_id, Packet { at, carrier, from: message.from, to: message.to, payload });
     }
 

@@ -108,6 +108,10 @@ fn a_sealed_call_is_recorded_and_captured_in_the_clear_and_no_key_of_it_is_kept(
     let text = String::from_utf8_lossy(&bytes);
     assert_eq!(text.matches("inline:").count(), text.matches("inline:xxxxxxxx").count());
     assert!(text.contains("inline:xxxxxxxx") && text.matches("BYE ").count() >= 2, "messages of both legs");
+    assert!(
+        text.contains(" RTP/AVP 0 101") && !text.contains("RTP/SAVP"),
+        "what is decrypted is described so"
+    );
     let mut sounded = Vec::new();
     Law::Mu.encode_into(&tone(HUM_HZ, -15.0, SAMPLES * 100)[SAMPLES..2 * SAMPLES], &mut sounded);
     let clear = bytes.windows(SAMPLES).filter(|window| *window == sounded).count();
