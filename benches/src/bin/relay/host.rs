@@ -7,10 +7,10 @@
 //! ```
 
 use std::io::{BufRead, Write, stdin, stdout};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use relay::{Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Plan, Protection, Suite};
+use relay::{Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Plan, Protection, Reports, Suite};
 use umbra::media::{Dscp, MediaConfig, MediaPool, MediaReport};
 use umbra_benches::load::{Result, text};
 
@@ -52,10 +52,10 @@ fn plan(line: &str) -> Option<Plan> {
     let words: Vec<&str> = line.split(' ').collect();
     let [a, b, from_a, to_a, from_b, to_b] = words.try_into().ok()?;
     let leg = |address: &str, inbound: &str, outbound: &str| {
-        let remote = address.parse().ok()?;
+        let remote: SocketAddr = address.parse().ok()?;
         Some(LegPlan {
             remote_rtp: remote,
-            remote_rtcp: remote,
+            remote_rtcp: SocketAddr::new(remote.ip(), 0),
             rtcp_mux: false,
             protection: protection(inbound, outbound)?,
             direction: Direction::SendRecv,
@@ -68,7 +68,8 @@ fn plan(line: &str) -> Option<Plan> {
         a: leg(a, from_a, to_a)?,
         b: leg(b, from_b, to_b)?,
         inactivity: Duration::from_secs(30),
-        reports: None,
+        // As the product has it: what goes out is counted for reports. They go nowhere, so that both subjects send the same.
+        reports: Some(Reports { name: [7; 12], seed: 7, clock_hz: 8_000 }),
     })
 }
 
