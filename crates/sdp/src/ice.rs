@@ -149,7 +149,7 @@ impl Ice {
     }
 
     /// What reading it gives: only IPv6 addresses are spelled in two ways.
-    pub(crate) fn as_written(mut self, address: IpAddr) -> Self {
+    pub(crate) fn written_at(mut self, address: IpAddr) -> Self {
         if address.is_ipv4() {
             self.ipv6 = Ipv6Lines::Candidate;
         }

@@ -81,7 +81,7 @@ fn what_we_write_reads_as_what_we_hold() {
             spec.ice = IceLines::Lite(Box::new(ours.clone()));
             let bytes = crate::write_offer(&spec);
             let read = Session::parse(&bytes).unwrap();
-            let written = ours.clone().as_written(spec.address);
+            let written = ours.clone().written_at(spec.address);
             assert_eq!(read.audio().unwrap().ice.as_deref(), Some(&written));
             assert_eq!(spec.clone().session(None).unwrap().1, read);
             spec.rtcp_mux = true;

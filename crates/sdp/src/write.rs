@@ -187,7 +187,7 @@ impl OfferSpec {
             cryptoscale: Vec::new(),
             encryption: None,
             ice: match self.ice {
-                IceLines::Lite(ice) => Some(Box::new(ice.as_written(self.address))),
+                IceLines::Lite(ice) => Some(Box::new(ice.written_at(self.address))),
                 IceLines::Silent | IceLines::Mismatch => None,
             },
         };

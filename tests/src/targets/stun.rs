@@ -64,7 +64,7 @@ fn answer(session: &mut Session, channel: Channel, datagram: &[u8]) -> Option<Ve
 }
 
 fn check(request: &[u8], answer: &[u8]) {
-    assert!(answer.len() <= ANSWER_BYTES_MAX && answer.len() % 4 == 0);
+    assert!(answer.len() <= ANSWER_BYTES_MAX && answer.len().is_multiple_of(4));
     assert_eq!(answer.get(..2), Some(&[1, 1][..]), "no Binding response");
     assert_eq!(answer.get(4..20), request.get(4..20), "of another transaction");
 }

@@ -317,7 +317,7 @@ fn media_addresses(section: &Reader<'_>, listen: &Listen) -> (Vec<IpAddr>, Media
     };
     let (own, outside) = (stated("address"), stated("advertised"));
     // A listener on `::` takes IPv4 too; media has sockets of each family.
-    let both = listen.addresses.iter().any(|address| *address == IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let both = listen.addresses.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let any = both.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let bound = MediaAddresses::of(own.all().chain(listen.addresses.iter().copied()).chain(any));
     let specific = bound.all().filter(|address| !address.is_unspecified());

@@ -114,7 +114,7 @@ impl IceCall {
         let site = Site::start();
         let caller = site.pool(pool);
         let bytes = sample(&site, file, site.pool_address(pool));
-        let changed = with_body(&String::from_utf8(bytes.to_vec()).unwrap(), change);
+        let changed = with_body(std::str::from_utf8(&bytes).unwrap(), change);
         let answer = final_response(&site, &caller, Bytes::from(changed)).unwrap();
         assert_eq!(status(Some(&answer)), 200, "{answer}");
         let address: Ipv4Addr = value(&answer, "c=IN IP4 ").parse().unwrap();
