@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use b2bua::codes;
+use b2bua::policy::MediaMode;
 
 use super::Compiled;
 use super::reader::Reader;
@@ -66,8 +67,18 @@ fn room(table: &Reader<'_>, default: Room) -> Room {
     }
 }
 
-/// The plans that are recorded must be there.
+/// The plans that are recorded must be there, and their media must pass here.
 pub(super) fn check(compiled: &Compiled, root: &Reader<'_>) {
+    let is_unanchored = compiled.policy.gateway.media_mode == MediaMode::Unanchored;
+    let captures = compiled.observe.captures.as_ref();
+    for (setting, is_wanted) in [
+        ("media.recording", compiled.media.recordings.is_some()),
+        ("observe.capture.media", captures.is_some_and(|captures| captures.media == CapturedMedia::Rtp)),
+    ] {
+        if is_wanted && is_unanchored {
+            root.error(codes::CFG_VALUE, setting, "media that is \"unanchored\" does not pass this gateway");
+        }
+    }
     let Some(recordings) = &compiled.media.recordings else { return };
     for wanted in &recordings.dial_plans {
         if !compiled.policy.dial_plans.iter().any(|plan| plan.name.eq_ignore_ascii_case(wanted)) {

@@ -520,6 +520,12 @@ fn what_is_kept_of_calls_is_off_bounded_when_it_is_on_and_always_warned_of() {
             "UMB-CFG006",
             "media.recording.dial_plans",
         ),
+        (
+            "mode = \"unanchored\"",
+            "capture = { directory = \"c\", media = \"rtp\" }",
+            "UMB-CFG005",
+            "observe.capture.media",
+        ),
         ("recording = { dial_plans = [] }", "", "UMB-CFG003", "media.recording.directory"),
         ("", "capture = { ring = \"64MiB\" }", "UMB-CFG003", "observe.capture.directory"),
         ("", "capture = { directory = \"c\", ring = \"64\" }", "UMB-CFG005", "observe.capture.ring"),

@@ -123,6 +123,11 @@ impl Recording {
         Self { stem, fate, call_max, stage: Stage::Waiting, late: 0 }
     }
 
+    /// Whether anything was written.
+    pub(super) fn has_file(&self) -> bool {
+        self.fate.told().0
+    }
+
     /// A packet that was forwarded. What is not G.711 leaves silence. An error is told once: the recording is over then.
     pub(super) fn on_rtp(
         &mut self,

@@ -287,7 +287,9 @@ impl Writer {
         if let (Some(recording), Some((folder, _))) = (&mut call.recording, &mut self.recordings) {
             let written = recording.finish(folder);
             tell(&self.metrics, &self.warnings, folder, written);
-            self.metrics.event("recordings_ended");
+            if recording.has_file() {
+                self.metrics.event("recordings_written");
+            }
             self.metrics.dropped_some("recording_late", recording.late);
         }
         if let Some(captures) = &mut self.captures {

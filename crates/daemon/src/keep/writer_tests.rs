@@ -215,7 +215,9 @@ fn a_sealed_call_becomes_a_recording_and_a_capture_in_the_clear_without_its_keys
         let on = if number == 10 { 96 } else { 0 };
         assert_eq!((both[1].payload[1], &both[1].payload[2..]), (on, &expected[2..]));
     }
-    assert!(metrics.contains("kind=\"captures_written\"} 1"), "{metrics}");
+    for kind in ["captures_written", "recordings_written"] {
+        assert!(metrics.contains(&format!("umbra_events_total{{kind=\"{kind}\"}} 1\n")), "{metrics}");
+    }
 }
 
 #[test]
