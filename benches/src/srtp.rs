@@ -123,6 +123,7 @@ fn session(action: Action, now: Instant) -> Session {
         latch: LatchRule::default(),
         formats: Formats::any(),
         ice: None,
+        events: None,
     };
     let plan = Plan { a: leg(a), b: leg(b), inactivity: Duration::ZERO, reports: None };
     match Session::new(plan, now) {

@@ -3,6 +3,7 @@
 
 mod call;
 pub mod codes;
+mod dtmf;
 pub mod engine;
 pub mod headers;
 mod leg;

@@ -17,10 +17,12 @@ use crate::engine::MediaPorts;
 use crate::engine::keys::KeySource;
 use crate::leg::LegPeer;
 use crate::policy::{IcePolicy, MediaMode, Policy, RtcpMode};
-use crate::profile::Dialect;
+use crate::profile::{Dialect, Digits};
 use crate::quirks::{Quirk, QuirkSet};
 use crate::security::{self, Decision, LegMedia};
 
+/// Clock of the events that digits are turned into.
+const EVENT_CLOCK_HZ: u32 = 8_000;
 /// Tag of the one line we offer.
 const OWN_TAG: u32 = 1;
 /// Payload number of telephone-event in an offer that is ours alone.
@@ -99,6 +101,8 @@ struct LegState {
     ice: Option<Box<Ice>>,
     /// An address of the family its media is of, or that its messages come from.
     near: Option<IpAddr>,
+    /// How its digits travel.
+    digits: Digits,
     quirks: QuirkSet,
     /// Where its media may be; empty = anywhere.
     networks: Arc<[relay::Network]>,
@@ -125,6 +129,7 @@ impl CallMedia {
     pub fn speaks(&mut self, side: Side, peer: &LegPeer) {
         let leg = self.leg_mut(side);
         leg.quirks = peer.dialect.quirks;
+        leg.digits = peer.dialect.digits;
         leg.networks = peer.media_networks.clone();
         leg.near.get_or_insert(peer.address);
     }
@@ -208,8 +213,10 @@ impl CallMedia {
             MediaMode::Anchored => leg.bound(before.as_ref()),
             MediaMode::Unanchored => Vec::new(),
         };
+        let events = (self.leg(from).digits == Digits::Info).then(|| offer.with_events());
+        let carried = events.as_ref().unwrap_or(&offer);
         let (bytes, relayed) =
-            sdp::relay_offer(&offer, before.as_ref(), &bound, &anchor, codecs, &media, &origin)?;
+            sdp::relay_offer(carried, before.as_ref(), &bound, &anchor, codecs, &media, &origin)?;
         let told = bytes.clone();
         Ok((bytes, Exchange { from, offer: Some(offer), relayed: relayed.session, told, key }))
     }
@@ -436,13 +443,29 @@ impl CallMedia {
         formats
     }
 
+    /// Whether digits in INFO from the other side become events on this one, and events of it digits in INFO.
+    pub fn turns_digits(&self, side: Side) -> bool {
+        self.events(side).is_some()
+    }
+
+    // Where the other side has its digits in INFO, and only this one takes events.
+    fn events(&self, side: Side) -> Option<relay::Events> {
+        let (leg, other) = (self.leg(side), self.leg(!side));
+        let is_wanted = other.digits == Digits::Info && leg.digits == Digits::Pass;
+        let (heard, sent) = leg.event_numbers().filter(|_| is_wanted && other.event_numbers().is_none())?;
+        Some(relay::Events { heard, sent, seed: leg.session_id as u32 })
+    }
+
     /// The plan, once both legs have settled.
     pub fn plan(&self) -> Option<relay::Plan> {
         let gateway = &self.policy.gateway;
         if gateway.media_mode == MediaMode::Unanchored {
             return None;
         }
-        let plan = |side| self.leg(side).plan(gateway.srtp.provider, self.formats(side));
+        let plan = |side| {
+            let plan = self.leg(side).plan(gateway.srtp.provider, self.formats(side))?;
+            Some(relay::LegPlan { events: self.events(side), ..plan })
+        };
         let (a, b) = (plan(Side::A)?, plan(Side::B)?);
         let clock_hz = self.codec_in_use().map_or(DEFAULT_CLOCK_HZ, |codec| codec.clock);
         let reports = self.reports.map(|reports| relay::Reports { clock_hz, ..reports });
@@ -527,6 +550,7 @@ impl LegState {
             former: Vec::new(),
             ice: None,
             near: None,
+            digits: Digits::Pass,
             quirks: QuirkSet::NONE,
             networks: Arc::default(),
         }
@@ -571,6 +595,16 @@ impl LegState {
 
     fn told_session(&self) -> Option<Session> {
         self.told.as_ref().and_then(|told| Session::parse(told).ok())
+    }
+
+    // The numbers of events that both ends of the leg agreed to.
+    fn event_numbers(&self) -> Option<(u8, u8)> {
+        let told = self.told_session()?;
+        let events =
+            formats_of(&told).filter(|format| format.is("telephone-event") && format.clock == EVENT_CLOCK_HZ);
+        let agreed = &self.settled.as_ref()?.formats;
+        let mut both = events.filter_map(|ours| agreed.iter().find(|numbers| numbers.heard == ours.pt));
+        both.next().map(|numbers| (numbers.heard, numbers.sent))
     }
 
     /// The formats whose numbers mean something on this leg, those it was told last first.
@@ -646,6 +680,7 @@ impl LegState {
             latch: relay::LatchRule { networks: self.networks.to_vec(), ..relay::LatchRule::default() },
             formats,
             ice: self.ice_credentials(),
+            events: None,
         })
     }
 }

@@ -10,7 +10,7 @@ use relay::Network;
 use serde::Serialize;
 
 pub use crate::headers::{HeaderRules, UnknownHeaders};
-pub use crate::profile::{Dialect, Profile};
+pub use crate::profile::{Dialect, Digits, Profile};
 use crate::quirks::QuirkSet;
 
 /// Wait of queued work above which new calls are refused, unless configured: well above what a busy gateway shows, well
@@ -645,7 +645,7 @@ impl Policy {
             Some(Peer::Server(role, index)) => self.servers(role).get(index).map(|s| s.dialect),
             None => None,
         };
-        found.unwrap_or(Dialect { profile: Profile::IpPbx, quirks: QuirkSet::NONE })
+        found.unwrap_or(Dialect { quirks: QuirkSet::NONE, ..Dialect::of(Profile::IpPbx) })
     }
 
     /// Networks that a peer's media may be in; empty = anywhere.

@@ -88,18 +88,30 @@ pub struct Dialect {
     pub profile: Profile,
     /// Quirks of that product that nobody switched off.
     pub quirks: QuirkSet,
+    /// How its digits travel.
+    pub digits: Digits,
+}
+
+/// How the digits of a peer travel.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Digits {
+    /// As it and the far end agree: events in RTP and bodies of INFO pass as they are.
+    #[default]
+    Pass,
+    /// In INFO, to and from it; a far end without INFO gets events and has its events told.
+    Info,
 }
 
 impl Dialect {
     /// A peer of that profile with every quirk of it on.
     pub const fn of(profile: Profile) -> Self {
-        Self { profile, quirks: QuirkSet::of_profile(profile) }
+        Self { profile, quirks: QuirkSet::of_profile(profile), digits: Digits::Pass }
     }
 
     /// The same without some quirks.
     #[must_use]
     pub const fn without(self, off: QuirkSet) -> Self {
-        Self { profile: self.profile, quirks: self.quirks.minus(off) }
+        Self { quirks: self.quirks.minus(off), ..self }
     }
 
     /// Whether that quirk is on for this peer.

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::digits::Digit;
 use crate::plan::{Channel, Side};
 
 /// One thing that happened to the media of a call. Each is reported once per occurrence, never per packet.
@@ -48,6 +49,15 @@ pub enum Fact {
     },
     /// Nothing acceptable from either side for the plan's inactivity time: whoever holds the call may end it.
     NoMedia {
+        /// How long.
+        lasted: Duration,
+    },
+    /// A side pressed a key, on a leg whose events go no further.
+    Digit {
+        /// Who pressed it.
+        side: Side,
+        /// Which one.
+        digit: Digit,
         /// How long.
         lasted: Duration,
     },

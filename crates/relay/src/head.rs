@@ -145,6 +145,13 @@ pub(crate) fn write_payload_type(packet: &mut [u8], payload_type: u8) {
     }
 }
 
+/// Gives an RTP packet another sequence number.
+pub(crate) fn write_sequence(packet: &mut [u8], sequence: u16) {
+    if let Some(octets) = packet.get_mut(2..4) {
+        octets.copy_from_slice(&sequence.to_be_bytes());
+    }
+}
+
 /// Octets of payload in a readable RTP packet: neither header nor padding.
 pub(crate) fn payload_octets(packet: &[u8], rtp: &RtpHead) -> usize {
     let is_padded = octet(packet, 0) & PADDING != 0;

@@ -4,9 +4,10 @@
 //! Refuses to know the other side.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::buffer::PacketBuffer;
+use crate::digits::{Digit, Listener, Splicer};
 use crate::gate::{Clear, Entrance, Exit, Received};
 use crate::head::{Compound, Head, payload_octets};
 use crate::ice::Patience;
@@ -36,6 +37,9 @@ pub(crate) struct Leg {
     reporter: Option<Box<Reporter>>,
     voice: Voice,
     patience: Patience,
+    listener: Listener,
+    /// Kept once there was one: what it put in shifts the stream for good.
+    splicer: Option<Box<Splicer>>,
     counters: SideStats,
     /// Its RTP was to be passed on at some time.
     was_open: bool,
@@ -91,6 +95,8 @@ impl Leg {
             reporter: None,
             voice: Voice::default(),
             patience: Patience::new(now),
+            listener: Listener::default(),
+            splicer: plan.events.map(|_| Box::new(Splicer::from_the_start())),
             counters: SideStats::default(),
             was_open: false,
             has_said_bye: false,
@@ -113,6 +119,9 @@ impl Leg {
             if self.watch.heard == Heard::ToldSilent {
                 self.watch.heard = Heard::Yes;
             }
+        }
+        if plan.events.is_some() {
+            self.splicer.get_or_insert_with(|| Box::new(Splicer::begun_later()));
         }
         self.plan = plan;
         Some(())
@@ -235,6 +244,45 @@ impl Leg {
         Ok(moved)
     }
 
+    /// The digit that a packet of this side ends, where events are told.
+    pub(crate) fn hear_digit(&mut self, clear: &Clear<'_>) -> Option<(Digit, Duration)> {
+        let events = self.plan.events.filter(|_| self.plan.direction.is_receiving())?;
+        let Head::Rtp(rtp) = clear.head() else { return None };
+        let payload =
+            clear.as_slice().get(rtp.header_bytes..).filter(|_| rtp.payload_type == events.heard)?;
+        self.listener.on_event(&rtp, payload)
+    }
+
+    /// Begins to send an event to this side.
+    pub(crate) fn press(&mut self, now: Instant, digit: Digit, lasts: Duration) -> bool {
+        let is_open = self.plan.direction.is_sending() && self.rtp.destination().is_some();
+        match (&self.plan.events, &mut self.splicer) {
+            (Some(events), Some(splicer)) if is_open => splicer.press(now, events, digit, lasts),
+            _ => false,
+        }
+    }
+
+    /// A packet of the event that is being sent, ready to be sent.
+    pub(crate) fn poll_event(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuffer,
+        tap: &mut impl Tap,
+    ) -> Option<(Channel, SocketAddr)> {
+        let event = self.splicer.as_mut()?.poll_event(self.plan.events.as_ref()?)?;
+        let to = self.rtp.destination().filter(|_| packet.fill(&event))?;
+        let clear = Clear::of_ours(packet).ok()?;
+        tap.on_clear(clear.as_slice());
+        let head = clear.head();
+        let bytes = self.exit.dispatch(clear).ok()? as u64;
+        self.counters.packets_sent += 1;
+        self.counters.bytes_sent += bytes;
+        if let (Some(reporter), Head::Rtp(rtp)) = (&mut self.reporter, head) {
+            reporter.on_rtp_sent(now, &rtp, event.len() - rtp.header_bytes);
+        }
+        Some((Channel::Rtp, to))
+    }
+
     /// Makes a packet of this side one of the call's: it may speak, and the payload type is the other leg's. RTCP flows
     /// on a held leg too.
     pub(crate) fn release(&self, clear: &mut Clear<'_>) -> Result<(), Why> {
@@ -247,7 +295,11 @@ impl Leg {
     }
 
     /// Makes a packet of the other side fit for this one; says through which port and to where it goes.
-    pub(crate) fn dispatch(&mut self, now: Instant, clear: Clear<'_>) -> Result<(Channel, SocketAddr), Why> {
+    pub(crate) fn dispatch(
+        &mut self,
+        now: Instant,
+        mut clear: Clear<'_>,
+    ) -> Result<(Channel, SocketAddr), Why> {
         let head = clear.head();
         if matches!(head, Head::Rtp(_)) && !self.plan.direction.is_sending() {
             return Err(Why::OnHold);
@@ -257,6 +309,9 @@ impl Leg {
             Head::Rtcp(_) => self.rtcp_channel(),
         };
         let to = self.destination(channel).ok_or(Why::OnHold)?;
+        if let (Some(splicer), Head::Rtp(rtp)) = (&mut self.splicer, head) {
+            clear.resequence(splicer.on_forward(now, &rtp)?);
+        }
         let octets = match head {
             Head::Rtp(rtp) => payload_octets(clear.as_slice(), &rtp),
             Head::Rtcp(_) => {

@@ -9,6 +9,7 @@
 
 mod audio;
 mod buffer;
+mod digits;
 pub mod fact;
 mod formats;
 mod gate;
@@ -35,6 +36,7 @@ mod voice;
 
 pub use audio::{Audio, Way};
 pub use buffer::{PACKET_BYTES_MAX, PacketBuffer};
+pub use digits::{Digit, Events, STREAMS_MAX};
 pub use fact::Fact;
 pub use formats::Formats;
 pub use gate::SOURCES_MAX;

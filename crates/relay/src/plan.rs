@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::digits::Events;
 use crate::formats::Formats;
 use crate::ice::IceCredentials;
 use crate::key::KeyParams;
@@ -203,6 +204,8 @@ pub struct LegPlan {
     pub formats: Formats,
     /// What its connectivity checks carry; without it none is answered.
     pub ice: Option<IceCredentials>,
+    /// Its events stand for digits that the other leg's signalling carries.
+    pub events: Option<Events>,
 }
 
 /// Both legs of a call as negotiated.

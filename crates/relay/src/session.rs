@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::buffer::PacketBuffer;
+use crate::digits::Digit;
 use crate::fact::Fact;
 use crate::key::KeyParams;
 use crate::leg::{Heard, Leg, LegProgress, Notes};
@@ -133,6 +134,7 @@ impl Session {
                 return Verdict::Drop(why);
             }
         };
+        let digit = source.hear_digit(&clear);
         tap.on_clear(clear.as_slice());
         let sent = source.release(&mut clear).and_then(|()| target.dispatch(now, clear));
         if let Err(why) = sent {
@@ -140,6 +142,9 @@ impl Session {
             self.tell_exhaustion(!side);
         }
         self.on_notes(side, channel, &notes);
+        if let Some((digit, lasted)) = digit {
+            self.tell(Fact::Digit { side, digit, lasted });
+        }
         match sent {
             Ok((channel, to)) => Verdict::Forward { side: !side, channel, to },
             Err(why) => Verdict::Drop(why),
@@ -195,6 +200,12 @@ impl Session {
         self.facts.pop_front()
     }
 
+    /// Sends a digit as an event to a side; its packets are to be polled for at once. `false` if that side takes no events from
+    /// here now.
+    pub fn press(&mut self, now: Instant, side: Side, digit: Digit, lasts: Duration) -> bool {
+        self.leg_mut(side).press(now, digit, lasts)
+    }
+
     /// A packet of our own that is due at `now`, written into `packet`: from which side's port, which of the two, and
     /// where to. To be asked until there is none.
     pub fn poll_packet(
@@ -213,7 +224,8 @@ impl Session {
         tap: &mut impl Tap,
     ) -> Option<(Side, Channel, SocketAddr)> {
         [Side::A, Side::B].into_iter().find_map(|side| {
-            let sent = self.leg_mut(side).poll_report(now, packet, tap);
+            let leg = self.leg_mut(side);
+            let sent = leg.poll_event(now, packet, tap).or_else(|| leg.poll_report(now, packet, tap));
             self.tell_exhaustion(side);
             sent.map(|(channel, to)| (side, channel, to))
         })

@@ -31,6 +31,7 @@ fn leg(side: Side, protection: Protection) -> LegPlan {
         latch: LatchRule::default(),
         formats: Formats::any(),
         ice: None,
+        events: None,
     }
 }
 
@@ -919,4 +920,56 @@ fn after_a_restart_of_ice_the_former_password_opens_nothing() {
     assert_eq!(verdict(&mut session, Side::A, from, &check), Verdict::Drop(Why::StunRefused));
     let late = pass_from(&mut session, start(), Side::A, Channel::Rtp, from, &speech(1, 9));
     assert_eq!(late, Err(Why::Stranger), "what the former password proved is forgotten");
+}
+
+/// A call whose callee takes digits as events, sealed, and whose caller's signalling carries them.
+fn with_events() -> Session {
+    let mut plan = plan(Protection::Clear, sealed(3, 4));
+    plan.b.formats = Formats::same([8]);
+    plan.b.formats.keep(101);
+    plan.b.events = Some(crate::digits::Events { heard: 101, sent: 96, seed: 77 });
+    Session::new(plan, start()).unwrap()
+}
+
+#[test]
+fn a_digit_goes_into_the_stream_toward_the_leg_that_takes_events_and_is_sealed_like_it() {
+    let (now, mut session, mut phone) = (start(), with_events(), stack(3, 4));
+    let mut hear = |bytes: &[u8]| pass(&mut phone, now, Side::B, bytes).unwrap();
+    let first = pass(&mut session, now, Side::A, &speech(10, 9)).unwrap();
+    let first = hear(&first);
+    assert_eq!(first[2..4], [0, 10]);
+    let five = crate::digits::Digit::from_letter('5').unwrap();
+    assert!(!session.press(now, Side::A, five, Duration::from_millis(100)), "that leg takes none");
+    assert!(session.press(now, Side::B, five, Duration::from_millis(100)));
+    let mut buffer = PacketBuffer::new();
+    let mut heard = Vec::new();
+    while let Some(place) = session.poll_packet(now, &mut buffer) {
+        assert_eq!(place, (Side::B, Channel::Rtp, at(Side::B)));
+        heard.push(hear(buffer.as_slice()));
+    }
+    let numbers: Vec<u8> = heard.iter().map(|packet| packet[3]).collect();
+    assert_eq!(numbers, [11, 12, 13, 14, 15]);
+    assert!(
+        heard.iter().all(|packet| packet[1] & 0x7F == 96 && packet[12] == 5 && packet[8..12] == first[8..12])
+    );
+    let next = pass(&mut session, now, Side::A, &speech(11, 9)).unwrap();
+    assert_eq!(hear(&next)[2..4], [0, 16]);
+}
+
+#[test]
+fn events_of_that_leg_are_told_as_digits_and_go_no_further() {
+    let (now, mut session, mut phone) = (start(), with_events(), stack(3, 4));
+    for (sequence, end) in [(1, 0), (2, 0x80), (3, 0x80)] {
+        let mut event = speech(sequence, 6);
+        event[1] = 101;
+        event.truncate(12);
+        event.extend([9, end | 10, 0x03, 0x20]);
+        let sealed = pass(&mut phone, now, Side::A, &event).unwrap();
+        assert_eq!(pass(&mut session, now, Side::B, &sealed), Err(Why::UnsharedFormat));
+    }
+    let nine = crate::digits::Digit::from_letter('9').unwrap();
+    let told = Fact::Digit { side: Side::B, digit: nine, lasted: Duration::from_millis(100) };
+    let facts = facts(&mut session);
+    assert_eq!(facts.iter().filter(|fact| **fact == told).count(), 1);
+    assert!(format!("{facts:?}").contains("Digit(redacted)"));
 }

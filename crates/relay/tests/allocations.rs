@@ -43,6 +43,7 @@ fn leg(side: Side, protection: Protection, formats: Formats) -> LegPlan {
         latch: LatchRule::default(),
         formats,
         ice: None,
+        events: None,
     }
 }
 

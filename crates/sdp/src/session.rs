@@ -6,11 +6,15 @@ use std::net::IpAddr;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::audio::Audio;
+use crate::codec::PayloadType;
 use crate::limits::{
     ATTRIBUTES_MAX, CANDIDATES_MAX, CRYPTO_LINES_MAX, FORMATS_MAX, MEDIA_LINES_MAX, SESSION_BYTES_MAX,
 };
 use crate::relay::CodecPolicy;
 use crate::write::{OriginSeed, is_command};
+
+/// Number of telephone events where a leg leaves the choice to us.
+const EVENTS: u8 = 101;
 
 /// Why bytes are no usable session description.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,6 +154,20 @@ impl Session {
         if let Some(Media { kind: MediaKind::Audio(audio), .. }) = counts {
             audio.formats = codecs.select(&audio.formats);
         }
+    }
+
+    /// The same with telephone events (RFC 4733) at 8 kHz, where a codec has that clock and none are there.
+    #[must_use]
+    pub fn with_events(&self) -> Self {
+        let mut session = self.clone();
+        let counts = session.audio_index().and_then(|index| session.media.get_mut(index));
+        if let Some(Media { kind: MediaKind::Audio(audio), .. }) = counts {
+            let events = PayloadType::telephone_event(EVENTS);
+            let is_new = !audio.formats.iter().any(|format| format.same_codec(&events));
+            let has_clock = audio.formats.iter().any(|f| !f.is_auxiliary() && f.clock == events.clock);
+            audio.formats.extend((is_new && has_clock).then_some(events));
+        }
+        session
     }
 
     /// Index of the audio line that counts: the first one in use, else the first one.

@@ -292,6 +292,7 @@ impl Pair {
                         self.asked_ports = Some(call);
                     }
                     MediaCommand::Apply { .. } => self.media[1] += 1,
+                    MediaCommand::Press { .. } => {}
                     MediaCommand::Release { .. } => self.media[2] += 1,
                 }
             }

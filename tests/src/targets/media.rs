@@ -155,6 +155,7 @@ fn leg(side: Side, protection: Protection) -> LegPlan {
         latch: LatchRule::default(),
         formats: Formats::any(),
         ice: None,
+        events: None,
     }
 }
 

@@ -98,6 +98,7 @@ fn session(ice: Option<IceCredentials>) -> Session {
             latch: LatchRule::default(),
             formats: Formats::any(),
             ice,
+            events: None,
         }
     };
     let plan = Plan { a: leg(1, ice), b: leg(2, None), inactivity: Duration::ZERO, reports: None };

@@ -494,7 +494,7 @@ impl World {
                 };
                 self.plan_in(soon, later, Happening::GatewayFact { call, fact });
             }
-            MediaCommand::Release { .. } => {}
+            MediaCommand::Press { .. } | MediaCommand::Release { .. } => {}
         }
     }
 

@@ -71,6 +71,7 @@ fn session(inbound: KeyParams, outbound: KeyParams) -> Session {
         latch: LatchRule::default(),
         formats: Formats::any(),
         ice: None,
+        events: None,
     };
     let sealed = Protection::Sealed { inbound, outbound };
     let plan = Plan { a: leg(Protection::Clear), b: leg(sealed), inactivity: Duration::ZERO, reports: None };

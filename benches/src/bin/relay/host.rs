@@ -62,6 +62,7 @@ fn plan(line: &str) -> Option<Plan> {
             latch: LatchRule::default(),
             formats: Formats::same([0, 101]),
             ice: None,
+            events: None,
         })
     };
     Some(Plan {

@@ -263,6 +263,7 @@ impl Stack {
             latch: LatchRule::default(),
             formats: Formats::any(),
             ice: None,
+            events: None,
         };
         let sealed = Protection::Sealed { inbound: host::params(inbound), outbound: host::params(outbound) };
         let plan = Plan {

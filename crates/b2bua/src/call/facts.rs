@@ -70,6 +70,7 @@ impl Call {
                 let what = format!("an SRTP key of {who} has protected all packets of its lifetime");
                 self.terminate(cx, now, &Refusal::new(codes::KEY_EXHAUSTED, &who, what), "KeyExhausted");
             }
+            Fact::Digit { side, digit, lasted } => self.tell_digit(cx, now, side, digit, lasted),
             Fact::FirstPacket { .. }
             | Fact::Latched { .. }
             | Fact::Silence { .. }

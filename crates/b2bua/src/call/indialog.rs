@@ -58,6 +58,9 @@ impl Call {
             }
             (Method::Invite, _) => self.on_reoffer(cx, now, side, key, request),
             (Method::Update, _) => self.on_reoffer(cx, now, side, key, request),
+            (Method::Info, _) if self.takes_digit(cx, side, request) => {
+                cx.respond_plain(now, key, request, 200, &[]);
+            }
             _ => self.relay_request(cx, now, side, key, request),
         }
     }

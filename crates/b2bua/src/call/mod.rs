@@ -9,6 +9,7 @@
 
 pub(crate) mod answer;
 mod dial;
+mod digits;
 mod early;
 mod end;
 mod facts;

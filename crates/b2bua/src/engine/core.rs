@@ -56,6 +56,8 @@ pub(crate) enum ClientUse {
     Forwarded(ServerKey),
     /// A PRACK of ours.
     Prack,
+    /// An INFO of ours with a digit.
+    Digit,
     /// An UPDATE with an offer between early dialogs.
     EarlyOffer(CallKey),
     /// A re-INVITE of ours toward the caller.

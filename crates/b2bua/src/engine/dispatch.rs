@@ -276,6 +276,12 @@ impl Engine {
                     call.on_refresh_response(core, now, side, key, response);
                 });
             }
+            Some(ClientUse::Digit) if is_final => {
+                self.core.clients.remove(&key);
+                if !response.status().is_some_and(sip::StatusCode::is_success) {
+                    self.core.count("digits_refused");
+                }
+            }
             Some(ClientUse::Prack) if is_final => {
                 self.core.clients.remove(&key);
                 if !response.status().is_some_and(sip::StatusCode::is_success) {
@@ -333,6 +339,7 @@ impl Engine {
                 self.with_call(Some(call), |call, core| call.on_refresh_failed(core, now, side, key, &why));
             }
             Some(ClientUse::Prack) => self.core.count("pracks_unanswered"),
+            Some(ClientUse::Digit) => self.core.count("digits_unanswered"),
             Some(ClientUse::OwnReoffer(call)) => {
                 self.with_call(Some(call), |call, core| call.on_own_reoffer_failed(core, key));
             }

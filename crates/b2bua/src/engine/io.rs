@@ -343,6 +343,17 @@ pub enum MediaCommand {
         /// The new plan.
         plan: Box<relay::Plan>,
     },
+    /// Send a digit as an event.
+    Press {
+        /// Whose.
+        call: CallKey,
+        /// To which side.
+        side: relay::Side,
+        /// Which one.
+        digit: relay::Digit,
+        /// For how long.
+        lasts: Duration,
+    },
     /// Stop and free everything. Sent exactly once per `Allocate`.
     Release {
         /// Whose.

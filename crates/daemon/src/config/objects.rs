@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, AutoAttendant, DialPlan, Dialect, GatewayStatus, HuntGroup, IpGateway, Mailbox, MediaBridge,
-    PeerAddress, Pool, PoolEncryption, PortSource, Profile, ReferRule, ReplacesRule, Server, ServerRole,
-    ServerStatus, TransferRules, UriType, VoipSecurity,
+    Allowed, AutoAttendant, DialPlan, Dialect, Digits, GatewayStatus, HuntGroup, IpGateway, Mailbox,
+    MediaBridge, PeerAddress, Pool, PoolEncryption, PortSource, Profile, ReferRule, ReplacesRule, Server,
+    ServerRole, ServerStatus, TransferRules, UriType, VoipSecurity,
 };
 use b2bua::quirks::QuirkSet;
 
@@ -246,7 +246,10 @@ fn ip_gateway(
     let pool_address = pool.and_then(|index| pools.get(index)).is_some_and(|pool| !pool.address.is_empty());
     let is_located = pool_address || !addresses.is_empty();
     let gateway = IpGateway {
-        dialect: quirks::dialect(table, &Profile::GATEWAYS, default, off.with(of_pool)),
+        dialect: Dialect {
+            digits: table.word("dtmf", &[("pass", Digits::Pass), ("info", Digits::Info)]).unwrap_or_default(),
+            ..quirks::dialect(table, &Profile::GATEWAYS, default, off.with(of_pool))
+        },
         name: table.need_text("name"),
         address,
         addresses,

@@ -537,6 +537,18 @@ fn what_is_kept_of_calls_is_off_bounded_when_it_is_on_and_always_warned_of() {
 }
 
 #[test]
+fn digits_pass_unless_a_gateway_has_them_in_info() {
+    let digits = |line: &str| {
+        let text = plain_with("address = \"127.0.0.2\"", &format!("address = \"127.0.0.2\"\n{line}"));
+        plain(&text).map(|compiled| compiled.policy.ip_gateways[0].dialect.digits)
+    };
+    assert_eq!(digits("").expect("compiles"), b2bua::policy::Digits::Pass);
+    assert_eq!(digits("dtmf = \"info\"").expect("compiles"), b2bua::policy::Digits::Info);
+    let refused = digits("dtmf = \"inband\"").expect_err("refused").list;
+    assert_has(&refused, "UMB-CFG005", "ip_gateway[0].dtmf");
+}
+
+#[test]
 fn a_dscp_is_a_name_or_a_number() {
     let dscp = |line: &str| plain(&format!("{PLAIN}\n[media]\n{line}\n")).map(|c| c.media.dscp.value());
     for (line, value) in [

@@ -40,6 +40,7 @@ fn leg(peer: &str, protection: Protection) -> LegPlan {
         direction: Direction::SendRecv,
         latch: LatchRule::default(),
         formats: Formats::any(),
+        events: None,
         ice: None,
     }
 }

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use relay::{Channel, PacketBuffer, Plan, PlanError, Session, SessionStats, Side, Verdict};
 
-use super::Dscp;
 use super::lanes::{Lane, Lanes, Pair, Slot, WAITING_PACKETS_MAX};
 use super::overflow::Overflows;
+use super::{Dscp, Press};
 use crate::keep::{Passed, Sent, Tape};
 
 /// A call's media.
@@ -116,6 +116,26 @@ impl<K> Call<K> {
             return;
         }
         session.handle_timeout(now);
+        self.speak(now, packet, tape, unsent);
+    }
+
+    /// Sends a digit as an event.
+    pub(super) fn press(
+        &mut self,
+        now: Instant,
+        press: Press,
+        packet: &mut PacketBuffer,
+        tape: &mut Option<Tape>,
+        unsent: &mut u64,
+    ) {
+        let Some(session) = &mut self.session else { return };
+        if session.press(now, press.side, press.digit, press.lasts) {
+            self.speak(now, packet, tape, unsent);
+        }
+    }
+
+    fn speak(&mut self, now: Instant, packet: &mut PacketBuffer, tape: &mut Option<Tape>, unsent: &mut u64) {
+        let Some(session) = &mut self.session else { return };
         loop {
             let kept = self.kept.zip(tape.as_mut());
             let ours = match kept {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use relay::{Fact, Plan, PlanError, SessionStats};
+use relay::{Digit, Fact, Plan, PlanError, SessionStats, Side};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -96,6 +96,17 @@ impl Dscp {
     pub fn value(self) -> u8 {
         self.0
     }
+}
+
+/// A digit to be sent as an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Press {
+    /// To which side.
+    pub side: Side,
+    /// Which one.
+    pub digit: Digit,
+    /// For how long.
+    pub lasts: Duration,
 }
 
 /// The four ports of a call.
@@ -212,6 +223,7 @@ enum Command<K> {
     Allocate { call: K },
     Keep { call: K, number: u64 },
     Apply { call: K, plan: Box<Plan> },
+    Press { call: K, press: Press },
     Release { call: K },
     Shutdown,
 }
@@ -325,6 +337,11 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> MediaPool<K> {
     /// Puts a plan into force, the first or another; unknown calls are ignored.
     pub fn apply(&self, call: K, plan: Box<Plan>) -> Result<(), MediaError> {
         self.tell(&call, Command::Apply { call, plan })
+    }
+
+    /// Sends a digit as an event; unknown calls are ignored.
+    pub fn press(&self, call: K, press: Press) -> Result<(), MediaError> {
+        self.tell(&call, Command::Press { call, press })
     }
 
     /// Closes the ports of a call; a [`MediaReport::Released`] follows, unless the call is unknown.

@@ -64,6 +64,7 @@ impl Phone {
             latch: LatchRule::default(),
             formats: Formats::same([0, 101]),
             ice: None,
+            events: None,
         }
     }
 }

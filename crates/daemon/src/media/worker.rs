@@ -25,6 +25,7 @@ use super::placement::Placement;
 use super::readiness::{Bell, Readiness, Ready};
 use super::{
     Command, Deliver, Dscp, MediaConfig, MediaError, MediaFailure, MediaGauges, MediaPorts, MediaReport,
+    Press,
 };
 use crate::keep::Tape;
 
@@ -144,6 +145,7 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
                 }
                 Ok(Command::Keep { call, number }) => self.keep(call, number),
                 Ok(Command::Apply { call, plan }) => self.apply(now, call, *plan),
+                Ok(Command::Press { call, press }) => self.press(now, call, press),
                 Ok(Command::Release { call }) => {
                     if let Some(closed) = self.close(now, call) {
                         // What is reported is over for the writer too.
@@ -254,6 +256,13 @@ impl<K: Copy + Eq + Hash + Debug + Send + Sync + 'static> Worker<K> {
     fn follow_peers(&mut self, at: usize) {
         if let Some(call) = self.calls.get_mut(at).and_then(Option::as_mut) {
             call.follow_peers(self.dscp, |lane, socket| self.readiness.watch(socket, number(at, lane)));
+        }
+    }
+
+    /// Sends the packets of an event at once: they have their own times in them.
+    fn press(&mut self, now: Instant, key: K, press: Press) {
+        if let Some(at) = self.index.get(&key).copied() {
+            self.guarded(at, |call, packet, tape, unsent| call.press(now, press, packet, tape, unsent));
         }
     }
 

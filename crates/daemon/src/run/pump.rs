@@ -480,6 +480,9 @@ impl Pump {
                 return;
             }
             MediaCommand::Apply { call, plan } => (call, media.apply((shard, call), plan)),
+            MediaCommand::Press { call, side, digit, lasts } => {
+                (call, media.press((shard, call), media::Press { side, digit, lasts }))
+            }
             MediaCommand::Release { call } => (call, media.release((shard, call))),
         };
         if let Err(problem) = outcome {

@@ -11,6 +11,7 @@ mod certificates;
 mod cli;
 mod demo;
 mod doctor;
+mod dtmf;
 mod early;
 mod families;
 mod flood;

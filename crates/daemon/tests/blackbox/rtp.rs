@@ -75,6 +75,7 @@ impl End {
             latch: LatchRule::default(),
             formats: Formats::any(),
             ice: None,
+            events: None,
         };
         let (a, b) = (leg(Protection::Clear), leg(Protection::Sealed { inbound, outbound }));
         let plan = Plan { a, b, inactivity: Duration::ZERO, reports: None };

@@ -240,6 +240,7 @@ fn leg(rtp: SocketAddr, rtcp: SocketAddr, protection: Protection) -> LegPlan {
         latch: LatchRule::default(),
         formats: Formats::any(),
         ice: None,
+        events: None,
     }
 }
 

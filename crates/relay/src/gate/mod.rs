@@ -14,7 +14,7 @@ mod opener;
 mod sealer;
 
 use crate::buffer::{PACKET_BYTES_MAX, PacketBuffer};
-use crate::head::{Compound, Head, walk_compound, write_payload_type};
+use crate::head::{Compound, Head, walk_compound, write_payload_type, write_sequence};
 use crate::key::{KeyParams, SameKey, Suite};
 use crate::plan::Channel;
 use crate::stats::Why;
@@ -73,9 +73,9 @@ impl<'p> Clear<'p> {
         self.buffer.as_slice()
     }
 
-    /// A compound that this gateway wrote.
+    /// A compound or an event that this gateway wrote.
     pub(crate) fn of_ours(buffer: &'p mut PacketBuffer) -> Result<Self, Why> {
-        let head = Head::parse(buffer.as_slice(), Channel::Rtcp)?;
+        let head = Head::parse(buffer.as_slice(), Channel::Rtp)?;
         Clear::new(buffer, head)
     }
 
@@ -84,6 +84,14 @@ impl<'p> Clear<'p> {
         if let Head::Rtp(rtp) = &mut self.head {
             rtp.payload_type = payload_type;
             write_payload_type(self.buffer.as_mut_slice(), payload_type);
+        }
+    }
+
+    /// Gives an RTP packet another sequence number.
+    pub(crate) fn resequence(&mut self, sequence: u16) {
+        if let Head::Rtp(rtp) = &mut self.head {
+            rtp.sequence = sequence;
+            write_sequence(self.buffer.as_mut_slice(), sequence);
         }
     }
 

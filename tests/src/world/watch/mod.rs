@@ -244,6 +244,7 @@ impl Watch {
         let call = match command {
             MediaCommand::Allocate { call }
             | MediaCommand::Apply { call, .. }
+            | MediaCommand::Press { call, .. }
             | MediaCommand::Release { call } => call.as_u64(),
         };
         let found = self.by_call.get(&call).copied();
@@ -253,7 +254,7 @@ impl Watch {
         match command {
             MediaCommand::Allocate { .. } => book.allocated += 1,
             MediaCommand::Release { .. } => book.released += 1,
-            MediaCommand::Apply { .. } => {}
+            MediaCommand::Apply { .. } | MediaCommand::Press { .. } => {}
         }
         let is_release = matches!(command, MediaCommand::Release { .. });
         let in_order = (1..=book.calls_max()).contains(&book.allocated)

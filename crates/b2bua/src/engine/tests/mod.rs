@@ -3,6 +3,7 @@
 mod continuity;
 mod crowd;
 mod dialogs;
+mod digits;
 mod early;
 mod early_cast;
 mod execute;

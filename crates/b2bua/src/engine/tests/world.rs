@@ -122,6 +122,8 @@ pub struct World {
     pub closed: Vec<FlowKey>,
     pub records: Vec<CallRecord>,
     pub plans: Vec<relay::Plan>,
+    /// Digits that go out as events.
+    pub pressed: Vec<(relay::Side, char, u128)>,
     pub allocated: usize,
     /// Media ports never come.
     pub has_no_ports: bool,
@@ -161,6 +163,7 @@ impl World {
             closed: Vec::new(),
             records: Vec::new(),
             plans: Vec::new(),
+            pressed: Vec::new(),
             allocated: 0,
             has_no_ports: false,
             released: 0,
@@ -335,6 +338,9 @@ impl World {
                 self.handle(Input::MediaReady { call, result: Ok(ports) });
             }
             Output::Media(MediaCommand::Apply { plan, .. }) => self.plans.push(*plan),
+            Output::Media(MediaCommand::Press { side, digit, lasts, .. }) => {
+                self.pressed.push((side, digit.letter(), lasts.as_millis()));
+            }
             Output::Media(MediaCommand::Release { .. }) => self.released += 1,
             Output::Event(Event::CallEnded { record, .. }) => self.records.push(*record),
             Output::Event(event) => self.events.push(event_name(&event)),
@@ -460,6 +466,15 @@ impl World {
         let key = party.endpoint.send_request(now, &flow, request).unwrap();
         self.pump();
         key
+    }
+
+    /// An INFO in the party's dialog.
+    pub fn info(&mut self, place: &Place, content_type: &str, body: &str) -> ClientKey {
+        let party = self.parties.get_mut(place).unwrap();
+        let draft = party.dialog.as_mut().unwrap().request(Method::Info);
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let request = draft.body(content_type.as_bytes(), body).finish().unwrap();
+        self.send_as(place, request)
     }
 
     /// A request in the party's dialog.
