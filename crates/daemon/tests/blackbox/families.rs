@@ -3,7 +3,7 @@
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 use socket2::SockRef;
@@ -67,6 +67,17 @@ fn hears(socket: &UdpSocket) -> (SocketAddr, Vec<u8>, u8) {
     (from, bytes[..length].to_vec(), class.expect("a traffic class") >> 2)
 }
 
+/// The socket of the caller's family is there with the first plan, which the media thread may get after the answer is out. What
+/// it then holds waits in it.
+fn wait_for_socket(at: SocketAddr) {
+    let local = format!("{:024}{:08X}:{:04X} ", 0, 1_u32.to_be(), at.port());
+    let begun = Instant::now();
+    while !std::fs::read_to_string("/proc/net/udp6").unwrap().contains(&local) {
+        assert!(begun.elapsed() < PATIENCE, "no socket at {at}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn speech(sequence: u8) -> Vec<u8> {
     [&[0x80, 0, 0, sequence, 0, 0, 0, 0, 7, 7, 7, 7][..], &[0x55; 160]].concat()
 }
@@ -90,15 +101,14 @@ fn call(media: &str, code_point: u8) {
     dialog.theirs = tag(&value(&success, "To"));
     phone.asks(&dialog, "ACK", 1, "");
     um.hears("ACK ");
-    // Behind this the media stands.
-    phone.says_in(&dialog, "INFO", 2, "200", || drop(um.serves("INFO")));
+    wait_for_socket(toward_caller);
     for sequence in 1..=3 {
         caller.send_to(&speech(sequence), toward_caller).unwrap();
         assert_eq!(hears(&server), (toward_um, speech(sequence), code_point));
         server.send_to(&speech(sequence), toward_um).unwrap();
         assert_eq!(hears(&caller), (toward_caller, speech(sequence), code_point));
     }
-    phone.says_in(&dialog, "BYE", 3, "200", || drop(um.serves("BYE")));
+    phone.says_in(&dialog, "BYE", 2, "200", || drop(um.serves("BYE")));
     let records = stage.umbra.wait_for_records(1, PATIENCE);
     for side in ["a", "b"] {
         assert_eq!(records[0]["media"][side]["packets"], 3, "{side}");
