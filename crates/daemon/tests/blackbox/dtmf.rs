@@ -112,4 +112,9 @@ fn digits_go_between_info_of_the_caller_and_events_of_um_in_both_directions() {
     phone.says_in(&dialog, "BYE", 3, "200", || drop(um.serves("BYE")));
     let records = stage.umbra.wait_for_records(1, PATIENCE);
     assert_eq!(records[0]["media"]["b"]["packets"], 4);
+    let told = stage.umbra.process.output();
+    assert!(told.contains("INFO"), "requests are logged:\n{told}");
+    for digit in ["Signal=", "Signal ="] {
+        assert!(!told.contains(digit), "a digit was printed:\n{told}");
+    }
 }
