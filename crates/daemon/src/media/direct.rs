@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 use socket2::SockRef;
 
 use super::Dscp;
-use super::lanes::{Sharing, bind, discard_waiting};
+use super::lanes::{Sharing, bind};
 
 /// A connected socket.
 pub(super) struct Direct {
@@ -24,9 +24,8 @@ impl Direct {
         // Only now: while a port is being taken, nobody else of this user may share it.
         SockRef::from(first).set_reuse_port(true)?;
         let socket = bind(first.local_addr()?, dscp, Sharing::Shared)?;
+        // What came before this line is anybody's, the peer's too, and is judged by whence it came.
         socket.connect(peer)?;
-        // What others sent before it was connected; from here on it is the peer's alone.
-        discard_waiting(&socket);
         Ok(Direct { socket, peer })
     }
 
@@ -40,7 +39,7 @@ impl Direct {
     }
 
     pub(super) fn receive(&self, room: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.recv(room).map(|length| (length, self.peer))
+        self.socket.recv_from(room)
     }
 
     /// True if the kernel took it. An ICMP error of an earlier packet is told here instead of sending.

@@ -124,15 +124,6 @@ fn mark(socket: &Socket, address: SocketAddr, dscp: Dscp) {
     }
 }
 
-/// Throws away what waits in a socket.
-pub(super) fn discard_waiting(socket: &UdpSocket) {
-    for _ in 0..WAITING_PACKETS_MAX {
-        if socket.recv_from(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            return;
-        }
-    }
-}
-
 /// The sockets.
 pub(super) struct Lanes {
     ports: [UdpSocket; 4],

@@ -471,3 +471,23 @@ fn packets_that_found_no_room_are_told_from_those_lost_on_the_way() {
     assert_eq!((stats.a.lost, stats.b.overflowed), (stats.a.overflowed + 1, 0));
     assert!(stats.a.overflowed > 100, "{stats:?}");
 }
+
+#[test]
+fn a_short_way_that_opens_while_its_peer_speaks_loses_nothing() {
+    const PACKETS: u16 = 60;
+    for round in 0..500 {
+        let pair = lanes::Pair::bind(LOCALHOST, 41_920, Dscp::EF).unwrap();
+        let phone = Phone::new();
+        let peer = phone.rtp.local_addr().unwrap();
+        let speaks = || (0..PACKETS).for_each(|sequence| send(&phone.rtp, &speech(sequence, 1), 41_920));
+        let way = std::thread::scope(|scope| {
+            scope.spawn(speaks);
+            direct::Direct::open(&pair.rtp, peer, Dscp::EF).unwrap()
+        });
+        let mut room = [0; 2_048];
+        let first = std::iter::from_fn(|| pair.rtp.recv_from(&mut room).ok()).count();
+        let short =
+            std::iter::from_fn(|| way.receive(&mut room).ok()).filter(|(_, from)| *from == peer).count();
+        assert_eq!(first + short, usize::from(PACKETS), "round {round}: {first} and {short}");
+    }
+}
