@@ -18,6 +18,8 @@ const RTCP_MAX: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing comes where nothing may.
 const SILENCE: Duration = Duration::from_millis(400);
+/// Until the media thread has taken up an answer.
+const CROSSING: Duration = Duration::from_millis(100);
 const KEY_BYTES: usize = 30;
 /// Events that one test sends each way.
 const DIGITS: u16 = 20;
@@ -179,6 +181,8 @@ impl Scene {
         assert!(answer.contains(&format!("a={answered}\r\n")), "{answer}");
         self.phone.asks(&self.dialog, "ACK", self.cseq, "");
         self.um.hears("ACK ");
+        // The media thread learns of it by itself: what crosses it is under way.
+        std::thread::sleep(CROSSING);
         self.stands();
     }
 
