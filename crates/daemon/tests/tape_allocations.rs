@@ -20,6 +20,7 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Fewer than fill a chunk: what the writer does with one is its own business.
 const PACKETS: usize = 300;
+const ROUNDS: usize = 5;
 
 fn keep(tape: &mut Tape, now: Instant) {
     let (packet, to) = ([0x80; 172], SocketAddr::from((Ipv4Addr::LOCALHOST, 4000)));
@@ -46,11 +47,17 @@ fn a_packet_that_is_kept_costs_no_allocation() {
     let (mut tape, now) = (tapes.pop().unwrap(), Instant::now());
     // The first packet takes a chunk.
     keep(&mut tape, now);
-    let region = Region::new(COUNTED);
-    (1..PACKETS).for_each(|_| keep(&mut tape, now));
-    let counted = region.change();
-    println!("{PACKETS} packets: {counted:?}");
-    assert_eq!((counted.allocations, counted.reallocations), (0, 0));
+    // Whatever other threads do now and then, some round is free of it; what each packet costs is in every one.
+    let rounds: Vec<_> = (0..ROUNDS)
+        .map(|_| {
+            let region = Region::new(COUNTED);
+            (0..PACKETS / ROUNDS).for_each(|_| keep(&mut tape, now));
+            let counted = region.change();
+            (counted.allocations, counted.reallocations)
+        })
+        .collect();
+    println!("{PACKETS} packets: {rounds:?}");
+    assert!(rounds.contains(&(0, 0)), "{rounds:?}");
     drop((tape, keeper));
     writer.join();
 }
