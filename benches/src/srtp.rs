@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection,
-    Provider, Session, Side, Suite, Verdict,
+    Channel, KeyParams, LegPlan, MasterKey, PacketBuffer, Plan, Protection, Provider, Session, Side, Suite,
+    Verdict,
 };
 
 /// Packets of one repetition; then the session is made anew, since no packet opens twice.
@@ -114,17 +114,7 @@ fn session(action: Action, now: Instant) -> Session {
         Action::Seal(suite, provider) => (Protection::Clear, sealed(suite, provider, 1, 2)),
         Action::Open(suite, provider) => (sealed(suite, provider, 2, 1), Protection::Clear),
     };
-    let leg = |protection| LegPlan {
-        remote_rtp: peer(),
-        remote_rtcp: peer(),
-        rtcp_mux: true,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats: Formats::any(),
-        ice: None,
-        events: None,
-    };
+    let leg = |protection| LegPlan { rtcp_mux: true, ..LegPlan::at(peer(), protection) };
     let plan = Plan { a: leg(a), b: leg(b), inactivity: Duration::ZERO, reports: None };
     match Session::new(plan, now) {
         Ok(session) => session,

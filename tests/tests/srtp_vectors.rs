@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Plan,
-    Protection, Provider, Session, Side, Suite, Verdict, Why,
+    Channel, KeyParams, LegPlan, MasterKey, Mki, PacketBuffer, Plan, Protection, Provider, Session, Side,
+    Suite, Verdict, Why,
 };
 use serde::Deserialize;
 
@@ -114,17 +114,7 @@ fn peer(side: Side) -> SocketAddr {
 }
 
 fn leg(side: Side, protection: Protection) -> LegPlan {
-    LegPlan {
-        remote_rtp: peer(side),
-        remote_rtcp: peer(side),
-        rtcp_mux: false,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats: Formats::any(),
-        ice: None,
-        events: None,
-    }
+    LegPlan::at(peer(side), protection)
 }
 
 /// A sealed leg A under `a`, a clear leg B.

@@ -208,6 +208,23 @@ pub struct LegPlan {
     pub events: Option<Events>,
 }
 
+impl LegPlan {
+    /// The least that can be agreed: RTP and RTCP at one address, both ways, any payload type, no checks, no digits in signalling.
+    pub fn at(remote: SocketAddr, protection: Protection) -> Self {
+        LegPlan {
+            remote_rtp: remote,
+            remote_rtcp: remote,
+            rtcp_mux: false,
+            protection,
+            direction: Direction::SendRecv,
+            latch: LatchRule::default(),
+            formats: Formats::any(),
+            ice: None,
+            events: None,
+        }
+    }
+}
+
 /// Both legs of a call as negotiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::formats::Formats;
 use crate::key::{MasterKey, Provider, Suite};
-use crate::plan::{Direction, LatchRule, LegPlan, Reports};
+use crate::plan::{Direction, LegPlan, Reports};
 use crate::tests::start;
 
 const INACTIVITY: Duration = Duration::from_secs(30);
@@ -22,17 +22,7 @@ fn at(side: Side) -> SocketAddr {
 }
 
 fn leg(side: Side, protection: Protection) -> LegPlan {
-    LegPlan {
-        remote_rtp: at(side),
-        remote_rtcp: at(side),
-        rtcp_mux: false,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats: Formats::any(),
-        ice: None,
-        events: None,
-    }
+    LegPlan::at(at(side), protection)
 }
 
 fn plan(a: Protection, b: Protection) -> Plan {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use umbra_relay::{
-    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection,
-    Reports, Session, Side, Suite, Verdict,
+    Channel, Formats, KeyParams, LegPlan, MasterKey, PacketBuffer, Plan, Protection, Reports, Session, Side,
+    Suite, Verdict,
 };
 
 #[global_allocator]
@@ -34,17 +34,7 @@ fn key(suite: Suite, fill: u8) -> KeyParams {
 }
 
 fn leg(side: Side, protection: Protection, formats: Formats) -> LegPlan {
-    LegPlan {
-        remote_rtp: at(side),
-        remote_rtcp: at(side),
-        rtcp_mux: false,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats,
-        ice: None,
-        events: None,
-    }
+    LegPlan { formats, ..LegPlan::at(at(side), protection) }
 }
 
 fn plan(a: LegPlan, b: LegPlan) -> Plan {

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Plan,
-    Protection, Provider, Session, Side, Suite, Verdict, Why,
+    Channel, KeyParams, LegPlan, MasterKey, Mki, PacketBuffer, Plan, Protection, Provider, Session, Side,
+    Suite, Verdict, Why,
 };
 
 use libsrtp::Libsrtp;
@@ -62,17 +62,7 @@ fn peer() -> SocketAddr {
 
 /// A clear leg A, and a leg B under one key both ways but for a bit, since an echo is refused.
 fn session(inbound: KeyParams, outbound: KeyParams) -> Session {
-    let leg = |protection| LegPlan {
-        remote_rtp: peer(),
-        remote_rtcp: peer(),
-        rtcp_mux: true,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats: Formats::any(),
-        ice: None,
-        events: None,
-    };
+    let leg = |protection| LegPlan { rtcp_mux: true, ..LegPlan::at(peer(), protection) };
     let sealed = Protection::Sealed { inbound, outbound };
     let plan = Plan { a: leg(Protection::Clear), b: leg(sealed), inactivity: Duration::ZERO, reports: None };
     Session::new(plan, Instant::now()).unwrap()

@@ -1,5 +1,6 @@
 //! Which figures are taken, in which order, and how they are printed.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ struct Round {
     lost_per_mille: f64,
     wrong: u64,
     delay_us: [f64; 3],
+    /// Of the middle one of the windows of 200 ms: what a host that stops this machine now and then leaves alone.
+    window_p99_us: f64,
     jitter_us: [f64; 2],
     /// KiB of private memory per session.
     memory: f64,
@@ -39,7 +42,7 @@ pub fn run(options: &Options) -> Result {
         options.threads, options.seconds, options.rounds
     );
     println!(
-        "mode       sessions subject    us/packet   delay p50/p99/p99.9 us   jitter p50/p99 us   lost ‰   KiB/session   busy relay/generator"
+        "mode       sessions subject    us/packet   delay p50/p99/p99.9 us   of 200 ms   jitter p50/p99 us   lost ‰   KiB/session   busy relay/generator"
     );
     let mut ratios = Vec::new();
     let mut failures = Vec::new();
@@ -83,22 +86,39 @@ fn pair(options: &Options, mode: Mode, sessions: u32) -> Result<Vec<f64>> {
     for (kind, rounds) in options.kinds.iter().zip(&rounds) {
         print(*kind, mode, sessions, rounds);
     }
-    let cost = |kind: Kind| {
-        let at = options.kinds.iter().position(|other| *other == kind)?;
-        Some(rounds[at].iter().map(|round| round.cost_us).collect::<Vec<_>>())
-    };
-    let (Some(ours), Some(theirs)) = (cost(Kind::Umbra), cost(Kind::Rtpengine)) else {
+    let of = |kind| options.kinds.iter().position(|other| *other == kind).map(|at| &rounds[at]);
+    let (Some(ours), Some(theirs)) = (of(Kind::Umbra), of(Kind::Rtpengine)) else {
         return Ok(Vec::new());
     };
-    let mut ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
-    let middle = median(&mut ratios);
+    let cost = Ratio::of_pairs(ours, theirs, |round| round.cost_us);
+    let delay = Ratio::of_pairs(ours, theirs, |round| round.delay_us[1]);
+    let window = Ratio::of_pairs(ours, theirs, |round| round.window_p99_us);
     println!(
-        "           ratio of {} pairs: {middle:.2} ({:.2} to {:.2})",
-        ratios.len(),
-        ratios[0],
-        ratios[ratios.len() - 1]
+        "           umbra/rtpengine in {} pairs: us/packet {cost}, delay p99 {delay}, of 200 ms {window}",
+        ours.len()
     );
-    Ok(vec![middle])
+    Ok(vec![cost.median])
+}
+
+/// Of one figure in rounds that were taken one after the other.
+struct Ratio {
+    lowest: f64,
+    median: f64,
+    highest: f64,
+}
+
+impl Ratio {
+    fn of_pairs(ours: &[Round], theirs: &[Round], figure: impl Fn(&Round) -> f64) -> Self {
+        let mut ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| figure(a) / figure(b)).collect();
+        let median = median(&mut ratios);
+        Self { lowest: ratios[0], median, highest: ratios[ratios.len() - 1] }
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} ({:.2} to {:.2})", self.median, self.lowest, self.highest)
+    }
 }
 
 /// A round in which the generator was not the limit.
@@ -142,12 +162,14 @@ fn round(options: &Options, kind: Kind, mode: Mode, sessions: u32) -> Result<(Ro
     let memory = cost::memory_kib(&pids).saturating_sub(memory_before);
     outcome.delays_ns.sort_unstable();
     outcome.jitter_ns.sort_unstable();
+    outcome.window_p99_ns.sort_unstable();
     let round = Round {
         cost_us: outcome.relay_cpu * 1e6 / outcome.arrived.max(1) as f64,
         lost_per_mille: outcome.sent.saturating_sub(outcome.arrived) as f64 * 1e3
             / outcome.sent.max(1) as f64,
         wrong: outcome.wrong,
         delay_us: [500, 990, 999].map(|at| at_mille(&outcome.delays_ns, at)),
+        window_p99_us: at_mille(&outcome.window_p99_ns, 500),
         jitter_us: [500, 990].map(|at| at_mille(&outcome.jitter_ns, at)),
         memory: memory as f64 / f64::from(sessions),
         own_share: outcome.own_cpu / outcome.wall,
@@ -163,13 +185,14 @@ fn print(kind: Kind, mode: Mode, sessions: u32, rounds: &[Round]) {
     let worst = rounds.iter().map(|round| round.lost_per_mille).fold(0.0, f64::max);
     let wrong: u64 = rounds.iter().map(|round| round.wrong).sum();
     println!(
-        "{:<10} {sessions:>8} {:<10} {:>9.2}   {:>7.0} /{:>6.0} /{:>6.0}      {:>6.0} /{:>6.0}     {worst:>6.3}   {:>9.1}       {:>3.0} % / {:.0} %{}",
+        "{:<10} {sessions:>8} {:<10} {:>9.2}   {:>7.0} /{:>6.0} /{:>6.0}   {:>8.0}      {:>6.0} /{:>6.0}     {worst:>6.3}   {:>9.1}       {:>3.0} % / {:.0} %{}",
         mode.name(),
         kind.name(),
         of(&|round| round.cost_us),
         delay[0],
         delay[1],
         delay[2],
+        of(&|round| round.window_p99_us),
         jitter[0],
         jitter[1],
         of(&|round| round.memory),

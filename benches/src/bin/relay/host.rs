@@ -10,7 +10,7 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use relay::{Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Plan, Protection, Reports, Suite};
+use relay::{Formats, KeyParams, LegPlan, MasterKey, Plan, Protection, Reports, Suite};
 use umbra::media::{Dscp, MediaConfig, MediaPool, MediaReport};
 use umbra_benches::load::{Result, text};
 
@@ -54,15 +54,9 @@ fn plan(line: &str) -> Option<Plan> {
     let leg = |address: &str, inbound: &str, outbound: &str| {
         let remote: SocketAddr = address.parse().ok()?;
         Some(LegPlan {
-            remote_rtp: remote,
             remote_rtcp: SocketAddr::new(remote.ip(), 0),
-            rtcp_mux: false,
-            protection: protection(inbound, outbound)?,
-            direction: Direction::SendRecv,
-            latch: LatchRule::default(),
             formats: Formats::same([0, 101]),
-            ice: None,
-            events: None,
+            ..LegPlan::at(remote, protection(inbound, outbound)?)
         })
     };
     Some(Plan {

@@ -8,9 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
-use relay::{
-    Channel, Direction, Formats, LatchRule, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict,
-};
+use relay::{Channel, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict};
 use rustix::process::setpriority_process;
 use umbra_benches::load::{Result, cost, text};
 
@@ -34,6 +32,8 @@ const REMEMBERED: usize = 256;
 const COMPARED_EVERY: usize = 16;
 /// A tick that begins so late is late.
 const LATE: Duration = Duration::from_millis(3);
+/// Ticks of a window: 200 ms.
+const WINDOW: u64 = 10 * SLOTS;
 /// What is still under way when sending ends.
 const AFTERMATH: Duration = Duration::from_millis(300);
 
@@ -45,6 +45,8 @@ pub struct Outcome {
     /// Came twice, damaged, or out of nowhere.
     pub wrong: u64,
     pub delays_ns: Vec<u32>,
+    /// 99th percentile of each [`WINDOW`].
+    pub window_p99_ns: Vec<u32>,
     pub jitter_ns: Vec<u32>,
     /// On-CPU seconds of the relay and of the generator.
     pub relay_cpu: f64,
@@ -109,6 +111,7 @@ impl Traffic {
         let mut outcome = Outcome::default();
         let _punctual = Punctual::new();
         self.streams.iter_mut().for_each(|stream| stream.sent_ns = [0; REMEMBERED]);
+        let mut window_begins = 0;
         let (relay_before, own_before) = (cost::cpu_seconds(pids), cost::own_cpu_seconds());
         let started = Instant::now();
         let tick = INTERVAL / SLOTS as u32;
@@ -126,6 +129,11 @@ impl Traffic {
                 self.speak(self.slots[slot][at], &mut outcome)?;
             }
             self.listen(&mut outcome);
+            if number % WINDOW == WINDOW - 1 {
+                let window = &outcome.delays_ns[window_begins..];
+                outcome.window_p99_ns.extend(percentile_99(window));
+                window_begins = outcome.delays_ns.len();
+            }
         }
         outcome.wall = started.elapsed().as_secs_f64();
         outcome.relay_cpu = cost::cpu_seconds(pids) - relay_before;
@@ -223,6 +231,12 @@ fn packet(ssrc: u32, sequence: u16) -> [u8; HEADER_BYTES + SPEECH_BYTES] {
     packet
 }
 
+fn percentile_99(delays: &[u32]) -> Option<u32> {
+    let mut delays = delays.to_vec();
+    let at = delays.len() * 99 / 100;
+    (at < delays.len()).then(|| *delays.select_nth_unstable(at).1)
+}
+
 fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_REALTIME).map(Duration::from).unwrap_or_default();
     now.as_nanos() as u64
@@ -254,17 +268,7 @@ impl Stack {
     }
 
     fn new(inbound: &Inline, outbound: &Inline) -> Self {
-        let leg = |remote, protection| LegPlan {
-            remote_rtp: remote,
-            remote_rtcp: remote,
-            rtcp_mux: false,
-            protection,
-            direction: Direction::SendRecv,
-            latch: LatchRule::default(),
-            formats: Formats::any(),
-            ice: None,
-            events: None,
-        };
+        let leg = |remote, protection| LegPlan::at(remote, protection);
         let sealed = Protection::Sealed { inbound: host::params(inbound), outbound: host::params(outbound) };
         let plan = Plan {
             a: leg(INSIDE, Protection::Clear),

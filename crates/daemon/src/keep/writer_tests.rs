@@ -9,8 +9,7 @@ use b2bua::engine::{CallKey, CallStarted};
 use b2bua::record::OfferResult;
 use bytes::Bytes;
 use relay::{
-    Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection, Session,
-    Suite, Verdict,
+    Formats, KeyParams, LegPlan, MasterKey, PacketBuffer, Plan, Protection, Session, Suite, Verdict,
 };
 
 use super::super::chunk::Sent;
@@ -32,17 +31,7 @@ fn at(text: &str) -> SocketAddr {
 }
 
 fn leg(peer: &str, protection: Protection) -> LegPlan {
-    LegPlan {
-        remote_rtp: at(peer),
-        remote_rtcp: at(peer),
-        rtcp_mux: false,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats: Formats::any(),
-        events: None,
-        ice: None,
-    }
+    LegPlan::at(at(peer), protection)
 }
 
 fn sealed(inbound: u8, outbound: u8) -> Protection {

@@ -1,8 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use relay::{
-    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, Mki, PacketBuffer, Protection,
-    Session, Side, Suite, Verdict,
+    Channel, Formats, KeyParams, LegPlan, MasterKey, Mki, PacketBuffer, Protection, Session, Side, Suite,
+    Verdict,
 };
 
 use super::*;
@@ -56,15 +56,9 @@ impl Phone {
 
     fn leg(&self, protection: Protection) -> LegPlan {
         LegPlan {
-            remote_rtp: self.rtp.local_addr().unwrap(),
             remote_rtcp: self.rtcp.local_addr().unwrap(),
-            rtcp_mux: false,
-            protection,
-            direction: Direction::SendRecv,
-            latch: LatchRule::default(),
             formats: Formats::same([0, 101]),
-            ice: None,
-            events: None,
+            ..LegPlan::at(self.rtp.local_addr().unwrap(), protection)
         }
     }
 }

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection,
-    Provider, Session, Side, Suite, Verdict,
+    Channel, KeyParams, LegPlan, MasterKey, PacketBuffer, Plan, Protection, Provider, Session, Side, Suite,
+    Verdict,
 };
 
 use crate::harness::metric_sum;
@@ -68,17 +68,7 @@ impl End {
             KeyParams { provider, ..KeyParams::new(suite, MasterKey::from_inline(suite, key).unwrap()) }
         };
         let (inbound, outbound) = (params(audio.crypto[0].key.as_bytes()), params(&self.key));
-        let leg = |protection| LegPlan {
-            remote_rtp: self.gateway,
-            remote_rtcp: self.gateway,
-            rtcp_mux: false,
-            protection,
-            direction: Direction::SendRecv,
-            latch: LatchRule::default(),
-            formats: Formats::any(),
-            ice: None,
-            events: None,
-        };
+        let leg = |protection| LegPlan::at(self.gateway, protection);
         let (a, b) = (leg(Protection::Clear), leg(Protection::Sealed { inbound, outbound }));
         let plan = Plan { a, b, inactivity: Duration::ZERO, reports: None };
         self.srtp = Some(Session::new(plan, Instant::now()).unwrap());

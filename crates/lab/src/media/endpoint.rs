@@ -5,9 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use relay::{
-    Channel, Direction, Formats, LatchRule, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict,
-};
+use relay::{Channel, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict};
 use thiserror::Error;
 
 use super::reception::{Over, Reception};
@@ -231,17 +229,7 @@ fn relayed(plan: &MediaPlan) -> Plan {
 }
 
 fn leg(rtp: SocketAddr, rtcp: SocketAddr, protection: Protection) -> LegPlan {
-    LegPlan {
-        remote_rtp: rtp,
-        remote_rtcp: rtcp,
-        rtcp_mux: false,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats: Formats::any(),
-        ice: None,
-        events: None,
-    }
+    LegPlan { remote_rtcp: rtcp, ..LegPlan::at(rtp, protection) }
 }
 
 #[cfg(test)]

@@ -43,8 +43,12 @@ impl Counter {
         derive(master, flow, Value::Salt, salt.as_mut())?;
         let mut auth_key = Zeroizing::new([0; AUTH_KEY_BYTES]);
         derive(master, flow, Value::AuthKey, auth_key.as_mut())?;
+        let aes = match flow {
+            Flow::Rtp => CounterKey::new(key)?,
+            Flow::Rtcp => CounterKey::seldom(key)?,
+        };
         Some(Counter {
-            aes: CounterKey::new(key)?,
+            aes,
             salt: Zeroizing::new(aligned(salt.as_ref())),
             mac: Hmac::new_from_slice(auth_key.as_ref()).ok()?,
             tag_bytes,

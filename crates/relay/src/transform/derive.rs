@@ -4,7 +4,7 @@
 //! Owns the pseudo-random function, AES in counter mode with a key as long as the master key (RFC 6188 §3,
 //! RFC 7714 §11). Refuses to know what the values are used for.
 
-use super::keystream::CounterKey;
+use super::keystream::apply_once;
 use crate::key::MasterKey;
 
 /// Which of the two flows of a key. Each has session values of its own.
@@ -39,7 +39,7 @@ pub(super) fn derive(master: &MasterKey, flow: Flow, value: Value, out: &mut [u8
     out.fill(0);
     // The label stands 48 bits from the end of the 112-bit salt, which a counter of 16 bits follows.
     let counter = aligned(master.salt()) ^ u128::from(label(flow, value)) << 64;
-    CounterKey::new(master.key())?.apply(counter, out)
+    apply_once(master.key(), counter, out)
 }
 
 /// A salt before the 16 bits of the counter; shorter ones are filled with zeros at the end.

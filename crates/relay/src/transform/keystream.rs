@@ -10,12 +10,18 @@ use aes::cipher::{
 use aes::{Aes128, Aes192, Aes256};
 use ctr::CtrCore;
 use ctr::flavors::Ctr128BE;
+use zeroize::Zeroizing;
+
+/// Octets of the longest AES key.
+const KEY_BYTES_MAX: usize = 32;
 
 /// An AES key, wiped on drop.
 pub(super) enum CounterKey {
     Aes128(Box<Aes128>),
     Aes192(Box<Aes192>),
     Aes256(Box<Aes256>),
+    /// Expanded for each packet: the 700 octets that this saves are more than a few packets a minute are worth.
+    Seldom(Zeroizing<[u8; KEY_BYTES_MAX]>, usize),
 }
 
 impl CounterKey {
@@ -29,13 +35,31 @@ impl CounterKey {
         })
     }
 
+    /// Keeps a key for few packets; `None` if AES has none of that length.
+    pub(super) fn seldom(key: &[u8]) -> Option<Self> {
+        let mut kept = Zeroizing::new([0; KEY_BYTES_MAX]);
+        kept.get_mut(..key.len())?.copy_from_slice(key);
+        matches!(key.len(), 16 | 24 | 32).then_some(CounterKey::Seldom(kept, key.len()))
+    }
+
     /// Adds the keystream that begins at `counter`, in place; both directions are the same.
     pub(super) fn apply(&self, counter: u128, bytes: &mut [u8]) -> Option<()> {
         match self {
             CounterKey::Aes128(aes) => apply(aes.as_ref(), counter, bytes),
             CounterKey::Aes192(aes) => apply(aes.as_ref(), counter, bytes),
             CounterKey::Aes256(aes) => apply(aes.as_ref(), counter, bytes),
+            CounterKey::Seldom(key, length) => apply_once(key.get(..*length)?, counter, bytes),
         }
+    }
+}
+
+/// The same with a key that is not kept; `None` if AES has none of that length.
+pub(super) fn apply_once(key: &[u8], counter: u128, bytes: &mut [u8]) -> Option<()> {
+    match key.len() {
+        16 => apply(&Aes128::new_from_slice(key).ok()?, counter, bytes),
+        24 => apply(&Aes192::new_from_slice(key).ok()?, counter, bytes),
+        32 => apply(&Aes256::new_from_slice(key).ok()?, counter, bytes),
+        _ => None,
     }
 }
 
