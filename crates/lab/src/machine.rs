@@ -59,6 +59,8 @@ pub enum Output<R> {
         /// What.
         command: MediaCommand,
     },
+    /// Close a connection without a word.
+    Close(FlowKey),
     /// For the owner.
     Report(R),
 }
@@ -122,6 +124,11 @@ impl<R> Station<R> {
                 sip::Output::Event(event) => return Some(event),
             }
         }
+    }
+
+    /// Closes a connection; that it is down is told as always.
+    pub(crate) fn close(&mut self, key: FlowKey) {
+        self.out.push_back(Output::Close(key));
     }
 
     pub(crate) fn media(&mut self, key: MediaKey, command: MediaCommand) {

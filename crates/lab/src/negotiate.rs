@@ -112,7 +112,7 @@ pub fn answer(
         }
     };
     let bytes = sdp::write_answer(offer, &spec)?;
-    let plan = MediaPlan { remote_rtp: rtp, remote_rtcp: rtcp, law, protection, seed };
+    let plan = MediaPlan { remote_rtp: rtp, remote_rtcp: rtcp, law, protection, seed, impairment: None };
     Ok((sdp_body(bytes), Agreed { plan, kind, law }))
 }
 
@@ -207,8 +207,14 @@ pub fn accept(offer: &Offer, answer: &Session) -> Result<Agreed, NegotiationErro
             (protection(theirs, ours)?, MediaKind::Srtp)
         }
     };
-    let plan =
-        MediaPlan { remote_rtp: accepted.rtp, remote_rtcp: accepted.rtcp, law, protection, seed: offer.seed };
+    let plan = MediaPlan {
+        remote_rtp: accepted.rtp,
+        remote_rtcp: accepted.rtcp,
+        law,
+        protection,
+        seed: offer.seed,
+        impairment: None,
+    };
     Ok(Agreed { plan, kind, law })
 }
 

@@ -14,8 +14,8 @@ use umbra_lab::frontend::{
 use umbra_lab::machine::{Input, Machine, Output};
 use umbra_lab::media::{Channel, LocalMedia, MediaCommand, MediaEndpoint, MediaFact, MediaKey, MediaReport};
 use umbra_lab::um::{
-    AnswerRules, EndReason, Fault, MailboxConfig, PlanSecurity, Ports, RedirectRole, RedirectTarget,
-    Redirector, UmReport, VoiceMessage, Worker, WorkerConfig,
+    AnswerRules, EndReason, Fault, Impairment, MailboxConfig, PlanSecurity, Ports, RedirectRole,
+    RedirectTarget, Redirector, UmReport, VoiceMessage, Worker, WorkerConfig,
 };
 
 const FLOW: FlowKey = FlowKey(1);
@@ -62,6 +62,7 @@ impl<M: Machine> Node<M> {
             while let Some(output) = self.machine.poll_output() {
                 match output {
                     Output::Send { bytes, .. } => sent.push(bytes),
+                    Output::Close(_) => {}
                     Output::Report(report) => self.reports.push(report),
                     Output::Media { key, command } => {
                         let fact = self.obey(now, key, command);
@@ -303,4 +304,70 @@ fn a_call_router_takes_live_servers_in_turn_and_faults_show() {
     let mut world = World::new(router(Fault::Unavailable));
     world.place(1, deposit(CallEnd::WaitForBye));
     assert_eq!(world.outcome().status, 503);
+}
+
+#[test]
+fn a_late_redirect_comes_late_and_a_lost_one_never() {
+    let targets = vec![RedirectTarget {
+        host: "mbx01".to_owned(),
+        ports: Ports { tcp: None, tls: Some(5063) },
+        is_live: true,
+    }];
+    let router = |fault| Redirector::new("cas01", RedirectRole::CallRouter, targets.clone(), fault, 1);
+    let mut world = World::new(router(Fault::LateRedirect(Duration::from_secs(2))));
+    world.place(1, deposit(CallEnd::WaitForBye));
+    world.run(Duration::from_millis(1_900));
+    assert!(world.caller.reports.is_empty());
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.outcome().status, 302);
+    let mut world = World::new(router(Fault::LostRedirect));
+    world.place(1, CallSpec { time_limit: Duration::from_secs(60), ..deposit(CallEnd::WaitForBye) });
+    world.run(Duration::from_secs(30));
+    assert!(world.caller.reports.is_empty());
+}
+
+#[test]
+fn a_slow_worker_gives_no_sign_of_life_before_it_answers() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::SlowAnswer(Duration::from_secs(3))));
+    world.place(1, deposit(CallEnd::HangUpAfter(Duration::from_secs(1))));
+    world.run(Duration::from_secs(6));
+    let outcome = world.outcome();
+    assert!(outcome.setup.unwrap() >= Duration::from_secs(3) && !outcome.provisional.contains(&180));
+}
+
+#[test]
+fn a_recycled_worker_ends_its_calls() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::Recycled(Duration::from_secs(1))));
+    world.place(1, deposit(CallEnd::WaitForBye));
+    world.run(Duration::from_secs(3));
+    let outcome = world.outcome();
+    assert_eq!((outcome.status, outcome.ended_by), (200, Some(EndedBy::Them)));
+    assert!(outcome.lasted.unwrap() < Duration::from_secs(2));
+    assert_eq!(world.callee.machine.calls(), 0);
+}
+
+#[test]
+fn media_with_a_fault_is_missing_or_refused() {
+    let heard = |impairment| {
+        let mut world = World::new(worker(AnswerRules::default(), Fault::Media(impairment)));
+        world.place(1, deposit(CallEnd::HangUpAfter(Duration::from_secs(2))));
+        world.run(Duration::from_secs(4));
+        let heard = world.outcome().heard;
+        (heard.packets, heard.rejected)
+    };
+    assert_eq!(heard(Impairment::Mute), (0, 0));
+    let (packets, rejected) = heard(Impairment::ForeignMki);
+    assert!(packets == 0 && rejected > 90, "{packets} {rejected}");
+    let (packets, rejected) = heard(Impairment::RocJump(Duration::from_secs(1)));
+    assert!((45..55).contains(&packets) && rejected > 40, "{packets} {rejected}");
+}
+
+#[test]
+fn a_180_with_a_description_repeats_it_in_the_200() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::RingsWithSdp));
+    world.place(1, deposit(CallEnd::HangUpAfter(Duration::from_secs(1))));
+    world.run(Duration::from_secs(3));
+    let outcome = world.outcome();
+    assert!(outcome.answered() && outcome.provisional.contains(&180));
+    assert_eq!(outcome.answer_fault, None);
 }

@@ -49,6 +49,8 @@ pub enum Cue {
 pub enum Wish {
     /// Bytes to a connection.
     Send(FlowKey, Bytes),
+    /// Close this connection.
+    Close(FlowKey),
     /// Something about media.
     Media(MediaKey, MediaCommand),
     /// A call is over (callers).
@@ -164,6 +166,7 @@ fn wish<R>(output: Output<R>, report: impl FnOnce(R) -> Wish) -> Wish {
     match output {
         Output::Send { flow, bytes } => Wish::Send(flow, bytes),
         Output::Media { key, command } => Wish::Media(key, command),
+        Output::Close(flow) => Wish::Close(flow),
         Output::Report(said) => report(said),
     }
 }

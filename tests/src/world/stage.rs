@@ -86,6 +86,7 @@ impl World {
         while let Some(wish) = self.cast[id].poll() {
             match wish {
                 Wish::Send(flow, bytes) => self.write(flow, End::Far, &bytes),
+                Wish::Close(flow) => self.break_connection(flow),
                 Wish::Media(key, command) => self.on_actor_media(id, key, command),
                 Wish::Outcome(call, outcome) => self.on_outcome(call, outcome),
                 Wish::News(text) => self.news(text),

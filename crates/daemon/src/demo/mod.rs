@@ -4,6 +4,7 @@
 mod calls;
 mod config;
 mod facts;
+mod faults;
 mod judge;
 mod place;
 mod records;
@@ -66,6 +67,8 @@ enum DemoError {
 /// The command.
 #[derive(Debug)]
 pub struct Demo;
+
+pub use faults::Lab;
 
 #[derive(Debug, Args)]
 struct DemoArgs {

@@ -15,7 +15,7 @@ const FOLDERS_MAX: usize = 32;
 /// Lies in every demo folder and is locked while its demo runs.
 const LOCK_FILE: &str = "demo.lock";
 /// What a demo writes, besides the lock: removed when its folder is used again.
-const OWN_FOLDERS: [&str; 4] = ["pki", "voicemail", "cdr", "state"];
+const OWN_FOLDERS: [&str; 5] = ["pki", "voicemail", "cdr", "state", "faults"];
 const OWN_FILES: [&str; 2] = ["umbra.toml", "ladder.txt"];
 /// RTP ports of the gateway.
 pub(super) const RTP: std::ops::RangeInclusive<u16> = 20_000..=20_199;

@@ -43,19 +43,24 @@ impl Site {
     /// Starts it all in `folder`.
     pub(super) async fn start(folder: &Path) -> Result<Self, DemoError> {
         let pki = certificates(folder).await?;
+        Self::start_with(folder, &pki, rand::random()).await
+    }
+
+    /// The same with certificates that exist; what is random in the lab follows from `seed`.
+    pub(super) async fn start_with(folder: &Path, pki: &Arc<Pki>, seed: u64) -> Result<Self, DemoError> {
         let mut tries = 1;
         loop {
             let net = free_net()?;
-            match Self::start_on(net, folder, &pki).await {
+            match Self::start_on(net, folder, pki, seed).await {
                 Err(problem) if problem.is_port_taken() && tries < STARTS_MAX => tries += 1,
                 outcome => return outcome,
             }
         }
     }
 
-    async fn start_on(net: Net, folder: &Path, pki: &Arc<Pki>) -> Result<Self, DemoError> {
+    async fn start_on(net: Net, folder: &Path, pki: &Arc<Pki>, seed: u64) -> Result<Self, DemoError> {
         let settings = compile(net, folder)?;
-        let lab = LabUm::start(um(net, pki, folder)).await?;
+        let lab = LabUm::start(um(net, pki, folder, seed)).await?;
         let facts = Facts::listen(lab.facts());
         let tap = Arc::new(Tap::default());
         let gateway = match Gateway::start(Settings { tap: Some(tap.clone()), ..settings }).await {
@@ -65,7 +70,7 @@ impl Site {
                 return Err(problem.into());
             }
         };
-        match connect_all(net, pki).await {
+        match connect_all(net, pki, seed).await {
             Ok((callers, pbx)) => Ok(Self { net, tap, facts, lab, gateway, callers, pbx }),
             Err(problem) => {
                 gateway.stop().await;
@@ -106,7 +111,7 @@ impl Site {
 }
 
 /// Makes all certificates, several at once: RSA keys are the slowest part of the start.
-async fn certificates(folder: &Path) -> Result<Arc<Pki>, DemoError> {
+pub(super) async fn certificates(folder: &Path) -> Result<Arc<Pki>, DemoError> {
     let folder = folder.join("pki");
     let made = tokio::task::spawn_blocking(move || {
         let pki = Pki::open(&folder)?;
@@ -135,7 +140,7 @@ fn compile(net: Net, folder: &Path) -> Result<Settings, DemoError> {
     Ok(Settings::from(&compiled))
 }
 
-fn um(net: Net, pki: &Arc<Pki>, folder: &Path) -> LabUmConfig {
+fn um(net: Net, pki: &Arc<Pki>, folder: &Path, seed: u64) -> LabUmConfig {
     let both = |tcp, tls| Ports { tcp: Some(tcp), tls: Some(tls) };
     let server = |(index, name): (usize, &&str)| MailboxServerConfig {
         name: (*name).to_owned(),
@@ -169,11 +174,11 @@ fn um(net: Net, pki: &Arc<Pki>, folder: &Path) -> LabUmConfig {
         pki: Some(pki.clone()),
         voicemail: folder.join("voicemail"),
         trusted_peers: vec![GATEWAY.to_owned()],
-        seed: rand::random(),
+        seed,
     }
 }
 
-async fn connect_all(net: Net, pki: &Pki) -> Result<(Vec<Caller>, Caller), DemoError> {
+async fn connect_all(net: Net, pki: &Pki, seed: u64) -> Result<(Vec<Caller>, Caller), DemoError> {
     let mut callers = Vec::with_capacity(POOLS.len());
     for (index, pool) in POOLS.iter().enumerate() {
         let fqdn = pool.fqdn();
@@ -182,9 +187,12 @@ async fn connect_all(net: Net, pki: &Pki) -> Result<(Vec<Caller>, Caller), DemoE
             roots: pki.roots(),
             expected_name: GATEWAY.to_owned(),
         };
-        callers.push(connect(net, fqdn, config::pool_address(net, index), 5061, Some(tls)).await?);
+        callers.push(
+            connect(net, fqdn, config::pool_address(net, index), 5061, Some(tls), seed ^ index as u64)
+                .await?,
+        );
     }
-    let pbx = connect(net, format!("pbx.{}", config::DOMAIN), net.host(Net::PBX), 5060, None).await?;
+    let pbx = connect(net, format!("pbx.{}", config::DOMAIN), net.host(Net::PBX), 5060, None, !seed).await?;
     Ok((callers, pbx))
 }
 
@@ -194,9 +202,10 @@ async fn connect(
     address: std::net::IpAddr,
     port: u16,
     tls: Option<TlsTarget>,
+    seed: u64,
 ) -> Result<Caller, DemoError> {
     let sip_domain = config::DOMAIN.to_owned();
-    let config = CallerConfig { fqdn: fqdn.clone(), sip_domain, address, seed: rand::random() };
+    let config = CallerConfig { fqdn: fqdn.clone(), sip_domain, address, seed };
     let target = Target { address: (net.host(Net::GATEWAY), port).into(), tls };
     Caller::connect(config, target).await.map_err(|why| DemoError::Caller { name: fqdn, why })
 }

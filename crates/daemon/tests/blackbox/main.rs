@@ -19,6 +19,7 @@ mod harness;
 mod hostile;
 mod ice;
 mod keylog;
+mod lab;
 mod loops;
 mod malformed;
 mod media;

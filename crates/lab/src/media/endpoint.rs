@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use relay::{Channel, LegPlan, PacketBuffer, Plan, Protection, Session, Side, Verdict};
+use relay::{Channel, LegPlan, Mki, PacketBuffer, Plan, Protection, Session, Side, Verdict};
 use thiserror::Error;
 
 use super::reception::{Over, Reception};
 use super::rtp::{Sender, view};
-use super::{MediaFact, MediaPlan, MediaReport, RecordLimits, rtcp};
+use super::{Impairment, MediaFact, MediaPlan, MediaReport, RecordLimits, rtcp};
 use crate::audio::{FRAME, Law};
 
 /// Time of one packet.
@@ -25,6 +25,10 @@ const CATCH_UP_MAX: u32 = 10;
 const QUEUE_SAMPLES_MAX: usize = 8_000 * 600;
 /// Nothing for this long while recording counts as silence.
 const STARVED: Duration = Duration::from_millis(200);
+/// Packets until the rollover counter moves (RFC 3711 §3.3.1).
+const ROLLOVER: u64 = 1 << 16;
+/// What the packets of [`Impairment::ForeignMki`] carry.
+const FOREIGN_MKI: [u8; 1] = [0x5a];
 /// Stands for ourselves on the inner side of the relay session; nothing is ever sent there.
 const SELF: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
@@ -62,6 +66,8 @@ pub struct MediaEndpoint {
     packets: VecDeque<Packet>,
     facts: VecDeque<MediaFact>,
     report: MediaReport,
+    is_mute: bool,
+    roc_jump_at: Option<Instant>,
 }
 
 impl MediaEndpoint {
@@ -84,6 +90,11 @@ impl MediaEndpoint {
             packets: VecDeque::new(),
             facts: VecDeque::new(),
             report: MediaReport::default(),
+            is_mute: plan.impairment == Some(Impairment::Mute),
+            roc_jump_at: match plan.impairment {
+                Some(Impairment::RocJump(after)) => Some(now + after),
+                _ => None,
+            },
         })
     }
 
@@ -138,6 +149,10 @@ impl MediaEndpoint {
     /// The deadline passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         let mut made = 0;
+        if self.roc_jump_at.is_some_and(|at| at <= now) {
+            self.roc_jump_at = None;
+            self.jump();
+        }
         while self.next_packet <= now {
             made += 1;
             if made > CATCH_UP_MAX {
@@ -172,8 +187,20 @@ impl MediaEndpoint {
         let mut payload = Vec::with_capacity(FRAME);
         self.law.encode_into(&frame, &mut payload);
         self.sender.write(self.law.payload_type(), &payload, FRAME as u32, &mut self.scratch);
+        if self.is_mute {
+            return;
+        }
         self.report.sent += 1;
         self.send(now, Channel::Rtp);
+    }
+
+    /// One rollover too many; on a clear leg there is nothing to jump.
+    fn jump(&mut self) {
+        let Some(mut progress) = self.session.progress(Side::A) else { return };
+        for source in &mut progress.outbound.rtp {
+            source.newest += ROLLOVER;
+        }
+        self.session.resume(Side::A, &progress);
     }
 
     fn send(&mut self, now: Instant, channel: Channel) {
@@ -221,11 +248,22 @@ impl MediaEndpoint {
 /// The network on side A, ourselves on side B.
 fn relayed(plan: &MediaPlan) -> Plan {
     Plan {
-        a: leg(plan.remote_rtp, plan.remote_rtcp, plan.protection.clone()),
+        a: leg(plan.remote_rtp, plan.remote_rtcp, protection(plan)),
         b: leg(SELF, SELF, Protection::Clear),
         inactivity: Duration::ZERO,
         reports: None,
     }
+}
+
+/// As agreed, or with what is wrong on purpose.
+fn protection(plan: &MediaPlan) -> Protection {
+    let mut protection = plan.protection.clone();
+    if let (Protection::Sealed { outbound, .. }, Some(Impairment::ForeignMki)) =
+        (&mut protection, plan.impairment)
+    {
+        outbound.mki = Mki::new(&FOREIGN_MKI).ok();
+    }
+    protection
 }
 
 fn leg(rtp: SocketAddr, rtcp: SocketAddr, protection: Protection) -> LegPlan {
@@ -257,6 +295,7 @@ mod tests {
             law: Law::Mu,
             protection,
             seed: u64::from(remote),
+            impairment: None,
         };
         MediaEndpoint::new(&plan, now).unwrap()
     }

@@ -43,6 +43,19 @@ pub struct MediaPlan {
     pub protection: Protection,
     /// Our source, first sequence number and time stamp are derived from it.
     pub seed: u64,
+    /// What is wrong with what we send.
+    pub impairment: Option<Impairment>,
+}
+
+/// Something wrong with the media that one end sends.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Impairment {
+    /// No RTP at all; reports go on.
+    Mute,
+    /// SRTP packets under an MKI that was never agreed.
+    ForeignMki,
+    /// The rollover counter goes one too far, this long after the start, as if 65,536 packets had been lost.
+    RocJump(Duration),
 }
 
 /// When a recording ends by itself.

@@ -74,6 +74,8 @@ impl<M: Machine> Driver<M> {
                 match output {
                     Output::Send { flow, bytes } => hands.send(flow, bytes),
                     Output::Media { key, command } => hands.media(key, command),
+                    // Its task sees the end of its queue and closes.
+                    Output::Close(flow) => drop(hands.writers.remove(&flow)),
                     Output::Report(report) => on_report(report),
                 }
             }

@@ -24,6 +24,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The running lab. Dropping it aborts its tasks; [`LabUm::stop`] ends calls first.
 pub struct LabUm {
+    config: LabUmConfig,
     roles: Vec<Role>,
     facts: broadcast::Sender<LabFact>,
     archivist: JoinHandle<()>,
@@ -42,7 +43,7 @@ impl LabUm {
         check(&config)?;
         let (facts, _) = broadcast::channel(FACTS_MAX);
         let (archive, archivist) = Archive::open(Voicemail::new(config.voicemail.clone()), facts.clone());
-        let mut lab = LabUm { roles: Vec::new(), facts, archivist, archive };
+        let mut lab = LabUm { config: config.clone(), roles: Vec::new(), facts, archivist, archive };
         let mut services = Vec::new();
         for server in &config.mailbox_servers {
             services.push(lab.start_mailbox_server(&config, server).await?);
@@ -158,11 +159,16 @@ impl LabUm {
         is_meant: impl Fn(RoleKind) -> bool,
     ) -> Result<(), LabError> {
         let mut is_known = false;
+        let disguise = match &fault {
+            Fault::WrongCertificate(name) => Some(acceptor(&self.config, name)?),
+            _ => None,
+        };
         for role in self.roles.iter_mut().filter(|r| r.name == server && is_meant(r.kind)) {
             is_known = true;
             if fault == Fault::Dead {
                 role.deafen().await;
             } else {
+                role.present(disguise.clone()).await;
                 role.listen().await?;
             }
             role.command(UmCommand::Fault(fault.clone())).await;

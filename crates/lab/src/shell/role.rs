@@ -29,6 +29,8 @@ pub(super) struct Role {
     pub(super) sender: mpsc::Sender<Event<UmCommand>>,
     address: IpAddr,
     tls: Option<TlsAcceptor>,
+    /// Stands before `tls` while something is wrong with the certificate.
+    disguise: Option<TlsAcceptor>,
     keys: Arc<AtomicU64>,
     facts: broadcast::Sender<LabFact>,
     ports: Vec<BoundPorts>,
@@ -71,6 +73,7 @@ impl Opened {
             sender,
             address: plan.address,
             tls: plan.tls,
+            disguise: None,
             keys: Arc::new(AtomicU64::new(1)),
             facts: plan.facts,
             ports: plan.services,
@@ -111,7 +114,7 @@ impl Role {
         }
         let mut bound = self.ports.clone();
         for service in &mut bound {
-            for (port, tls) in [(&mut service.ports.tcp, None), (&mut service.ports.tls, self.tls.clone())] {
+            for (port, tls) in [(&mut service.ports.tcp, None), (&mut service.ports.tls, self.acceptor())] {
                 let Some(number) = port else { continue };
                 let address = SocketAddr::new(self.address, *number);
                 let opened = Port::open(address, self.service(tls))
@@ -123,6 +126,18 @@ impl Role {
         }
         self.ports = bound;
         Ok(())
+    }
+
+    fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.disguise.clone().or_else(|| self.tls.clone())
+    }
+
+    /// Presents another certificate from now on, or the own one again; connections made under the former one are cut.
+    pub(super) async fn present(&mut self, disguise: Option<TlsAcceptor>) {
+        if disguise.is_some() || self.disguise.is_some() {
+            self.deafen().await;
+        }
+        self.disguise = disguise.filter(|_| self.tls.is_some());
     }
 
     fn service(&self, tls: Option<TlsAcceptor>) -> Service<UmCommand> {

@@ -44,6 +44,8 @@ pub(super) struct Call {
     pub(super) phase: Phase,
     pub(super) ring_at: Option<Instant>,
     pub(super) answer_at: Instant,
+    /// The worker process ends its calls then.
+    pub(super) recycle_at: Option<Instant>,
     pub(super) local: Option<LocalMedia>,
     pub(super) late_offer: Option<Offer>,
     pub(super) dialog: Option<Dialog>,
@@ -73,7 +75,8 @@ impl Call {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Ringing => Some(self.ring_at.unwrap_or(self.answer_at).min(self.answer_at)),
-            _ => None,
+            Phase::HangingUp(_) | Phase::Stopping => None,
+            _ => self.recycle_at,
         }
     }
 }

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::media::Impairment;
+
 /// Ports of one SIP service; `None` = that transport is off, port 0 = any free port.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ports {
@@ -56,6 +58,22 @@ pub enum Fault {
     LoopingRedirect,
     /// Rings (180) but never answers: the caller must give up.
     RingsForever,
+    /// A redirecting role that never answers an INVITE: its 302 is lost.
+    LostRedirect,
+    /// A redirecting role whose 302 comes this late.
+    LateRedirect(Duration),
+    /// A worker that gives no sign of life for this long, then answers.
+    SlowAnswer(Duration),
+    /// A worker whose process is recycled this long after an answer: the call gets BYE.
+    Recycled(Duration),
+    /// Closes the connection on which an INVITE comes, before any answer.
+    CutsOnInvite,
+    /// Presents the certificate of this name.
+    WrongCertificate(String),
+    /// A worker whose 180 carries a session description.
+    RingsWithSdp,
+    /// A worker with faulty media.
+    Media(Impairment),
 }
 
 /// A Call Router (Client Access server).

@@ -5,6 +5,7 @@ mod call;
 mod classify;
 mod config;
 mod fact;
+mod faults;
 mod redirect;
 mod worker;
 
@@ -22,6 +23,7 @@ pub use worker::{Worker, WorkerConfig};
 use std::time::Duration;
 
 use crate::audio::Law;
+pub use crate::media::Impairment;
 
 /// What UM says it is.
 pub const SERVER_HEADER: &str = "RTCC/4.0.0.0 MSExchangeUM/15.00.1497.000";

@@ -1,12 +1,13 @@
 //! The Call Router and the UM service: both answer INVITE with 302, the one to a Mailbox server's UM service, the other to a worker port.
 //! Owns the turn-taking; never touches media.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use sip::{Event, Flow, HeaderId, Message, Method, ServerKey, Transport};
 
 use super::{Fault, LabFact, Ports, UmCommand, UmReport};
-use crate::machine::{Input, Machine, Output, Station, exchange_response, text};
+use crate::machine::{Input, Machine, Output, Station, earlier, exchange_response, text};
 
 /// Contacts in one redirect: the chosen target and one alternative.
 const CONTACTS_MAX: usize = 2;
@@ -40,6 +41,16 @@ pub struct Redirector {
     targets: Vec<RedirectTarget>,
     next: usize,
     fault: Fault,
+    /// INVITEs whose 302 is late, in the order they came.
+    late: VecDeque<Late>,
+}
+
+/// An INVITE that waits for its 302.
+struct Late {
+    due: Instant,
+    key: ServerKey,
+    flow: Flow,
+    invite: Message,
 }
 
 impl Redirector {
@@ -51,7 +62,15 @@ impl Redirector {
         fault: Fault,
         seed: u64,
     ) -> Self {
-        Redirector { station: Station::new(name, seed), name: name.to_owned(), role, targets, next: 0, fault }
+        Redirector {
+            station: Station::new(name, seed),
+            name: name.to_owned(),
+            role,
+            targets,
+            next: 0,
+            fault,
+            late: VecDeque::new(),
+        }
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
@@ -64,10 +83,24 @@ impl Redirector {
         match (&self.fault, message.method()) {
             (Fault::Silent | Fault::Dead, _) => {}
             (Fault::Unavailable, _) => self.refuse(now, key, message, 503, "Service Unavailable"),
+            (Fault::LostRedirect, Method::Invite) => {}
+            (Fault::CutsOnInvite, Method::Invite) => self.station.close(flow.key),
+            (Fault::LateRedirect(by), Method::Invite) => {
+                let due = now + *by;
+                self.late.push_back(Late { due, key, flow: *flow, invite: message.clone() });
+            }
             (_, Method::Invite) => self.redirect(now, key, flow, message),
             (_, Method::Options) => self.answer_options(now, key, message),
             (_, Method::Bye) => self.refuse(now, key, message, 481, "Call Leg/Transaction Does Not Exist"),
             _ => self.refuse(now, key, message, 405, "Method Not Allowed"),
+        }
+    }
+
+    fn send_late(&mut self, now: Instant) {
+        while self.late.front().is_some_and(|late| late.due <= now) {
+            if let Some(Late { key, flow, invite, .. }) = self.late.pop_front() {
+                self.redirect(now, key, &flow, &invite);
+            }
         }
     }
 
@@ -173,6 +206,7 @@ impl Machine for Redirector {
             Input::Command(command) => self.on_command(command),
             Input::Timeout => self.station.endpoint.handle_timeout(now),
         }
+        self.send_late(now);
         while let Some(event) = self.station.poll_event() {
             self.on_event(now, event);
         }
@@ -183,7 +217,7 @@ impl Machine for Redirector {
     }
 
     fn poll_deadline(&self) -> Option<Instant> {
-        self.station.poll_deadline()
+        earlier(self.late.front().map(|late| late.due), self.station.poll_deadline())
     }
 }
 

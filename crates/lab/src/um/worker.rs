@@ -12,13 +12,13 @@ use sip::{Builder, Dialog, Event, Flow, FlowKey, HeaderId, Message, Method, Serv
 use super::call::{Call, Phase};
 use super::{
     AfterRecording, AnswerRules, CallKind, EndReason, Fault, LabFact, MailboxConfig, MissedCall,
-    PlanSecurity, UmCommand, UmReport, VoiceMessage, classify,
+    PlanSecurity, UmCommand, UmReport, VoiceMessage, classify, faults,
 };
 use crate::audio::{beep, greeting};
 use crate::frontend::OfferShape;
 use crate::machine::{Input, Machine, Output, Station, earlier, exchange_response, since, text};
-use crate::media::{MediaCommand, MediaFact, MediaKey, MediaReport, RecordLimits};
-use crate::negotiate::{self, Body, FreshKey, KEY_BYTES};
+use crate::media::{MediaCommand, MediaFact, MediaKey, MediaPlan, MediaReport, RecordLimits};
+use crate::negotiate::{self, Agreed, Body, FreshKey, KEY_BYTES};
 
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY";
 /// A correlation header longer than this is not kept.
@@ -91,6 +91,9 @@ impl Worker {
         match &self.config.fault {
             Fault::Silent | Fault::Dead => return,
             Fault::Unavailable => return self.refuse(now, key, &message, 503, "Service Unavailable"),
+            Fault::CutsOnInvite if *message.method() == Method::Invite => {
+                return self.station.close(flow.key);
+            }
             _ => {}
         }
         let call = self.call_of(&message);
@@ -146,8 +149,9 @@ impl Worker {
             tag: self.station.endpoint.new_tag(),
             key: FreshKey(fresh),
             seed: self.random.next_u64(),
-            ring_at: self.config.answer.ring_after.map(|after| now + after),
-            answer_at: now + self.config.answer.answer_after,
+            ring_at: faults::ring_at(&self.config, now),
+            answer_at: faults::answer_at(&self.config, now),
+            recycle_at: None,
             purpose,
             invite,
             server,
@@ -199,6 +203,10 @@ impl Worker {
     fn on_call_due(&mut self, now: Instant, key: MediaKey) {
         let rings_forever = self.config.fault == Fault::RingsForever;
         let Some(call) = self.calls.get_mut(&key) else { return };
+        if call.recycle_at.is_some_and(|at| at <= now) {
+            call.recycle_at = None;
+            return self.hang_up(now, key, EndReason::Stopped);
+        }
         if rings_forever || call.ring_at.is_some_and(|at| at <= now && now < call.answer_at) {
             call.ring_at = None;
             if rings_forever {
@@ -206,8 +214,13 @@ impl Worker {
                 call.phase = Phase::Lingering;
             }
             let contact = contact(&self.config.name, &call.flow);
+            let early = faults::early_description(&self.config, call);
+            let (content_type, body) = match &early {
+                Some(body) => (Some(body.content_type.as_bytes()), body.bytes.as_ref()),
+                None => (None, &b""[..]),
+            };
             let ringing = exchange_response(&call.invite, 180, "Ringing", &call.tag)
-                .map(|b| b.raw_header(b"CONTACT", contact.as_bytes()).finish(None, b""));
+                .map(|b| b.raw_header(b"CONTACT", contact.as_bytes()).finish(content_type, body));
             let server = call.server;
             if let Some(ringing) = ringing {
                 self.station.respond(now, server, ringing);
@@ -243,12 +256,18 @@ impl Worker {
             Err(why) => self.reject(now, key, 488, "Not Acceptable Here", &why.to_string()),
             Ok((body, agreed)) => {
                 if let Some(agreed) = agreed {
-                    call.media = Some((agreed.kind, agreed.law));
-                    self.station.media(key, MediaCommand::Start(Box::new(agreed.plan)));
+                    self.start_media(key, agreed);
                 }
                 self.send_answer(now, key, &body);
             }
         }
+    }
+
+    fn start_media(&mut self, key: MediaKey, agreed: Agreed) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        call.media = Some((agreed.kind, agreed.law));
+        let plan = MediaPlan { impairment: faults::impairment(&self.config), ..agreed.plan };
+        self.station.media(key, MediaCommand::Start(Box::new(plan)));
     }
 
     fn send_answer(&mut self, now: Instant, key: MediaKey, body: &Body) {
@@ -259,6 +278,7 @@ impl Worker {
         call.dialog = Some(dialog);
         call.phase = Phase::Answered;
         call.answered_at = Some(now);
+        call.recycle_at = faults::recycle_at(&self.config, now);
         let contact = contact(&self.config.name, &call.flow);
         let response = success(&call.invite, &call.tag, &contact)
             .map(|b| b.finish(Some(body.content_type.as_bytes()), &body.bytes));
@@ -281,13 +301,11 @@ impl Worker {
             )
             .and_then(|answer| negotiate::accept(&offer, &answer));
             match agreed {
-                Ok(agreed) => {
-                    call.media = Some((agreed.kind, agreed.law));
-                    self.station.media(key, MediaCommand::Start(Box::new(agreed.plan)));
-                }
+                Ok(agreed) => self.start_media(key, agreed),
                 Err(_) => return self.hang_up(now, key, EndReason::Stopped),
             }
         }
+        let Some(call) = self.calls.get_mut(&key) else { return };
         let prompt = match call.purpose.kind {
             CallKind::CallAnswering => [greeting(), beep()].concat(),
             CallKind::VoiceMemo => beep(),
