@@ -35,6 +35,7 @@ pub(crate) fn policy(security: VoipSecurity, calls_max: usize) -> Arc<Policy> {
             members: vec!["fe01.contoso.com".into()],
             address: vec![address([10, 0, 0, 5])],
             encryption: level,
+            site: None,
         }],
         ip_gateways: vec![
             ip_gateway("lync", PeerAddress::Fqdn(POOL.into()), Some(0)),
@@ -50,7 +51,9 @@ pub(crate) fn policy(security: VoipSecurity, calls_max: usize) -> Arc<Policy> {
             sip: Some("ken@contoso.com".into()),
             extension: None,
             dial_plan: 0,
+            um: Default::default(),
         }],
+        um: Default::default(),
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules::default(),

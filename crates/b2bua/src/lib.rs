@@ -18,6 +18,7 @@ mod redirect;
 pub mod route;
 pub mod security;
 mod server_choice;
+pub mod um;
 pub mod verdict;
 
 pub use codes::{Code, CodeEntry};

@@ -12,6 +12,7 @@ use serde::Serialize;
 pub use crate::headers::{HeaderRules, UnknownHeaders};
 pub use crate::profile::{Dialect, Digits, Profile};
 use crate::quirks::QuirkSet;
+pub use crate::um::*;
 
 /// Wait of queued work above which new calls are refused, unless configured: well above what a busy gateway shows, well
 /// below T1, so that the peers do not retransmit into the queue.
@@ -38,6 +39,8 @@ pub struct Policy {
     pub auto_attendants: Vec<AutoAttendant>,
     /// EUM proxy addresses known here.
     pub mailboxes: Vec<Mailbox>,
+    /// Mailbox policies, contact objects, hosted voice mail.
+    pub um: UmObjects,
     /// Redirect budget, server choice, fail-over.
     pub routing: RoutingRules,
     /// What the configuration adds to the header table.
@@ -191,6 +194,8 @@ pub struct Pool {
     pub address: Vec<IpAddr>,
     /// `Set-CsMediaConfiguration -EncryptionLevel`.
     pub encryption: PoolEncryption,
+    /// The site it is in, for policies of a site.
+    pub site: Option<String>,
 }
 
 /// Media encryption level of a pool, in Lync's words.
@@ -258,6 +263,8 @@ pub enum PortSource {
     Configured,
     /// SRV records when there are any, else the default port: neither port nor address is configured.
     Srv,
+    /// The same with the records of federation, `_sipfederationtls._tcp`.
+    Federation,
 }
 
 /// `Status` of a UM IP gateway.
@@ -432,6 +439,13 @@ pub enum ServerRole {
     CallRouter,
     /// Mailbox server: redirects to a worker, or answers.
     Mailbox,
+    /// A hosted UM behind the proxy of its hosting provider.
+    Hosted,
+}
+
+impl ServerRole {
+    /// Every role; a name that stands for several counts as the first.
+    pub const ALL: [Self; 3] = [Self::CallRouter, Self::Mailbox, Self::Hosted];
 }
 
 /// A UM auto attendant.
@@ -443,6 +457,8 @@ pub struct AutoAttendant {
     pub dial_plan: usize,
     /// Its pilot numbers.
     pub pilot_identifiers: Vec<String>,
+    /// Its keys and hours.
+    pub menu: Menu,
 }
 
 /// A UM-enabled mailbox, by its EUM proxy addresses.
@@ -456,6 +472,8 @@ pub struct Mailbox {
     pub extension: Option<String>,
     /// Index into `dial_plans`: the plan of its `phone-context`.
     pub dial_plan: usize,
+    /// What else it has.
+    pub um: MailboxUm,
 }
 
 /// Redirect budget and server choice.
@@ -593,7 +611,7 @@ impl Default for SessionRules {
 pub enum Peer {
     /// Index into `ip_gateways`.
     IpGateway(usize),
-    /// Role and index into `call_routers` or `mailbox_servers`.
+    /// Role and index into the servers of that role.
     Server(ServerRole, usize),
 }
 
@@ -630,7 +648,13 @@ impl Policy {
         match role {
             ServerRole::CallRouter => &self.call_routers,
             ServerRole::Mailbox => &self.mailbox_servers,
+            ServerRole::Hosted => &self.um.hosted.servers,
         }
+    }
+
+    /// The servers of all roles.
+    pub fn all_servers(&self) -> impl Iterator<Item = &Server> {
+        ServerRole::ALL.into_iter().flat_map(|role| self.servers(role))
     }
 
     /// The pool a gateway stands for.
@@ -715,6 +739,6 @@ impl Policy {
 
     fn server_where(&self, wanted: impl Fn(&Server) -> bool) -> Option<Peer> {
         let find = |role| self.servers(role).iter().position(&wanted).map(|i| Peer::Server(role, i));
-        find(ServerRole::CallRouter).or_else(|| find(ServerRole::Mailbox))
+        ServerRole::ALL.into_iter().find_map(find)
     }
 }

@@ -32,6 +32,13 @@ pub fn srv_name(domain: &str, transport: Transport) -> String {
     format!("{service}.{domain}")
 }
 
+/// The name whose SRV records tell where a domain takes what federated partners send, over mutual TLS. Not of RFC 3263: it is
+/// how Lync's Access Edge finds partners.
+#[must_use]
+pub fn federation_srv_name(domain: &str) -> String {
+    format!("_sipfederationtls._tcp.{domain}")
+}
+
 /// Whether the domain says that it does not offer the service: one record whose target is the root (RFC 2782).
 #[must_use]
 pub fn is_refused(records: &[Srv]) -> bool {

@@ -168,8 +168,10 @@ pub fn policy() -> Policy {
                 sip: Some(format!("{alias}@{DOMAIN}")),
                 extension: None,
                 dial_plan,
+                um: Default::default(),
             })
             .to_vec(),
+        um: Default::default(),
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         // Probes never end, and so would no run.
@@ -231,6 +233,7 @@ fn pools() -> Vec<Pool> {
             members: Vec::new(),
             address: vec![caller.address()],
             encryption,
+            site: None,
         })
         .collect()
 }

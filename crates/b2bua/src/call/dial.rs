@@ -129,6 +129,9 @@ impl Call {
     }
 
     pub(super) fn plan_servers(&self) -> (Vec<&Server>, Vec<&Server>) {
+        if let Some(hosted) = &self.route.hosted {
+            return (Vec::new(), self.policy.um.hosted.servers.get(hosted.server).into_iter().collect());
+        }
         let Some(plan) = self.policy.dial_plans.get(self.route.dial_plan) else {
             return (Vec::new(), Vec::new());
         };
@@ -136,6 +139,11 @@ impl Call {
         let mailbox =
             plan.mailbox_servers.iter().filter_map(|i| self.policy.mailbox_servers.get(*i)).collect();
         (routers, mailbox)
+    }
+
+    /// What a first request asks for: as the caller wrote it, or as hosted voice mail wants it.
+    fn wanted_uri(&self) -> Bytes {
+        self.route.hosted.as_ref().map_or_else(|| self.invite.request_uri(), |to| to.request_uri.clone())
     }
 
     /// Call Routers when the plan has any, else its Mailbox servers.
@@ -156,7 +164,7 @@ impl Call {
             }
         };
         let hop = Hop {
-            uri: self.invite.request_uri(),
+            uri: self.wanted_uri(),
             server: server.name.clone(),
             addresses: server.addresses.clone(),
             port: if transport.is_secure() { server.tls_port } else { server.tcp_port },

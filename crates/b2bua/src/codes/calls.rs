@@ -42,6 +42,12 @@ registry! {
     GATEWAY_WITHOUT_HUNT_GROUP = "UMB-GW007", "UM IP gateway without hunt group", sip None, ms None,
         cause "No hunt group names this gateway, so each of its calls ends in 404 unless its URI names a phone-context.",
         exchange "New-UMHuntGroup -UMIPGateway <gateway> -UMDialPlan <plan>.", lync "", umbra "Add a [[hunt_group]] with `ip_gateway` set to it.";
+    GATEWAY_PORT = "UMB-GW009", "pool's gateway is not on port 5061", sip None, ms None,
+        cause "A Front End takes mutual TLS on port 5061 only; 5060 is the default of a UM IP gateway and has to be changed for a pool on a secured dial plan.",
+        exchange "Set-UMIPGateway <gateway> -Port 5061.", lync "", umbra "Set `port = 5061` in the [[ip_gateway]].";
+    MWI_OFF = "UMB-GW010", "message waiting is off", sip None, ms None,
+        cause "The UM IP gateway of a pool does not allow message-waiting NOTIFY, so the lamps of its users stay dark.",
+        exchange "Set-UMIPGateway <gateway> -MessageWaitingIndicatorAllowed $true.", lync "", umbra "Set `message_waiting_indicator_allowed = true`.";
     POOL_WITHOUT_GATEWAY = "UMB-GW008", "pool without UM IP gateway", sip None, ms None,
         cause "No [[ip_gateway]] has the pool's FQDN as its address, so its calls are those of a stranger.",
         exchange "Run ExchUcUtil.ps1, or New-UMIPGateway -Address <pool fqdn>.", lync "", umbra "Add an [[ip_gateway]] whose `address` is the pool's FQDN.";

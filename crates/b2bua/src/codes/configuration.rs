@@ -62,4 +62,16 @@ registry! {
         cause "[media] mode is `unanchored`: descriptions carry the peers' own addresses and keys, so no packet passes this gateway; nothing is checked, re-keyed, counted or missed. It exists to measure signalling alone.", exchange "", lync "", umbra "Remove `mode`, or set it to `anchored`, wherever calls matter.";
     CFG_TLS_NEEDS_OPENSSL = "UMB-CFG028", "rustls cannot do that", sip None, ms None,
         cause "rustls has TLS 1.2 and 1.3 with ECDHE and AEAD, and leaves everything older out on purpose.", exchange "Better: TLS 1.2 and an ECDSA certificate, or a newer Windows, at the host that needs it.", lync "The same.", umbra "For the one listener or peer that needs it: `tls = { backend = \"openssl\", … }`.";
+    CFG_EXTENSION = "UMB-CFG029", "extension has another length", sip None, ms None,
+        cause "Extensions of a dial plan all have as many digits as it says; UM takes others for numbers of somebody else.", exchange "Set-UMMailbox, or a dial plan with that NumberOfDigitsInExtension.", lync "", umbra "Correct `extension` of the mailbox or `extension_digits` of the dial plan.";
+    PILOT_TWICE = "UMB-CFG030", "pilot used twice", sip None, ms None,
+        cause "Two objects of one dial plan have the same number: nobody can say which of them is called.", exchange "Set-UMAutoAttendant -PilotIdentifierList, or Set-UMDialPlan -AccessTelephoneNumbers, without it.", lync "", umbra "Keep the number at one of the two places.";
+    PILOT_WITHOUT_GROUP = "UMB-CFG031", "pilot without hunt group", sip None, ms None,
+        cause "The number belongs to a dial plan to which no hunt group leads, so no call to it ever arrives.", exchange "New-UMHuntGroup -UMDialPlan <plan> -UMIPGateway <gateway>.", lync "", umbra "Add a [[hunt_group]] for the dial plan.";
+    POOL_PLAN_NOT_SIP = "UMB-CFG032", "pool on a dial plan that is not SipName", sip None, ms None,
+        cause "Users of a Lync pool are known by SIP address; only a dial plan of URI type SipName finds their mailboxes. The type cannot be changed later.", exchange "New-UMDialPlan -URIType SipName, and move the users to it.", lync "", umbra "Let the hunt group of the pool lead to a SipName plan.";
+    PHONE_CONTEXT_FORM = "UMB-CFG033", "unusual phone-context", sip None, ms None,
+        cause "Exchange makes the phone-context of a dial plan out of its name and the forest's DNS name: <plan>.<forest>.", exchange "Get-UMDialPlan | Format-List Name, PhoneContext.", lync "", umbra "Copy `phone_context` from there; case does not matter.";
+    CONTACT_WITHOUT_SERVICE = "UMB-CFG034", "contact object for nothing", sip None, ms None,
+        cause "A contact object stands for Outlook Voice Access of a dial plan or for an auto attendant, and shares its number; this one has the number of neither, and no hosted voice mail policy.", exchange "", lync "Run OcsUmUtil again, or Set-CsExUmContact -DisplayNumber.", umbra "Correct `display_number` or `auto_attendant`, or name its hosted policy in `policy`.";
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod configuration;
 mod doctor;
+mod hosted;
 mod peers;
 mod recordings;
 mod security;
@@ -15,6 +16,7 @@ use serde::{Serialize, Serializer};
 pub use calls::*;
 pub use configuration::*;
 pub use doctor::*;
+pub use hosted::*;
 pub use peers::*;
 pub use recordings::*;
 pub use security::*;
@@ -110,6 +112,7 @@ pub fn all() -> impl Iterator<Item = &'static CodeEntry> {
     [
         security::TABLE,
         calls::TABLE,
+        hosted::TABLE,
         peers::TABLE,
         tls::TABLE,
         transfers::TABLE,

@@ -72,6 +72,9 @@ registry! {
     PLAN_WITHOUT_SERVER = "UMB-SRV009", "dial plan without servers", sip None, ms None,
         cause "No Call Router or no Mailbox server names the plan, so its calls cannot be answered.",
         exchange "Set-UMService <server> -DialPlans <plan>.", lync "", umbra "Add the plan to `dial_plans` of a [[call_router]] and a [[mailbox_server]].";
+    SERVER_MODE = "UMB-SRV011", "startup mode of a UM server does not serve its dial plans", sip None, ms None,
+        cause "A server with startup mode TCP does not listen for TLS, so no call of a Secured or SIPSecured dial plan reaches it; with TLS, none of an Unsecured one.",
+        exchange "Set-UMService (or Set-UMCallRouterSettings) <server> -UMStartupMode Dual, assign a certificate to UM, restart the service.", lync "", umbra "Make `startup_mode` say what the server is really set to.";
     WORKER_UNREACHABLE = "UMB-SRV020", "worker port cannot be reached", sip None, ms None,
         cause "A UM worker port of the configuration takes no connection; calls that the UM service redirects there fail over, or fail. Which ports workers use is Exchange's choice: the redirect decides.",
         exchange "Check that UM workers run (the UM service starts them) and that no firewall stands before 5065 to 5068.", lync "", umbra "Correct `worker_ports`.";

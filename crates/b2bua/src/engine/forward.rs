@@ -20,7 +20,7 @@ use crate::headers::{self, Block, HOP_HEADER, HeaderPolicy, WithBody};
 use crate::place::Place;
 use crate::policy::{Allowed, DialPlan, Dialect, Mailbox, Peer, Policy, Profile, Server};
 use crate::redirect::{self, Hop, Rules};
-use crate::route::{RouteQuestion, route};
+use crate::route::{HostedRoute, RouteQuestion, route};
 use crate::security::Signalling;
 use crate::verdict::Refusal;
 
@@ -39,6 +39,7 @@ pub(crate) struct Forward {
 struct Walk {
     policy: Arc<Policy>,
     dial_plan: usize,
+    hosted: Option<HostedRoute>,
     transport: Transport,
     /// How the asking pool is spoken to.
     dialect: Dialect,
@@ -53,11 +54,17 @@ impl Walk {
     }
 
     fn routers(&self) -> Vec<&Server> {
+        if self.hosted.is_some() {
+            return Vec::new();
+        }
         let indexes = self.plan().map_or(&[][..], |plan| &plan.call_routers);
         indexes.iter().filter_map(|index| self.policy.call_routers.get(*index)).collect()
     }
 
     fn mailbox_servers(&self) -> Vec<&Server> {
+        if let Some(hosted) = &self.hosted {
+            return self.policy.um.hosted.servers.get(hosted.server).into_iter().collect();
+        }
         let indexes = self.plan().map_or(&[][..], |plan| &plan.mailbox_servers);
         indexes.iter().filter_map(|index| self.policy.mailbox_servers.get(*index)).collect()
     }
@@ -105,8 +112,8 @@ impl Core {
             return self.respond_plain(now, key, request, 503, &[]);
         }
         // UM reads the user part and its parameters: byte for byte, as in an INVITE.
-        let forward =
-            Forward { request: request.clone(), uri: request.request_uri(), walk: Some(Box::new(walk)) };
+        let uri = walk.hosted.as_ref().map_or_else(|| request.request_uri(), |to| to.request_uri.clone());
+        let forward = Forward { request: request.clone(), uri, walk: Some(Box::new(walk)) };
         self.forwards.insert(key, forward);
         self.count("requests_forwarded_outside_calls");
         self.try_next_server(now, key);
@@ -122,6 +129,7 @@ impl Core {
         };
         Ok(Walk {
             dial_plan: found.dial_plan,
+            hosted: found.hosted,
             policy,
             transport,
             dialect: entry.dialect,

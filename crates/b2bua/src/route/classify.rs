@@ -33,6 +33,7 @@ pub(super) fn classify(
         dialed: target.user().to_owned(),
         auto_attendant,
         mailbox: callee.and_then(|party| mailbox_of(policy, party, Some(found.dial_plan))),
+        hosted: None,
     }
 }
 

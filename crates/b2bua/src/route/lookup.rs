@@ -1,7 +1,7 @@
 //! The lookup order: which rule leads a request to a dial plan. Each rule is one function that answers or passes.
 
 use super::{RouteQuestion, Target, Trace};
-use crate::policy::{DialPlan, HuntGroup, Mailbox, Policy};
+use crate::policy::{DialPlan, EumAddress, HuntGroup, Mailbox, Policy};
 use crate::route::Party;
 
 /// A dial plan, and how it was reached.
@@ -202,9 +202,18 @@ pub(super) fn attendant_in(policy: &Policy, dial_plan: usize, party: &Party) -> 
 pub(super) fn mailbox_of(policy: &Policy, party: &Party, dial_plan: Option<usize>) -> Option<usize> {
     let is_owner = |mailbox: &Mailbox| {
         let by_address = mailbox.sip.as_deref().is_some_and(|address| party.is_address(address));
-        let in_plan = dial_plan.is_none_or(|plan| plan == mailbox.dial_plan);
-        by_address
-            || (in_plan && mailbox.extension.as_deref().is_some_and(|extension| party.is_called(extension)))
+        let is_in = |plan: usize| dial_plan.is_none_or(|wanted| wanted == plan);
+        let by_extension = || {
+            let extension = mailbox.extension.as_deref();
+            is_in(mailbox.dial_plan) && extension.is_some_and(|extension| party.is_called(extension))
+        };
+        let by_eum = || {
+            let is_it = |eum: &EumAddress| {
+                party.is_address(&eum.address) || (is_in(eum.dial_plan) && party.is_called(&eum.address))
+            };
+            mailbox.um.eum_addresses.iter().any(is_it)
+        };
+        by_address || by_extension() || by_eum()
     };
     policy.mailboxes.iter().position(is_owner)
 }

@@ -2,14 +2,18 @@
 //! serves calls and `umbra route explain`. Refuses to know connections, servers' health and SDP.
 
 mod classify;
+#[cfg(test)]
+mod forms;
+mod hosted;
 mod lookup;
 mod party;
 mod question;
 #[cfg(test)]
 mod tests;
 
+pub use hosted::HostedRoute;
 pub use party::Party;
-pub use question::{DIVERTERS_MAX, Diverter, RouteQuestion, Spoken};
+pub use question::{CalledBy, DIVERTERS_MAX, Diverter, RouteQuestion, Spoken, UmView};
 
 use serde::Serialize;
 
@@ -89,6 +93,8 @@ pub struct Route {
     pub auto_attendant: Option<usize>,
     /// Index into `mailboxes`, when the callee's is known.
     pub mailbox: Option<usize>,
+    /// Where it goes instead of the dial plan's servers, when the voice mail is hosted.
+    pub hosted: Option<HostedRoute>,
 }
 
 /// Finds the dial plan of a request. First hit wins: explicit phone-context; pilot identifier, access number or
@@ -109,7 +115,9 @@ fn search(policy: &Policy, question: &RouteQuestion, trace: &mut Trace) -> Resul
     let Some(found) = lookup::lookup(policy, question, &target, trace) else {
         return Err(no_route(policy, question, trace));
     };
-    Ok(classify::classify(policy, question, &target, &found, trace))
+    let route = classify::classify(policy, question, &target, &found, trace);
+    let hosted = hosted::decide(policy, question, &target, &route, trace)?;
+    Ok(Route { hosted, ..route })
 }
 
 /// The called party, and what the Request-URI asks for beside it.

@@ -1,6 +1,9 @@
 //! The parts of a request that routing looks at, parsed once. Refuses to know messages beyond these headers.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use serde::Serialize;
 use sip::{Diversion, HeaderId, Message, NameAddr, Uri};
 
 use super::party::Party;
@@ -19,6 +22,33 @@ pub struct RouteQuestion {
     pub(super) asserted: Vec<Party>,
     pub(super) diverters: Vec<Diverter>,
     pub(super) notes: Vec<String>,
+    by: CalledBy,
+    is_mended: bool,
+}
+
+/// The header by which UM knows who was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum CalledBy {
+    /// The last Diversion entry.
+    #[serde(rename = "Diversion")]
+    Diversion,
+    /// The oldest entry of History-Info that is not the Request-URI.
+    #[serde(rename = "History-Info")]
+    HistoryInfo,
+    /// The Request-URI itself.
+    #[serde(rename = "Request-URI")]
+    RequestUri,
+}
+
+/// Whom UM will take for the called one, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UmView {
+    /// Address or number; empty when the request names nobody.
+    pub called: String,
+    /// What UM goes by.
+    pub by: CalledBy,
+    /// In words.
+    pub why: String,
 }
 
 /// One diverting party.
@@ -81,6 +111,36 @@ impl RouteQuestion {
         Ok(question)
     }
 
+    /// Whom UM will take for the called one.
+    pub fn um_view(&self) -> UmView {
+        let count = self.diverters.len();
+        let original = self.diverters.last();
+        let bare = original.is_some_and(|original| original.reason.is_none());
+        let mut why = match (self.by, count) {
+            (CalledBy::Diversion, 1) if bare => "the only Diversion, bare as Lync writes it".to_owned(),
+            (CalledBy::Diversion, 1) => "the only Diversion".to_owned(),
+            (CalledBy::Diversion, _) => {
+                format!(
+                    "the last of {count} Diversion entries: it is the oldest, and UM goes by the original one"
+                )
+            }
+            (CalledBy::HistoryInfo, _) => {
+                "no Diversion; the oldest entry of History-Info that is not the Request-URI".to_owned()
+            }
+            (CalledBy::RequestUri, _) => "neither Diversion nor History-Info names another party".to_owned(),
+        };
+        if self.is_mended {
+            why.push_str("; its quoting is malformed, which UM would refuse, and is mended on the way");
+        }
+        for note in &self.notes {
+            why.push_str("; ");
+            why.push_str(note);
+        }
+        let called = original.map(|original| original.party.shown());
+        let called = called.or_else(|| Party::of(&self.request_uri).map(|party| party.shown()));
+        UmView { called: called.unwrap_or_default(), by: self.by, why }
+    }
+
     fn to(gateway: usize, raw: Bytes) -> Result<Self, Refusal> {
         let request_uri = Uri::parse(raw.clone()).map_err(|fault| {
             Refusal::new(codes::BAD_REQUEST_URI, "caller", format!("Request-URI cannot be read: {fault}"))
@@ -93,6 +153,8 @@ impl RouteQuestion {
             asserted: Vec::new(),
             diverters: Vec::new(),
             notes: Vec::new(),
+            by: CalledBy::RequestUri,
+            is_mended: false,
         })
     }
 
@@ -106,11 +168,14 @@ impl RouteQuestion {
     }
 
     fn add_diversion(&mut self, value: Bytes) {
+        let is_mended = matches!(Diversion::normalise_quoting(&value), Cow::Owned(_));
         match Diversion::parse(value) {
             Ok(list) => {
+                self.is_mended |= is_mended;
                 for entry in list.entries {
                     let Some(party) = Party::of(&entry.address.uri) else { continue };
                     let reason = entry.reason.map(|raw| String::from_utf8_lossy(&raw).to_ascii_lowercase());
+                    self.by = CalledBy::Diversion;
                     self.push_diverter(Diverter { party, reason });
                 }
             }
@@ -137,6 +202,7 @@ impl RouteQuestion {
             if current.as_ref().is_some_and(|current| current.is_same(&party)) {
                 continue;
             }
+            self.by = CalledBy::HistoryInfo;
             self.push_diverter(Diverter { party, reason: history_reason(&entry.uri) });
         }
     }

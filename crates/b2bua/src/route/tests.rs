@@ -10,8 +10,8 @@ use sip::{Limits, Message};
 use super::*;
 use crate::policy::*;
 
-const POOL: usize = 0;
-const PBX: usize = 1;
+pub(super) const POOL: usize = 0;
+pub(super) const PBX: usize = 1;
 const PILOTS_ONLY: usize = 2;
 
 fn plan(name: &str, uri_type: UriType, voip_security: VoipSecurity) -> DialPlan {
@@ -56,16 +56,17 @@ fn hunt_group(name: &str, ip_gateway: usize, dial_plan: usize, pilot: Option<&st
     HuntGroup { name: name.into(), ip_gateway, dial_plan, pilot_identifier: pilot.map(str::to_owned) }
 }
 
-fn mailbox(alias: &str, dial_plan: usize) -> Mailbox {
+pub(super) fn mailbox(alias: &str, dial_plan: usize) -> Mailbox {
     Mailbox {
         alias: alias.into(),
         sip: Some(format!("{alias}@contoso.com")),
         extension: (alias == "ken").then(|| "1001".into()),
         dial_plan,
+        um: MailboxUm::default(),
     }
 }
 
-fn server(name: &str, role: ServerRole) -> Server {
+pub(super) fn server(name: &str, role: ServerRole) -> Server {
     Server {
         name: name.into(),
         addresses: Vec::new(),
@@ -82,7 +83,7 @@ fn server(name: &str, role: ServerRole) -> Server {
 }
 
 /// A pool with one hunt group named like its plan, a PBX with a pilot, a PBX with two pilots and no default.
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     let address: IpAddr = "198.51.100.20".parse().expect("address");
     let pool = Pool {
         name: "pool01".into(),
@@ -90,6 +91,7 @@ fn policy() -> Policy {
         members: vec!["fe01.contoso.com".into()],
         address: vec!["127.0.0.5".parse().expect("address")],
         encryption: PoolEncryption::RequireEncryption,
+        site: None,
     };
     Policy {
         gateway: Gateway {
@@ -135,8 +137,10 @@ fn policy() -> Policy {
             name: "aa-main".into(),
             dial_plan: 0,
             pilot_identifiers: vec!["+14255550198".into()],
+            menu: Menu::default(),
         }],
         mailboxes: vec![mailbox("ken", 0), mailbox("dana", 0), mailbox("tel", 1)],
+        um: UmObjects::default(),
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules::default(),
@@ -145,7 +149,7 @@ fn policy() -> Policy {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test reads its own data")]
-fn sample(number: &str) -> Message {
+pub(super) fn sample(number: &str) -> Message {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/samples"));
     let entries = std::fs::read_dir(&folder).expect("samples");
     let file = entries.filter_map(Result::ok).find(|e| e.file_name().to_string_lossy().starts_with(number));
@@ -170,7 +174,7 @@ fn found(gateway: usize, request_uri: &str, from: &str, diversions: &[&str]) -> 
     answer.result.unwrap_or_else(|refusal| panic!("{request_uri}: {refusal}\n{:#?}", answer.steps))
 }
 
-const DANA: &str = "\"Dana\"<sip:dana@contoso.com>;tag=1";
+pub(super) const DANA: &str = "\"Dana\"<sip:dana@contoso.com>;tag=1";
 
 #[test]
 fn the_samples_of_calls_are_routed_and_named_as_their_index_says() {

@@ -141,8 +141,7 @@ impl Line {
 
 fn peers(policy: &Policy) -> impl Iterator<Item = (&str, Dialect)> {
     let gateways = policy.ip_gateways.iter().map(|gateway| (gateway.name.as_str(), gateway.dialect));
-    let servers = policy.call_routers.iter().chain(&policy.mailbox_servers);
-    gateways.chain(servers.map(|server| (server.name.as_str(), server.dialect)))
+    gateways.chain(policy.all_servers().map(|server| (server.name.as_str(), server.dialect)))
 }
 
 fn text(lines: &[Line], style: Style) -> String {

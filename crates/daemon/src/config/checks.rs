@@ -48,6 +48,17 @@ fn duplicates(policy: &Policy, root: &Reader<'_>) {
     one_kind(root, "call_router", "name", policy.call_routers.iter().map(|o| o.name.as_str()));
     one_kind(root, "mailbox_server", "name", policy.mailbox_servers.iter().map(|o| o.name.as_str()));
     one_kind(root, "auto_attendant", "name", policy.auto_attendants.iter().map(|o| o.name.as_str()));
+    one_kind(root, "mailbox", "alias", policy.mailboxes.iter().map(|o| o.alias.as_str()));
+    one_kind(root, "mailbox_policy", "name", policy.um.mailbox_policies.iter().map(|o| o.name.as_str()));
+    one_kind(root, "contact", "sip_address", policy.um.contacts.iter().map(|o| o.sip_address.as_str()));
+    let hosted = &policy.um.hosted;
+    one_kind(root, "hosting_provider", "identity", hosted.providers.iter().map(|o| o.identity.as_str()));
+    one_kind(
+        root,
+        "hosted_voicemail_policy",
+        "identity",
+        hosted.policies.iter().map(|o| o.identity.as_str()),
+    );
     let addresses: Vec<String> = policy.ip_gateways.iter().map(|o| o.address.to_string()).collect();
     one_kind(root, "ip_gateway", "address", addresses.iter().map(String::as_str));
 }
@@ -62,12 +73,6 @@ fn hunt_groups(policy: &Policy, root: &Reader<'_>) {
                 None => format!("hunt_group[{first}] is the default of the same gateway already"),
             };
             root.error(codes::CFG_DUPLICATE_PILOT, &format!("hunt_group[{index}].pilot_identifier"), what);
-        }
-    }
-    for (index, plan) in policy.dial_plans.iter().enumerate() {
-        if !policy.hunt_groups.iter().any(|group| group.dial_plan == index) {
-            let what = format!("no hunt group leads to dial plan {}", plan.name);
-            root.warn(codes::CFG_PLAN_UNUSED, &format!("dial_plan[{index}].name"), what);
         }
     }
 }
@@ -223,7 +228,7 @@ fn missing_servers(policy: &Policy, plan: &DialPlan, role: ServerRole, members: 
 fn role_words(role: ServerRole) -> &'static str {
     match role {
         ServerRole::CallRouter => "Call Router(s)",
-        ServerRole::Mailbox => "Mailbox server(s)",
+        ServerRole::Mailbox | ServerRole::Hosted => "Mailbox server(s)",
     }
 }
 

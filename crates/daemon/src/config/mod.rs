@@ -3,7 +3,11 @@
 
 mod certificate;
 mod checks;
+mod hosted;
 mod keep;
+mod lint;
+#[cfg(test)]
+mod lint_tests;
 mod objects;
 mod problem;
 mod quirks;
@@ -13,6 +17,7 @@ mod source;
 mod spoken;
 #[cfg(test)]
 mod tests;
+mod um;
 mod words;
 
 use std::ffi::OsString;
@@ -308,6 +313,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         mailbox_servers: objects.mailbox_servers,
         auto_attendants: objects.auto_attendants,
         mailboxes: objects.mailboxes,
+        um: objects.um,
         routing: rules.routing,
         headers: rules.headers,
         health: rules.health,
@@ -330,5 +336,6 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     };
     keep::check(&compiled, &root);
     checks::check(&compiled, &root);
+    lint::lint(&compiled.policy, &root);
     Some(compiled)
 }

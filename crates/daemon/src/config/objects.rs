@@ -7,15 +7,15 @@ use std::time::Duration;
 use b2bua::codes;
 use b2bua::policy::{
     Allowed, AutoAttendant, DialPlan, Dialect, Digits, GatewayStatus, HuntGroup, IpGateway, Mailbox,
-    MediaBridge, PeerAddress, Pool, PoolEncryption, PortSource, Profile, ReferRule, ReplacesRule, Server,
-    ServerRole, ServerStatus, TransferRules, UriType, VoipSecurity,
+    MailboxPolicy, MediaBridge, PeerAddress, Pool, PoolEncryption, PortSource, Profile, ReferRule,
+    ReplacesRule, Server, ServerRole, ServerStatus, TransferRules, UmObjects, UriType, VoipSecurity,
 };
 use b2bua::quirks::QuirkSet;
 
 use super::reader::Reader;
 use super::sections::{count, fqdn};
 use super::spoken::Choice;
-use super::{StartupMode, quirks, words};
+use super::{StartupMode, hosted, quirks, um, words};
 
 /// The `[[certificate]]` that is presented to a peer of these names.
 pub(super) struct Presented {
@@ -26,7 +26,7 @@ pub(super) struct Presented {
 
 /// What peers want of TLS.
 #[derive(Default)]
-struct Wishes {
+pub(super) struct Wishes {
     weak: Vec<String>,
     spoken: Vec<(Choice, Vec<String>)>,
     presented: Vec<Presented>,
@@ -42,6 +42,7 @@ pub(super) struct Objects {
     pub(super) mailbox_servers: Vec<Server>,
     pub(super) auto_attendants: Vec<AutoAttendant>,
     pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) um: UmObjects,
     /// Names and addresses that may come with weak certificates.
     pub(super) weak_peers: Vec<String>,
     /// What is spoken with whom, where it differs from `[tls]`.
@@ -71,11 +72,21 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
     let plans = names(&dial_plans, |plan| &plan.name);
     let gateways = names(&ip_gateways, |gateway| &gateway.name);
     let hunt_groups = root.tables("hunt_group").iter().map(|t| hunt_group(t, &gateways, &plans)).collect();
-    let auto_attendants = root.tables("auto_attendant").iter().map(|t| auto_attendant(t, &plans)).collect();
-    let mailboxes = root.tables("mailbox").iter().map(|t| mailbox(t, &plans)).collect();
+    let attendants = root.tables("auto_attendant");
+    let auto_attendants = attendants.iter().map(|t| um::auto_attendant(t, &plans)).collect();
+    let hosted = hosted::read(root, off, &mut wishes);
+    let tables = root.tables("mailbox_policy");
+    let mailbox_policies: Vec<MailboxPolicy> = tables.iter().map(|t| um::mailbox_policy(t, &plans)).collect();
+    let known = um::Known {
+        plans: &dial_plans,
+        plan_names: &plans,
+        mailbox_policies: &mailbox_policies,
+        hosted_policies: &hosted.policies,
+    };
+    let mailboxes = root.tables("mailbox").iter().map(|t| um::mailbox(t, &known)).collect();
+    let contacts = root.tables("contact").iter().map(|t| um::contact(t, &hosted.policies)).collect();
     let call_routers = servers(root, ServerRole::CallRouter, &mut dial_plans, off, &mut wishes);
     let mailbox_servers = servers(root, ServerRole::Mailbox, &mut dial_plans, off, &mut wishes);
-    hosted(root);
     Objects {
         pools,
         ip_gateways,
@@ -85,6 +96,7 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
         mailbox_servers,
         auto_attendants,
         mailboxes,
+        um: UmObjects { mailbox_policies, contacts, hosted },
         weak_peers: wishes.weak,
         spoken: wishes.spoken,
         presented: wishes.presented,
@@ -93,7 +105,7 @@ pub(super) fn read(root: &Reader<'_>, off: QuirkSet) -> Objects {
 
 /// Whether SHA-1 and RSA below 2048 bits are taken from a peer of these names, an exception that is always warned of; and
 /// which of our certificates it gets to see, and what is spoken.
-fn tls_wishes(table: &Reader<'_>, names: Vec<String>, wishes: &mut Wishes) {
+pub(super) fn tls_wishes(table: &Reader<'_>, names: Vec<String>, wishes: &mut Wishes) {
     if let Some(certificate) = table.text("certificate") {
         let setting = table.setting("certificate");
         wishes.presented.push(Presented { setting, certificate, targets: names.clone() });
@@ -115,12 +127,17 @@ fn names<T>(objects: &[T], name: impl Fn(&T) -> &String) -> Vec<String> {
 }
 
 /// The index of the object that `key` names; 0 after a finding.
-fn reference(table: &Reader<'_>, key: &'static str, known: &[String]) -> usize {
+pub(super) fn reference(table: &Reader<'_>, key: &'static str, known: &[String]) -> usize {
     let wanted = table.need_text(key);
     resolve(table, key, &wanted, known).unwrap_or_default()
 }
 
-fn resolve(table: &Reader<'_>, key: &'static str, wanted: &str, known: &[String]) -> Option<usize> {
+pub(super) fn resolve(
+    table: &Reader<'_>,
+    key: &'static str,
+    wanted: &str,
+    known: &[String],
+) -> Option<usize> {
     let found = known.iter().position(|name| name.eq_ignore_ascii_case(wanted));
     if found.is_none() && !wanted.is_empty() {
         let hint = words::suggestion(wanted, known.iter().map(String::as_str)).map_or_else(
@@ -151,6 +168,7 @@ fn pool(table: &Reader<'_>, off: QuirkSet) -> (Pool, Dialect) {
         members: table.list("members").unwrap_or_default(),
         address: table.addresses("address").unwrap_or_default(),
         encryption: table.need_word("encryption", &words).unwrap_or(RequireEncryption),
+        site: table.text("site"),
     };
     let dialect = quirks::dialect(table, &Profile::POOLS, Profile::Sfb2015, off);
     table.finish();
@@ -320,39 +338,6 @@ fn hunt_group(table: &Reader<'_>, gateways: &[String], plans: &[String]) -> Hunt
     group
 }
 
-fn auto_attendant(table: &Reader<'_>, plans: &[String]) -> AutoAttendant {
-    let attendant = AutoAttendant {
-        name: table.need_text("name"),
-        dial_plan: reference(table, "dial_plan", plans),
-        pilot_identifiers: table.list("pilot_identifiers").unwrap_or_default(),
-    };
-    for number in attendant.pilot_identifiers.iter().filter(|number| !words::is_e164(number)) {
-        table.error(codes::CFG_NOT_E164, "pilot_identifiers", format!("`{number}` is no E.164 number"));
-    }
-    table.flag("speech_enabled");
-    table.accept(&["operator_extension", "business_hours_keys", "info_announcement"]);
-    table.finish();
-    attendant
-}
-
-fn mailbox(table: &Reader<'_>, plans: &[String]) -> Mailbox {
-    let sip = table.text("sip").map(|text| text.strip_prefix("sip:").unwrap_or(&text).to_ascii_lowercase());
-    if sip.as_deref().is_some_and(|address| !address.contains('@')) {
-        table.error(codes::CFG_VALUE, "sip", "must be user@domain");
-    }
-    let mailbox = Mailbox {
-        alias: table.need_text("alias"),
-        sip,
-        extension: table.text("extension"),
-        dial_plan: reference(table, "dial_plan", plans),
-    };
-    if mailbox.sip.is_none() && mailbox.extension.is_none() {
-        table.error(codes::CFG_MISSING_KEY, "sip", "a mailbox needs `sip`, `extension` or both");
-    }
-    table.finish();
-    mailbox
-}
-
 /// Servers of a role; each enters the plans it names, or every plan when it names none.
 fn servers(
     root: &Reader<'_>,
@@ -363,7 +348,7 @@ fn servers(
 ) -> Vec<Server> {
     let key = match role {
         ServerRole::CallRouter => "call_router",
-        ServerRole::Mailbox => "mailbox_server",
+        ServerRole::Mailbox | ServerRole::Hosted => "mailbox_server",
     };
     let known: Vec<String> = plans.iter().map(|plan| plan.name.clone()).collect();
     let tables = root.tables(key);
@@ -374,15 +359,32 @@ fn servers(
             }
             None => (0..plans.len()).collect(),
         };
+        startup_mode(table, members.iter().filter_map(|member| plans.get(*member)));
         for member in members {
             let Some(plan) = plans.get_mut(member) else { continue };
             match role {
                 ServerRole::CallRouter => plan.call_routers.push(index),
-                ServerRole::Mailbox => plan.mailbox_servers.push(index),
+                ServerRole::Mailbox | ServerRole::Hosted => plan.mailbox_servers.push(index),
             }
         }
     }
     tables.iter().map(|table| server(table, role, off, wishes)).collect()
+}
+
+/// Whether a server listens for what its plans speak; left out, it is taken to.
+fn startup_mode<'a>(table: &Reader<'_>, plans: impl Iterator<Item = &'a DialPlan>) {
+    let modes = [("TCP", StartupMode::Tcp), ("TLS", StartupMode::Tls), ("Dual", StartupMode::Dual)];
+    let mode = table.word("startup_mode", &modes).unwrap_or(StartupMode::Dual);
+    let is_served = |plan: &&DialPlan| match mode {
+        StartupMode::Tcp => plan.voip_security == VoipSecurity::Unsecured,
+        StartupMode::Tls => plan.voip_security != VoipSecurity::Unsecured,
+        StartupMode::Dual => true,
+    };
+    let unserved: Vec<&str> = plans.filter(|plan| !is_served(plan)).map(|plan| plan.name.as_str()).collect();
+    if !unserved.is_empty() {
+        let what = format!("the startup mode does not serve dial plan {}", unserved.join(", "));
+        table.warn(codes::SERVER_MODE, "startup_mode", what);
+    }
 }
 
 fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet, wishes: &mut Wishes) -> Server {
@@ -391,16 +393,14 @@ fn server(table: &Reader<'_>, role: ServerRole, off: QuirkSet, wishes: &mut Wish
         ("NoNewCalls", ServerStatus::NoNewCalls),
         ("Disabled", ServerStatus::Disabled),
     ];
-    let modes = [("TCP", StartupMode::Tcp), ("TLS", StartupMode::Tls), ("Dual", StartupMode::Dual)];
-    table.word("startup_mode", &modes);
     let ((tcp, tls), (tcp_default, tls_default)) = match role {
         ServerRole::CallRouter => ((table.port("tcp_port"), table.port("tls_port")), (5060, 5061)),
-        ServerRole::Mailbox => (service_ports(table), (5062, 5063)),
+        ServerRole::Mailbox | ServerRole::Hosted => (service_ports(table), (5062, 5063)),
     };
     let addresses = table.addresses("address").unwrap_or_default();
     let (worker_ports, profiles) = match role {
         ServerRole::CallRouter => (Vec::new(), &Profile::ROUTERS[..]),
-        ServerRole::Mailbox => (worker_ports(table), &Profile::SERVERS[..]),
+        ServerRole::Mailbox | ServerRole::Hosted => (worker_ports(table), &Profile::SERVERS[..]),
     };
     let server = Server {
         name: fqdn(table, "name"),
@@ -437,44 +437,4 @@ fn worker_ports(table: &Reader<'_>) -> Vec<u16> {
         port
     };
     values.iter().filter_map(port).collect()
-}
-
-/// Hosted voice mail and contact objects: checked as `check` promises, used by a later version.
-fn hosted(root: &Reader<'_>) {
-    for table in root.tables("hosting_provider") {
-        table.need_text("identity");
-        fqdn(&table, "proxy_fqdn");
-        table.accept(&["verification_level"]);
-        let wanted = [
-            ("enabled", true),
-            ("enabled_shared_address_space", true),
-            ("hosts_ocs_users", false),
-            ("is_local", false),
-        ];
-        for (key, wanted) in wanted {
-            if table.flag(key).is_some_and(|flag| flag != wanted) {
-                table.error(
-                    codes::CFG_HOSTING_PROVIDER,
-                    key,
-                    format!("`{key}` must be {wanted} for hosted voice mail"),
-                );
-            }
-        }
-        table.warn(codes::CFG_NOT_YET, "identity", "calls are not yet sent to hosted UM");
-        table.finish();
-    }
-    for table in root.tables("hosted_voicemail_policy") {
-        table.need_text("identity");
-        if table.text("destination").is_none_or(|destination| destination.trim().is_empty()) {
-            table.error(codes::CFG_HOSTED_POLICY, "destination", "the destination is empty");
-        }
-        table.list("organizations");
-        table.finish();
-    }
-    for table in root.tables("contact") {
-        table.need_text("sip_address");
-        table.flag("auto_attendant");
-        table.accept(&["display_number", "policy"]);
-        table.finish();
-    }
 }

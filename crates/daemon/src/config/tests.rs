@@ -672,11 +672,133 @@ fn an_admin_address_that_others_reach_is_refused_with_or_without_a_token() {
 fn hosted_voice_mail_settings_are_checked() {
     let text = format!(
         "{PLAIN}\n[[hosting_provider]]\nidentity = \"H\"\nproxy_fqdn = \"exap.hosted.test\"\nis_local = true\n\
-         [[hosted_voicemail_policy]]\nidentity = \"global\"\ndestination = \"\"\n"
+         verification_level = \"Never\"\n[[hosted_voicemail_policy]]\nidentity = \"global\"\ndestination = \"\"\n\
+         organizations = [\"corp\"]\n[hosted]\nrequest_uri = \"sip:somebody@{{destination}}\"\n\
+         [access_edge]\nuse_dns_srv_routing = false\nenable_partner_discovery = true\n"
     );
     let problems = refused(&text);
     assert_has(&problems, "UMB-CFG017", "hosting_provider[0].is_local");
+    assert_has(&problems, "UMB-CFG005", "hosting_provider[0].verification_level");
     assert_has(&problems, "UMB-CFG018", "hosted_voicemail_policy[0].destination");
+    assert_has(&problems, "UMB-CFG019", "hosted_voicemail_policy[0].organizations");
+    assert_has(&problems, "UMB-CFG005", "hosted.request_uri");
+    assert_has(&problems, "UMB-CFG005", "access_edge.enable_partner_discovery");
+}
+
+#[test]
+fn providers_and_discovered_partners_are_servers_and_policies_lead_to_them() {
+    use b2bua::policy::{Deployment, PortSource, Scope};
+    let hosted = |more: &str| {
+        let text = format!(
+            "{PLAIN}\n[hosted]\ndeployment = \"cross_premises\"\n[access_edge]\nallow_federated_users = true\n{more}"
+        );
+        plain(&text).unwrap_or_else(|problems| panic!("{problems}")).policy.um.hosted.clone()
+    };
+    let policy = |identity: &str, destination: &str| {
+        format!(
+            "[[hosted_voicemail_policy]]\nidentity = \"{identity}\"\ndestination = \"{destination}\"\n\
+             organizations = [\"corp.contoso.test\"]\n"
+        )
+    };
+    let provider = "[[hosting_provider]]\nidentity = \"H\"\nproxy_fqdn = \"Exap.hosted.test\"\n";
+    let by_srv = hosted(&format!(
+        "{provider}{}{}",
+        policy("global", "exap.hosted.test"),
+        policy("Site:Reno", "um.hosted.test")
+    ));
+    assert_eq!(by_srv.deployment, Deployment::CrossPremises);
+    assert_eq!((by_srv.servers[0].name.as_str(), by_srv.servers[0].tls_port), ("exap.hosted.test", 5061));
+    assert_eq!(by_srv.servers[0].port_source, PortSource::Federation);
+    assert_eq!(by_srv.policies[1].scope, Scope::Site("Reno".into()));
+    assert_eq!(
+        (by_srv.policies[0].server, by_srv.policies[1].server),
+        (Some(0), Some(0)),
+        "the only provider"
+    );
+    let located = hosted(&format!("{provider}port = 5071\naddress = [\"127.0.0.9\"]\n"));
+    assert_eq!((located.servers[0].tls_port, located.servers[0].port_source), (5071, PortSource::Configured));
+    let found = hosted(&format!("enable_partner_discovery = true\n{}", policy("global", "um.partner.test")));
+    assert_eq!((found.policies[0].server, found.servers[0].name.as_str()), (Some(0), "um.partner.test"));
+    assert_eq!(found.servers[0].port_source, PortSource::Federation);
+    assert_eq!(hosted(&policy("global", "um.partner.test")).policies[0].server, None);
+}
+
+#[test]
+fn mailboxes_have_eum_addresses_a_policy_and_a_home() {
+    use b2bua::policy::{ExchangeVersion, Home};
+    let text = format!(
+        "{PLAIN}\n[[mailbox_policy]]\nname = \"Staff\"\ndial_plan = \"DP-Tel\"\nallow_play_on_phone = false\n\
+         [[mailbox]]\nalias = \"ken\"\neum_addresses = [\"eum:Ken@contoso.test;phone-context=dp-tel.CONTOSO.test\", \"1001;phone-context=DP-Tel.contoso.test\"]\n\
+         policy = \"staff\"\nhosted = true\nexchange_version = \"2010\"\n"
+    );
+    let policy = plain(&text).unwrap_or_else(|problems| panic!("{problems}")).policy;
+    let (mailbox, staff) = (&policy.mailboxes[0], &policy.um.mailbox_policies[0]);
+    assert_eq!((mailbox.dial_plan, mailbox.um.policy), (0, Some(0)));
+    assert_eq!((mailbox.um.home, mailbox.um.exchange), (Home::Hosted, ExchangeVersion::E2010));
+    let addresses: Vec<&str> = mailbox.um.eum_addresses.iter().map(|eum| eum.address.as_str()).collect();
+    assert_eq!(addresses, ["ken@contoso.test", "1001"]);
+    assert_eq!(
+        (staff.min_pin_length, staff.max_logon_attempts, staff.logon_failures_before_pin_reset),
+        (6, 15, 5)
+    );
+    assert_eq!(staff.max_greeting_duration, Duration::from_secs(300));
+    assert_eq!((staff.allow_play_on_phone, staff.allow_subscriber_access), (Allowed::No, Allowed::Yes));
+}
+
+#[test]
+fn values_of_um_objects_are_in_the_cmdlets_ranges() {
+    let policy = "[[mailbox_policy]]\nname = \"Staff\"\ndial_plan = \"DP-Tel\"\n";
+    let attendant = "[[auto_attendant]]\nname = \"AA\"\ndial_plan = \"DP-Tel\"\n";
+    let mailbox = "[[mailbox]]\nalias = \"ken\"\nextension = \"1001\"\ndial_plan = \"DP-Tel\"\n";
+    let contact = "[[contact]]\nsip_address = \"sip:ova@contoso.test\"\n";
+    for (object, line, code, setting) in [
+        (policy, "min_pin_length = 3", "UMB-CFG013", "mailbox_policy[0].min_pin_length"),
+        (policy, "min_pin_length = 25", "UMB-CFG013", "mailbox_policy[0].min_pin_length"),
+        (policy, "max_logon_attempts = 1000", "UMB-CFG013", "mailbox_policy[0].max_logon_attempts"),
+        (policy, "max_logon_attempts = 5", "UMB-CFG013", "mailbox_policy[0].max_logon_attempts"),
+        (
+            policy,
+            "logon_failures_before_pin_reset = 0",
+            "UMB-CFG013",
+            "mailbox_policy[0].logon_failures_before_pin_reset",
+        ),
+        (policy, "max_greeting_duration = \"11m\"", "UMB-CFG013", "mailbox_policy[0].max_greeting_duration"),
+        (policy, "allow_play_on_fone = true", "UMB-CFG002", "mailbox_policy[0].allow_play_on_fone"),
+        (
+            attendant,
+            "business_hours_keys = { \"0\" = \"transfer:1\" }",
+            "UMB-CFG005",
+            "auto_attendant[0].business_hours_keys.0",
+        ),
+        (
+            attendant,
+            "business_hours_keys = { \"10\" = \"transfer:1\" }",
+            "UMB-CFG002",
+            "auto_attendant[0].business_hours_keys.10",
+        ),
+        (
+            attendant,
+            "after_hours_keys = { \"1\" = \"dance:1\" }",
+            "UMB-CFG005",
+            "auto_attendant[0].after_hours_keys.1",
+        ),
+        (attendant, "business_hours = [\"always\"]", "UMB-CFG005", "auto_attendant[0].business_hours"),
+        (attendant, "operator_extension = \"ken\"", "UMB-CFG005", "auto_attendant[0].operator_extension"),
+        (mailbox, "eum_addresses = [\"ken@contoso.test\"]", "UMB-CFG005", "mailbox[0].eum_addresses"),
+        (mailbox, "eum_addresses = [\"1;phone-context=x.test\"]", "UMB-CFG006", "mailbox[0].eum_addresses"),
+        (mailbox, "policy = \"Stuff\"", "UMB-CFG006", "mailbox[0].policy"),
+        (mailbox, "hosted_policy = \"Reno\"", "UMB-CFG006", "mailbox[0].hosted_policy"),
+        (mailbox, "exchange_version = \"2003\"", "UMB-CFG005", "mailbox[0].exchange_version"),
+        (contact, "display_number = \"4711\"", "UMB-CFG009", "contact[0].display_number"),
+        (contact, "policy = \"global\"", "UMB-CFG006", "contact[0].policy"),
+    ] {
+        let problems = refused(&format!("{PLAIN}\n{object}{line}\n"));
+        assert_has(&problems, code, setting);
+        let place = &problems.iter().find(|p| p.setting == setting).expect("there").place;
+        assert!(place.line > 30 && place.column > 0, "{line}: {place:?}");
+    }
+    let spaced = refused(&format!("{PLAIN}\n[[contact]]\nsip_address = \"sip:o va@contoso.test\"\n"));
+    assert_has(&spaced, "UMB-CFG005", "contact[0].sip_address");
 }
 
 #[test]

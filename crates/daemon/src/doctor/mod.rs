@@ -173,9 +173,7 @@ fn plain_question(name: &str) -> Question {
 
 async fn look_up(locator: &Locator, whose: Whose, question: &Question, domains: &[String]) -> Located {
     let mut located = Located::nothing(whose, &question.name, question.transport);
-    if question.port_source == PortSource::Srv {
-        located.services = locator.services(&question.name, question.transport).await;
-    }
+    located.services = locator.services(question).await;
     let result = locator.locate(question).await;
     match &result {
         Ok(targets) => {

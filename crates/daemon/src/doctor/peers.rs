@@ -108,11 +108,8 @@ pub fn of(policy: &Policy) -> Vec<Peer> {
     let servers = |role| (0..policy.servers(role).len()).filter_map(move |index| server(policy, role, index));
     let gateways = (0..policy.ip_gateways.len()).filter_map(|index| gateway(policy, index));
     let members = (0..policy.ip_gateways.len()).flat_map(|index| members(policy, index)).take(MEMBERS_MAX);
-    servers(ServerRole::CallRouter)
-        .chain(servers(ServerRole::Mailbox))
-        .chain(gateways)
-        .chain(members)
-        .collect()
+    let all = ServerRole::ALL.into_iter().flat_map(servers);
+    all.chain(gateways).chain(members).collect()
 }
 
 /// The Front Ends behind a UM IP gateway, each to be visited as the pool is. A pool of one is the pool.
@@ -142,6 +139,8 @@ fn server(policy: &Policy, role: ServerRole, index: usize) -> Option<Peer> {
     let plans = policy.dial_plans.iter().filter(|plan| match role {
         ServerRole::CallRouter => plan.call_routers.contains(&index),
         ServerRole::Mailbox => plan.mailbox_servers.contains(&index),
+        // No plan has it for its own; who is sent there decides, and always over TLS.
+        ServerRole::Hosted => plan.voip_security != VoipSecurity::Unsecured,
     });
     let service = |transport| Service {
         transport,

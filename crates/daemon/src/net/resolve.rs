@@ -13,7 +13,6 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use sip::Transport;
 use sip::locate::{self, Srv};
 use tokio::time::timeout;
 use tracing::warn;
@@ -72,8 +71,8 @@ impl Locator {
         if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, question.port)]);
         }
-        if question.port_source == PortSource::Srv {
-            let records = self.srv_records(&locate::srv_name(name, question.transport)).await;
+        if let Some(service) = srv_name(question) {
+            let records = self.srv_records(&service).await;
             if locate::is_refused(&records) {
                 let detail = format!("{name} says that it offers no SIP over {}", question.transport);
                 return Err(ResolveFailure { kind: ResolveFailureKind::NoAddress, detail });
@@ -87,9 +86,10 @@ impl Locator {
         Ok(found.into_iter().map(|address| SocketAddr::new(address, question.port)).collect())
     }
 
-    /// The SRV records of a name, the one to be tried first in front: to be told, not to be chosen from.
-    pub async fn services(&self, name: &str, transport: Transport) -> Vec<Offered> {
-        let mut records = self.srv_records(&locate::srv_name(name, transport)).await;
+    /// The SRV records that a question may go by, the one to be tried first in front: to be told, not to be chosen from.
+    pub async fn services(&self, question: &Question) -> Vec<Offered> {
+        let Some(service) = srv_name(question) else { return Vec::new() };
+        let mut records = self.srv_records(&service).await;
         records.retain(|srv| !srv.target.is_empty());
         records.sort_by_key(|srv| (srv.priority, std::cmp::Reverse(srv.weight)));
         records.truncate(ADDRESSES_MAX);
@@ -174,6 +174,15 @@ impl Locator {
             }
             Ok(Err(error)) => Err(failed(ResolveFailureKind::Failed, format!("{name}: {error}"))),
         }
+    }
+}
+
+/// The SRV name that goes before the addresses of the name itself.
+fn srv_name(question: &Question) -> Option<String> {
+    match question.port_source {
+        PortSource::Configured => None,
+        PortSource::Srv => Some(locate::srv_name(&question.name, question.transport)),
+        PortSource::Federation => Some(locate::federation_srv_name(&question.name)),
     }
 }
 

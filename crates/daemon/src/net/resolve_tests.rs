@@ -136,6 +136,29 @@ async fn srv_records_give_port_and_order_where_none_is_configured() {
 }
 
 #[tokio::test]
+async fn a_hosting_provider_is_found_by_the_records_of_federation_and_without_them_by_its_own_name() {
+    const EXAP: &str = "exap.contoso.test";
+    let zone = zone(&[
+        (
+            "_sipfederationtls._tcp.exap.contoso.test.",
+            RecordType::SRV,
+            vec![srv(10, 5061, "edge.contoso.test.")],
+        ),
+        ("_sips._tcp.exap.contoso.test.", RecordType::SRV, vec![srv(10, 5081, "other.contoso.test.")]),
+        ("edge.contoso.test.", RecordType::A, vec![a("10.0.0.7")]),
+        ("other.contoso.test.", RecordType::A, vec![a("10.0.0.8")]),
+        (POOL, RecordType::A, vec![a("10.0.0.9")]),
+    ]);
+    let stub = stub(zone, &[]).await;
+    let found = locator(&stub).locate(&question(EXAP, PortSource::Federation)).await;
+    assert_eq!(found, Ok(places(&["10.0.0.7:5061"])));
+    let told = locator(&stub).services(&question(EXAP, PortSource::Federation)).await;
+    assert_eq!(told[0].0.target, "edge.contoso.test");
+    let found = locator(&stub).locate(&question("pool01.contoso.test", PortSource::Federation)).await;
+    assert_eq!(found, Ok(places(&["10.0.0.9:5061"])));
+}
+
+#[tokio::test]
 async fn srv_records_are_told_in_the_order_of_trying_each_with_the_addresses_of_its_target() {
     let records = vec![srv(20, 5071, "fe02.contoso.test."), srv(10, 5081, "fe01.contoso.test.")];
     let zone = zone(&[
@@ -143,12 +166,12 @@ async fn srv_records_are_told_in_the_order_of_trying_each_with_the_addresses_of_
         ("fe01.contoso.test.", RecordType::A, vec![a("10.0.0.1")]),
     ]);
     let stub = stub(zone, &[]).await;
-    let told = locator(&stub).services("pool01.contoso.test", Transport::Tls).await;
+    let told = locator(&stub).services(&question("pool01.contoso.test", PortSource::Srv)).await;
     let ports: Vec<_> = told.iter().map(|(srv, _)| (srv.target.as_str(), srv.port)).collect();
     assert_eq!(ports, [("fe01.contoso.test", 5081), ("fe02.contoso.test", 5071)]);
     assert_eq!(told[0].1, Ok(vec!["10.0.0.1".parse().unwrap()]));
     assert_eq!(told[1].1.as_ref().unwrap_err().kind, ResolveFailureKind::NoAddress);
-    let none = locator(&stub).services("pool02.contoso.test", Transport::Tls).await;
+    let none = locator(&stub).services(&question("pool02.contoso.test", PortSource::Srv)).await;
     assert!(none.is_empty(), "{none:?}");
 }
 

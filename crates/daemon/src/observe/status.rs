@@ -87,6 +87,8 @@ pub enum Role {
     CallRouter,
     /// Takes the calls.
     MailboxServer,
+    /// Takes the calls of hosted users.
+    Hosted,
 }
 
 /// Whether new calls go there, or come from there.

@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use b2bua::Policy;
 use b2bua::engine::{CallKey, EngineStatus};
+use b2bua::policy::HostingProvider;
+use b2bua::{Policy, codes};
 use sip::Transport;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -80,6 +81,19 @@ pub enum ReloadError {
     /// Certificate, key or roots.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A hosting provider has another proxy.
+    #[error(
+        "{} the proxy of hosting provider {identity} is {before} and cannot become {now}",
+        codes::PROXY_IMMUTABLE
+    )]
+    Proxy {
+        /// Which provider.
+        identity: String,
+        /// Its proxy.
+        before: String,
+        /// What the new configuration says.
+        now: String,
+    },
     /// The gateway is stopping.
     #[error("the gateway is stopping")]
     Stopping,
@@ -229,6 +243,10 @@ impl Gateway {
     pub async fn reload(&self, settings: impl Into<Settings>) -> Result<(), ReloadError> {
         let settings: Settings = settings.into();
         let policy = Arc::new(with_bound_ports(&settings.policy, &self.bound));
+        if let Some(changed) = changed_proxy(&self.policy.load(), &policy) {
+            self.context.metrics.reloaded(Up::No);
+            return Err(changed);
+        }
         let tls = match &settings.tls {
             Some(tls) => tls.load(&policy).map(Some),
             None => Ok(None),
@@ -368,6 +386,19 @@ fn spawn_all(context: &Arc<NetContext>, listeners: Vec<(TcpListener, Bound)>) ->
         tasks.spawn(accept_loop(context.clone(), listener, bound.transport));
     }
     tasks
+}
+
+/// A hosting provider that stayed, with another proxy: Lync refuses that too.
+fn changed_proxy(before: &Policy, now: &Policy) -> Option<ReloadError> {
+    before.um.hosted.providers.iter().find_map(|old| {
+        let is_it = |new: &&HostingProvider| new.identity.eq_ignore_ascii_case(&old.identity);
+        let new = now.um.hosted.providers.iter().find(is_it)?;
+        (new.proxy_fqdn != old.proxy_fqdn).then(|| ReloadError::Proxy {
+            identity: old.identity.clone(),
+            before: old.proxy_fqdn.clone(),
+            now: new.proxy_fqdn.clone(),
+        })
+    })
 }
 
 /// Ports that were chosen by the system must be the ones in Via and Contact.

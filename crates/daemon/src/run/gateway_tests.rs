@@ -99,6 +99,7 @@ fn policy(server_port: u16) -> Policy {
         mailbox_servers: vec![mailbox_server(server_port)],
         auto_attendants: Vec::new(),
         mailboxes: Vec::new(),
+        um: Default::default(),
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules { options_interval: None, ..HealthRules::default() },
@@ -357,6 +358,25 @@ async fn a_bad_reload_keeps_the_old_certificate_and_a_good_one_takes_new_peers()
     gateway.reload(good).await.unwrap();
     assert!(gateway.metrics().contains("umbra_config_last_reload_successful 1"));
     assert!(options_as(&pki, "pool02.contoso.test", address).await.is_some());
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_a_hosting_provider_stays_what_it_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |identity: &str, proxy: &str| {
+        let mut wanted = settings(5062, folder.path(), 31_560);
+        let mut policy = (*wanted.policy).clone();
+        policy.um.hosted.providers =
+            vec![HostingProvider { identity: identity.to_owned(), proxy_fqdn: proxy.to_owned() }];
+        wanted.policy = Arc::new(policy);
+        wanted
+    };
+    let gateway = Gateway::start(with("HostedUM", "exap.hosted.test")).await.unwrap();
+    let refused = gateway.reload(with("hostedum", "other.hosted.test")).await.unwrap_err().to_string();
+    assert!(refused.contains("UMB-FED005") && refused.contains("exap.hosted.test"), "{refused}");
+    assert!(gateway.metrics().contains("umbra_config_last_reload_successful 0"));
+    gateway.reload(with("Another", "other.hosted.test")).await.expect("another provider is another object");
     gateway.stop().await;
 }
 

@@ -110,8 +110,7 @@ fn known_peers(policy: &Policy) -> KnownPeers {
             PeerAddress::Ip(address) => addresses.push(*address),
         }
     }
-    let servers = policy.call_routers.iter().chain(&policy.mailbox_servers);
-    names.extend(servers.map(|server| server.name.clone()));
+    names.extend(policy.all_servers().map(|server| server.name.clone()));
     let mut known = KnownPeers::new(names, addresses);
     for (index, gateway) in policy.ip_gateways.iter().enumerate() {
         let pool = policy.pool_of(index);
@@ -120,7 +119,7 @@ fn known_peers(policy: &Policy) -> KnownPeers {
             known = known.without(&name, off(gateway.dialect));
         }
     }
-    for server in policy.call_routers.iter().chain(&policy.mailbox_servers) {
+    for server in policy.all_servers() {
         known = known.without(&server.name, off(server.dialect));
     }
     known

@@ -151,7 +151,7 @@ impl Source {
     ) -> Vec<PeerStatus> {
         let gateways = (0..policy.ip_gateways.len()).map(Peer::IpGateway);
         let of_role = |role| (0..policy.servers(role).len()).map(move |index| Peer::Server(role, index));
-        let servers = of_role(ServerRole::CallRouter).chain(of_role(ServerRole::Mailbox));
+        let servers = ServerRole::ALL.into_iter().flat_map(of_role);
         let told = gateways.chain(servers).filter_map(|peer| {
             let mut status = match peer {
                 Peer::IpGateway(index) => gateway(policy, index)?,
@@ -263,6 +263,7 @@ fn server(server: &Server, role: ServerRole, engines: &EngineStatus) -> PeerStat
         role: match role {
             ServerRole::CallRouter => Role::CallRouter,
             ServerRole::Mailbox => Role::MailboxServer,
+            ServerRole::Hosted => Role::Hosted,
         },
         name: server.name.clone(),
         state: match server.status {

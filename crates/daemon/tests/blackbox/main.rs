@@ -16,6 +16,7 @@ mod early;
 mod families;
 mod flood;
 mod harness;
+mod hosted;
 mod hostile;
 mod ice;
 mod keylog;

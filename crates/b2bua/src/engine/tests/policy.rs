@@ -81,6 +81,7 @@ pub fn policy(level: PoolEncryption, security: VoipSecurity) -> Policy {
             members: vec!["fe01.contoso.com".into()],
             address: vec![ip("10.0.0.5")],
             encryption: level,
+            site: None,
         }],
         ip_gateways: vec![
             ip_gateway(PeerAddress::Fqdn(POOL.into()), Some(0)),
@@ -122,7 +123,9 @@ pub fn policy(level: PoolEncryption, security: VoipSecurity) -> Policy {
             sip: Some("ken@contoso.com".into()),
             extension: None,
             dial_plan: 0,
+            um: Default::default(),
         }],
+        um: Default::default(),
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
         health: HealthRules::default(),

@@ -4,12 +4,12 @@
 use b2bua::headers::Passage;
 use b2bua::policy::{DialPlan, PoolEncryption, Selection, Server, ServerRole, ServerStatus, VoipSecurity};
 use b2bua::policy::{Dialect, Peer, Profile};
-use b2bua::route::{Route, Step};
+use b2bua::route::{HostedRoute, Route, Step, UmView};
 use b2bua::security::{
     Decision, Direction, LegMedia, MediaSecurity, Phase, Question, Said, Signalling, decide, plan_signalling,
 };
 use b2bua::verdict::Refusal;
-use b2bua::{HeaderPolicy, Policy, route};
+use b2bua::{HeaderPolicy, Policy, RouteQuestion, route};
 use serde::Serialize;
 use sip::Message;
 
@@ -25,6 +25,8 @@ pub(super) struct Answer {
     /// What was tried, in order.
     pub(super) steps: Vec<Step>,
     pub(super) route: Option<Routed>,
+    /// Whom UM will take for the called one, and why; `null` when the Request-URI cannot be read.
+    pub(super) um_view: Option<UmView>,
     /// In the order in which they are asked when the first turn is the first server's.
     pub(super) servers: Vec<Candidate>,
     pub(super) security: Option<Security>,
@@ -56,8 +58,19 @@ pub(super) struct Routed {
     pub(super) dialed: String,
     pub(super) auto_attendant: Option<String>,
     pub(super) mailbox: Option<String>,
+    pub(super) hosted: Option<HostedBy>,
     /// `round_robin`, `least_calls` or `priority`.
     pub(super) selection: &'static str,
+}
+
+/// Hosted voice mail that takes the call.
+#[derive(Debug, Serialize)]
+pub(super) struct HostedBy {
+    pub(super) policy: String,
+    pub(super) destination: String,
+    pub(super) organization: String,
+    /// What stands in the first request line.
+    pub(super) request_uri: String,
 }
 
 /// A server that may get the call.
@@ -141,6 +154,7 @@ impl Answer {
             ip_gateway,
             steps: Vec::new(),
             route: None,
+            um_view: asked.question.as_ref().ok().map(RouteQuestion::um_view),
             servers: Vec::new(),
             security: None,
             headers: asked.request.as_ref().map(|request| headers(policy, asked.sender.index, request)),
@@ -155,7 +169,13 @@ impl Answer {
         let route = found.result?;
         self.route = Some(routed(policy, &route));
         let Some(plan) = policy.dial_plans.get(route.dial_plan) else { return Ok(()) };
-        self.servers = candidates(policy, plan);
+        self.servers = match &route.hosted {
+            Some(hosted) => {
+                let server = policy.um.hosted.servers.get(hosted.server);
+                server.into_iter().map(|server| candidate(server, plan)).collect()
+            }
+            None => candidates(policy, plan),
+        };
         let security = self.security.insert(Security {
             pool_encryption: asked.level,
             voip_security: plan.voip_security,
@@ -228,12 +248,23 @@ fn routed(policy: &Policy, route: &Route) -> Routed {
         dialed: route.dialed.clone(),
         auto_attendant: attendant.map(|attendant| attendant.name.clone()),
         mailbox: mailbox.map(|mailbox| mailbox.alias.clone()),
+        hosted: route.hosted.as_ref().and_then(|hosted| hosted_by(policy, hosted)),
         selection: match policy.routing.selection {
             Selection::RoundRobin => "round_robin",
             Selection::LeastCalls => "least_calls",
             Selection::Priority => "priority",
         },
     }
+}
+
+fn hosted_by(policy: &Policy, hosted: &HostedRoute) -> Option<HostedBy> {
+    let by = policy.um.hosted.policies.get(hosted.policy)?;
+    Some(HostedBy {
+        policy: by.identity.clone(),
+        destination: by.destination.clone(),
+        organization: hosted.organization.clone(),
+        request_uri: hosted.request_uri.escape_ascii().to_string(),
+    })
 }
 
 /// The Call Routers of the plan; a plan without any goes to its Mailbox servers.
@@ -255,6 +286,7 @@ fn candidate(server: &Server, plan: &DialPlan) -> Candidate {
         role: match server.role {
             ServerRole::CallRouter => "call router",
             ServerRole::Mailbox => "mailbox server",
+            ServerRole::Hosted => "hosted UM",
         },
         status: match server.status {
             ServerStatus::Enabled => "Enabled",

@@ -5,10 +5,10 @@ use std::fmt::{self, Write};
 
 use b2bua::Policy;
 use b2bua::policy::{Allowed, PoolEncryption, RoutingRules, VoipSecurity};
-use b2bua::route::{Outcome, Step};
+use b2bua::route::{CalledBy, Outcome, Step, UmView};
 use b2bua::security::{MediaSecurity, Signalling, fits};
 
-use super::answer::{Answer, Candidate, Headers, Refused, Routed, Security};
+use super::answer::{Answer, Candidate, Headers, HostedBy, Refused, Routed, Security};
 use crate::cli::screen::{Style, Tone, escaped};
 
 const LEVELS: [PoolEncryption; 3] = [
@@ -46,6 +46,9 @@ impl Page {
         self.steps(&answer.steps)?;
         if let Some(route) = &answer.route {
             self.route(route)?;
+            if let Some(view) = &answer.um_view {
+                self.um_view(view)?;
+            }
             self.servers(policy, route, &answer.servers)?;
         }
         if let Some(security) = &answer.security {
@@ -107,7 +110,22 @@ impl Page {
                 self.line(name, words)?;
             }
         }
+        if let Some(HostedBy { policy, destination, organization, request_uri }) = &route.hosted {
+            self.line("hosted", &format!("policy {policy}: {destination}, organization {organization}"))?;
+            self.line("Request-URI", request_uri)?;
+        }
         Ok(())
+    }
+
+    fn um_view(&mut self, view: &UmView) -> fmt::Result {
+        self.heading("Whom UM will take for the called one")?;
+        self.line("called", &view.called)?;
+        let by = match view.by {
+            CalledBy::Diversion => "Diversion",
+            CalledBy::HistoryInfo => "History-Info",
+            CalledBy::RequestUri => "Request-URI",
+        };
+        self.line("because of", &format!("{by}: {}", view.why))
     }
 
     fn servers(&mut self, policy: &Policy, route: &Routed, servers: &[Candidate]) -> fmt::Result {

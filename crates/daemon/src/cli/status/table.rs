@@ -69,6 +69,7 @@ fn peer_lines(peer: &PeerStatus, style: Style) -> String {
         Role::IpGateway => "ip gateway",
         Role::CallRouter => "call router",
         Role::MailboxServer => "mailbox server",
+        Role::Hosted => "hosted UM",
     };
     let (state, tone) = match (peer.state, peer.resting_secs) {
         (PeerState::Up, _) => ("up".to_owned(), Tone::Good),
