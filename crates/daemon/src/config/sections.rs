@@ -17,14 +17,13 @@ use sip::HeaderId;
 use super::reader::Reader;
 use super::spoken::Choice;
 use super::{Admin, Listen, LogFormat, Lync, Media, Observe, StartupMode, Switch, Tls, keep, words};
-use crate::media::Dscp;
+use crate::media::{Dscp, WORKERS_MAX};
 use crate::net::{Dns, NetLimits, SHARDS_MAX};
 use crate::tls::{CrlPolicy, NamedFiles, Spoken, TlsFiles};
 
 const CALLS_MAX: u64 = 100_000;
 /// Each costs a descriptor and some memory: more than one host carries.
 const CONNECTIONS_MAX: u64 = 1_000_000;
-const MEDIA_THREADS_MAX: u64 = 256;
 const DNS_PORT: u16 = 53;
 const DEFAULT_RTP_PORTS: (u16, u16) = (20_000, 20_599);
 /// Encodings that UM and Lync have in common, in order of preference.
@@ -286,7 +285,7 @@ pub(super) fn media(root: &Reader<'_>, listen: &Listen, base: &Path) -> MediaSec
         rtp_first,
         rtp_last,
         threads: section
-            .whole("threads", 1..=MEDIA_THREADS_MAX)
+            .whole("threads", 1..=WORKERS_MAX as u64)
             .and_then(|count| usize::try_from(count).ok()),
         inactivity_timeout: inactivity.unwrap_or(seconds(60)),
         addresses,

@@ -53,6 +53,14 @@ impl Folder {
         &self.path
     }
 
+    /// Whether a file could be made now. Leaves the folder, made if it was missing, and nothing in it.
+    pub(super) fn try_out(&mut self, now: Instant) -> io::Result<()> {
+        self.look(now)?;
+        let path = self.path.join(format!(".trial-{}{}", std::process::id(), self.ending));
+        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+        std::fs::remove_file(&path)
+    }
+
     /// A new file; one that is there already is never touched.
     pub(super) fn create(&mut self, now: Instant, stem: &str) -> Result<File, Refused> {
         let is_due = |looked: Instant| now.saturating_duration_since(looked) >= LOOK_AGAIN;
@@ -130,6 +138,16 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_makes_the_folder_and_leaves_nothing_in_it() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("new");
+        let mut folder = Folder::new(&path, ".wav", Room { bytes_max: 100, files_max: 1 });
+        folder.try_out(Instant::now()).unwrap();
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+        folder.create(Instant::now(), "a").unwrap();
+    }
+
+    #[test]
     fn what_is_there_is_never_overwritten_nor_followed() {
         let place = tempfile::tempdir().unwrap();
         let room = Room { bytes_max: 100, files_max: 9 };
@@ -140,6 +158,7 @@ mod tests {
             matches!(refused, Err(Refused::System(error)) if error.kind() == io::ErrorKind::AlreadyExists)
         );
         let mut nowhere = Folder::new(Path::new("/dev/null/x"), ".wav", room);
+        assert!(nowhere.try_out(Instant::now()).is_err());
         assert!(matches!(nowhere.create(Instant::now(), "a"), Err(Refused::System(_))));
     }
 }

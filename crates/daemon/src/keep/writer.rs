@@ -162,6 +162,7 @@ impl Writer {
     /// Writes until nobody is left who could say anything.
     fn run(mut self, waiting: &Receiver<Note>) {
         let mut next_tick = Instant::now() + TICK;
+        self.try_folders();
         loop {
             match waiting.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
                 Ok(note) => self.on_note(note),
@@ -178,6 +179,20 @@ impl Writer {
         numbers.into_iter().for_each(|number| self.close(number));
         while let Some((_, end)) = self.ending.pop_front() {
             self.capture(&end);
+        }
+    }
+
+    /// A folder that cannot be written is told at once, not with the first call.
+    fn try_folders(&mut self) {
+        let now = Instant::now();
+        let recordings = self.recordings.as_mut().map(|(folder, _)| (folder, codes::RECORDING_UNWRITTEN));
+        let captures =
+            self.captures.as_mut().map(|captures| (&mut captures.folder, codes::CAPTURE_UNWRITTEN));
+        for (folder, code) in recordings.into_iter().chain(captures) {
+            if let Err(error) = folder.try_out(now) {
+                let folder = folder.path().display();
+                warn!(event = "folder_unwritten", umb_code = code.as_str(), %folder, %error, "nothing can be kept there");
+            }
         }
     }
 
