@@ -35,6 +35,7 @@ pub trait Extension {
 const EXAMPLES: &str = "\
 Examples:
   umbra demo                                        six calls through a whole lab in this process
+  umbra lab faults                                  what goes wrong with UM, and what calls come to
   umbra check umbra.toml                            every problem of a configuration, with its fix
   umbra run -c umbra.toml                           the daemon
   umbra status -c umbra.toml                        how the running gateway stands

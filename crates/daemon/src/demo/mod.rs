@@ -97,11 +97,10 @@ impl DemoArgs {
 
 impl Extension for Demo {
     fn command(&self) -> clap::Command {
-        DemoArgs::augment_args(
-            clap::Command::new("demo")
-                .about("Run gateway, lab UM and callers in this process, place six calls, show the results")
-                .before_help("Examples:\n  umbra demo\n  umbra demo --check --once"),
-        )
+        // What is flattened into the arguments would bring its own words along.
+        DemoArgs::augment_args(clap::Command::new("demo"))
+            .about("Run gateway, lab UM and callers in this process, place six calls, show the results")
+            .before_help("Examples:\n  umbra demo\n  umbra demo --check --once")
     }
 
     fn run(&self, matches: &ArgMatches) -> Exit {

@@ -41,7 +41,9 @@ fn a_plan_that_cannot_be_read_is_a_bad_configuration() {
         "[[fault]]\nname = \"x\"\nkind = \"meteor\"\nexpect = \"answered\"\n",
     )
     .unwrap();
-    for (plan, words) in [("plan.toml", "meteor"), ("nowhere.toml", "nowhere.toml")] {
+    for (plan, words) in
+        [("plan.toml", "meteor"), ("nowhere.toml", "nowhere.toml"), ("/dev/zero", "longer than")]
+    {
         let output = faults(&["--plan", plan], folder.path());
         assert_eq!(output.status.code(), Some(78), "{plan}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{plan}");
