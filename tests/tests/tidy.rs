@@ -261,6 +261,30 @@ fn nothing_unsafe_stands_outside_the_modules_named_here_and_every_package_forbid
     }
 }
 
+/// The README tells of each statement of Microsoft's documents which tests prove it.
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let sources: String = rust_files().iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## Microsoft's integration documents").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with('|') && !line.starts_with("| **")).skip(2);
+    let mut named = 0;
+    for row in rows {
+        let tests = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test proves: {row}");
+        for test in tests {
+            named += 1;
+            assert!(
+                sources.contains(&format!("fn {test}()")),
+                "{test} is named in README.md and nowhere else"
+            );
+        }
+    }
+    assert!(named > 60, "{named}");
+}
+
 #[test]
 fn no_private_key_is_kept_in_the_tree() {
     // Put together here so that this file does not find itself.
