@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::audio::Law;
 use crate::frontend::OfferShape;
-use crate::media::{LocalMedia, MediaPlan};
+use crate::media::{EventTypes, LocalMedia, MediaPlan};
 use crate::um::{MediaKind, PlanSecurity};
 
 /// Bytes of an SDES master key and salt.
@@ -112,7 +112,10 @@ pub fn answer(
         }
     };
     let bytes = sdp::write_answer(offer, &spec)?;
-    let plan = MediaPlan { remote_rtp: rtp, remote_rtcp: rtcp, law, protection, seed, impairment: None };
+    let number = events(&spec.formats);
+    let events = EventTypes { heard: number, sent: number };
+    let plan =
+        MediaPlan { remote_rtp: rtp, remote_rtcp: rtcp, law, events, protection, seed, impairment: None };
     Ok((sdp_body(bytes), Agreed { plan, kind, law }))
 }
 
@@ -150,6 +153,11 @@ fn accepted_formats(audio: &Audio, law: Law) -> Vec<sdp::PayloadType> {
     let wanted =
         |f: &&sdp::PayloadType| f.pt == law.payload_type() || (f.is("telephone-event") && f.clock == 8_000);
     audio.formats.iter().filter(wanted).cloned().collect()
+}
+
+/// The number of telephone-event among these.
+fn events(formats: &[sdp::PayloadType]) -> Option<u8> {
+    formats.iter().find(|f| f.is("telephone-event") && f.clock == 8_000).map(|f| f.pt)
 }
 
 /// Our offer in a body, and what is needed to understand its answer.
@@ -207,10 +215,13 @@ pub fn accept(offer: &Offer, answer: &Session) -> Result<Agreed, NegotiationErro
             (protection(theirs, ours)?, MediaKind::Srtp)
         }
     };
+    let sent = events(&accepted.formats);
+    let ours = offer.session.audio().map(|a| a.formats.as_slice()).unwrap_or_default();
     let plan = MediaPlan {
         remote_rtp: accepted.rtp,
         remote_rtcp: accepted.rtcp,
         law,
+        events: EventTypes { heard: sent.and_then(|_| events(ours)), sent },
         protection,
         seed: offer.seed,
         impairment: None,

@@ -7,15 +7,18 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip::{Flow, FlowKey, Party, Transport};
+use time::macros::datetime;
 use umbra_lab::audio::dominant_hz;
 use umbra_lab::frontend::{
-    CallEnd, CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerLogic, CallerReport, EndedBy,
+    CallEnd, CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerLogic, CallerReport, EndedBy, OnRefer,
+    Presses,
 };
 use umbra_lab::machine::{Input, Machine, Output};
 use umbra_lab::media::{Channel, LocalMedia, MediaCommand, MediaEndpoint, MediaFact, MediaKey, MediaReport};
 use umbra_lab::um::{
-    AnswerRules, EndReason, Fault, Impairment, MailboxConfig, PlanSecurity, Ports, RedirectRole,
-    RedirectTarget, Redirector, UmReport, VoiceMessage, Worker, WorkerConfig,
+    AnswerRules, AttendantConfig, Directory, DirectoryPlan, EndReason, Fault, Impairment, KeyMapping,
+    KeyTarget, LabFact, MailboxConfig, Milestone, Pin, PlanSecurity, Ports, RedirectRole, RedirectTarget,
+    Redirector, UmReport, VoiceMessage, Worker, WorkerConfig,
 };
 
 const FLOW: FlowKey = FlowKey(1);
@@ -80,13 +83,12 @@ impl<M: Machine> Node<M> {
             MediaCommand::Allocate => return Some(MediaFact::Ready(Ok(self.local(key)))),
             MediaCommand::Start(plan) => *endpoint = Some(MediaEndpoint::new(&plan, now).unwrap()),
             MediaCommand::Retarget(plan) => endpoint.as_mut().unwrap().retarget(&plan, now).unwrap(),
-            MediaCommand::Play(samples) => endpoint.as_mut().unwrap().play(&samples),
-            MediaCommand::Record(limits) => endpoint.as_mut().unwrap().record(now, limits),
             MediaCommand::Stop => {
                 let done = self.media.remove(&key).flatten();
                 let report = done.map_or_else(MediaReport::default, MediaEndpoint::finish);
                 return Some(MediaFact::Stopped(Box::new(report)));
             }
+            command => endpoint.as_mut().unwrap().obey(now, command),
         }
         None
     }
@@ -185,12 +187,36 @@ impl<M: Machine> World<M> {
     }
 }
 
+fn ken() -> MailboxConfig {
+    MailboxConfig {
+        alias: "ken".to_owned(),
+        sip: Some("sip:ken@contoso.test".to_owned()),
+        extension: Some("1001".to_owned()),
+        pin: Pin::new("135790"),
+        ..MailboxConfig::default()
+    }
+}
+
+/// Ken, and an attendant whose key 1 leads to him.
+fn directory() -> Directory {
+    let to_ken = KeyMapping { key: '1', to: KeyTarget::Transfer("1001".to_owned()) };
+    let attendant = AttendantConfig {
+        name: "aa-main".to_owned(),
+        business_keys: vec![to_ken],
+        ..AttendantConfig::default()
+    };
+    let plan =
+        DirectoryPlan { mailboxes: vec![ken()], attendants: vec![attendant], ..DirectoryPlan::default() };
+    Directory::new(plan, |_| Vec::new()).unwrap()
+}
+
 fn worker(answer: AnswerRules, fault: Fault) -> Worker {
     Worker::new(WorkerConfig {
         name: "mbx01.contoso.test".to_owned(),
         max_calls_allowed: 1,
         security: PlanSecurity::Secured,
-        mailboxes: vec![MailboxConfig { alias: "ken".to_owned(), extension: None, security: None }],
+        directory: directory(),
+        utc: datetime!(2026-11-23 10:00 UTC),
         answer,
         fault,
         seed: 5,
@@ -370,4 +396,110 @@ fn a_180_with_a_description_repeats_it_in_the_200() {
     let outcome = world.outcome();
     assert!(outcome.answered() && outcome.provisional.contains(&180));
     assert_eq!(outcome.answer_fault, None);
+}
+
+/// A call in which only keys are pressed, and that the other side ends.
+fn session(from: &str, uri: &str, presses: &[(u64, &str)]) -> CallSpec {
+    let presses =
+        presses.iter().map(|(second, keys)| Presses::at(Duration::from_secs(*second), keys)).collect();
+    CallSpec {
+        request_uri: uri.to_owned(),
+        to: uri.split(';').next().unwrap().to_owned(),
+        from: format!("sip:{from}@contoso.test"),
+        diversion: Vec::new(),
+        talk: None,
+        presses,
+        time_limit: Duration::from_secs(60),
+        ..deposit(CallEnd::WaitForBye)
+    }
+}
+
+const OWN_MAILBOX: &str = "sip:ken@contoso.test;opaque=app:voicemail";
+const ATTENDANT: &str = "sip:aa-main@contoso.test;opaque=app:exum:DP-Sip.contoso.test";
+
+/// What was done in calls, and how they ended.
+fn deeds(world: &mut World<Worker>) -> (Vec<Milestone>, Vec<EndReason>, Vec<String>) {
+    let (mut done, mut ends, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for report in std::mem::take(&mut world.callee.reports) {
+        match report {
+            UmReport::Fact(LabFact::Did { milestone, .. }) => done.push(milestone),
+            UmReport::Fact(LabFact::Ended { why, .. }) => ends.push(why),
+            UmReport::Waiting(waiting) => others.push(format!("{} new {} old", waiting.new, waiting.old)),
+            UmReport::Delete { .. } => others.push("delete".to_owned()),
+            _ => {}
+        }
+    }
+    (done, ends, others)
+}
+
+#[test]
+fn a_message_is_left_listened_to_and_deleted_after_a_wrong_and_a_right_pin() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::None));
+    world.place(1, deposit(CallEnd::HangUpAfterTalk));
+    world.run(Duration::from_secs(10));
+    let left = world.outcome().call_id;
+    assert_eq!(deeds(&mut world).2, ["1 new 0 old"]);
+    let presses = [(1, "000000#"), (4, "135790#"), (7, "1"), (14, "3"), (16, "*")];
+    world.place(2, session("ken", OWN_MAILBOX, &presses));
+    world.run(Duration::from_secs(22));
+    let outcome = world.outcome();
+    assert_eq!((outcome.status, outcome.ended_by), (200, Some(EndedBy::Them)));
+    assert!((outcome.heard.dominant_hz.unwrap() - 440.0).abs() < 3.0, "the message was heard: {outcome:?}");
+    let (done, ends, others) = deeds(&mut world);
+    let mailbox = || "ken".to_owned();
+    let wanted = [
+        Milestone::LogonFailed { mailbox: mailbox(), failures: 1 },
+        Milestone::LoggedOn { mailbox: mailbox() },
+        Milestone::Played { mailbox: mailbox(), message: left },
+    ];
+    assert_eq!((done.as_slice(), ends.as_slice()), (&wanted[..], &[EndReason::Finished][..]));
+    assert_eq!(others, ["0 new 1 old", "delete", "0 new 0 old"]);
+}
+
+#[test]
+fn hash_ends_a_recording_and_the_longest_call_ends_whatever_it_does() {
+    let mut world = World::new(worker(AnswerRules::default(), Fault::None));
+    let mut spec = deposit(CallEnd::WaitForBye);
+    spec.presses = vec![Presses::at(Duration::from_secs(4), "#")];
+    world.place(1, spec);
+    world.run(Duration::from_secs(9));
+    assert_eq!(world.outcome().ended_by, Some(EndedBy::Them));
+    let message = &messages(&mut world)[0];
+    assert_eq!(message.end, EndReason::Finished);
+    let seconds = message.samples.len() as f64 / 8_000.0;
+    assert!((1.0..3.0).contains(&seconds), "{seconds} s until the key");
+
+    let rules = AnswerRules { max_call_duration: Duration::from_secs(3), ..AnswerRules::default() };
+    let mut world = World::new(worker(rules, Fault::None));
+    world.place(1, deposit(CallEnd::WaitForBye));
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.outcome().ended_by, Some(EndedBy::Them));
+    assert_eq!(messages(&mut world)[0].end, EndReason::CallTooLong);
+    world.place(2, session("ken", OWN_MAILBOX, &[]));
+    world.run(Duration::from_secs(5));
+    assert_eq!(deeds(&mut world).1, [EndReason::CallTooLong]);
+}
+
+#[test]
+fn an_attendant_transfers_by_refer_and_stays_when_that_fails() {
+    let to = || "<sip:ken@contoso.test>".to_owned();
+    for (on_refer, status) in [(OnRefer::Follow, 200), (OnRefer::Fail(486), 486), (OnRefer::Refuse(603), 603)]
+    {
+        let mut world = World::new(worker(AnswerRules::default(), Fault::None));
+        let end =
+            if status == 200 { CallEnd::WaitForBye } else { CallEnd::HangUpAfter(Duration::from_secs(9)) };
+        let spec = session("dana", ATTENDANT, &[(1, "1")]);
+        world.place(1, CallSpec { on_refer, end, ..spec });
+        world.run(Duration::from_secs(12));
+        let outcome = world.outcome();
+        assert_eq!(outcome.referred_to, [to()], "{on_refer:?}");
+        let (done, ends, _) = deeds(&mut world);
+        let target = "sip:ken@contoso.test".to_owned();
+        let wanted =
+            [Milestone::Transferring { to: target.clone() }, Milestone::TransferEnded { to: target, status }];
+        assert_eq!(done, wanted, "{on_refer:?}");
+        let end = if status == 200 { EndReason::Transferred } else { EndReason::CallerHungUp };
+        assert_eq!(ends, [end], "{on_refer:?}");
+        assert_eq!((world.callee.machine.calls(), world.caller.machine.calls()), (0, 0));
+    }
 }

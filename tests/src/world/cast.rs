@@ -10,8 +10,8 @@ use lab::frontend::{CallEnd, CallOutcome, CallerCommand, CallerConfig, CallerLog
 use lab::machine::{Input, Machine, Output};
 use lab::media::{MediaCommand, MediaKey};
 use lab::um::{
-    AnswerRules, Fault, PlanSecurity, Ports, RedirectRole, RedirectTarget, Redirector, UmCommand, UmReport,
-    Worker, WorkerConfig,
+    AnswerRules, Directory, Fault, PlanSecurity, Ports, RedirectRole, RedirectTarget, Redirector, UmCommand,
+    UmReport, Worker, WorkerConfig,
 };
 use sip::FlowKey;
 
@@ -197,6 +197,9 @@ fn of_um(report: UmReport) -> Wish {
         }
         UmReport::Fact(fact) => format!("{fact:?}"),
         UmReport::Message(message) => format!("{} stored a message of {}", message.server, message.call_id),
+        UmReport::Waiting(waiting) => format!("{} has {} new messages", waiting.mailbox, waiting.new),
+        UmReport::Delete { mailbox, call_id } => format!("{mailbox} deletes the message of {call_id}"),
+        UmReport::PinReset(letter) => format!("{} gets another PIN", letter.mailbox),
         UmReport::Missed(missed) => format!("{} noted a missed call of {}", missed.server, missed.call_id),
     })
 }
@@ -243,8 +246,9 @@ pub fn cast(seed: u64, manners: &Manners) -> Vec<Actor> {
     }
     all.extend((0..ROUTERS.len()).map(|index| call_router(index, seed)));
     all.extend((0..MAILBOX_SERVERS.len()).map(|index| um_service(index, seed)));
+    let directory = site::lab_directory();
     for index in 0..MAILBOX_SERVERS.len() {
-        all.extend((0..WORKERS.len()).map(|worker| um_worker(index, worker, seed, manners)));
+        all.extend((0..WORKERS.len()).map(|worker| um_worker(index, worker, seed, manners, &directory)));
     }
     all
 }
@@ -319,13 +323,14 @@ fn um_service(index: usize, seed: u64) -> Actor {
     server(name, "/service", address, SERVICE, Role::Redirector(Box::new(role)))
 }
 
-fn um_worker(index: usize, worker: usize, seed: u64, manners: &Manners) -> Actor {
+fn um_worker(index: usize, worker: usize, seed: u64, manners: &Manners, directory: &Directory) -> Actor {
     let name = MAILBOX_SERVERS[index];
     let config = WorkerConfig {
         name: name.to_owned(),
         max_calls_allowed: 100,
         security: PlanSecurity::Secured,
-        mailboxes: site::lab_mailboxes(),
+        directory: directory.clone(),
+        utc: time::OffsetDateTime::UNIX_EPOCH,
         answer: AnswerRules {
             ring_after: manners.ring_after,
             answer_after: manners.answer_after,

@@ -11,7 +11,7 @@ use b2bua::policy::{
     RtcpMode, Server, ServerRole, ServerStatus, SessionRules, SrtpRules, UnknownPeer, UriType, VoipSecurity,
 };
 use lab::frontend::OfferShape;
-use lab::um::{MailboxConfig, PlanSecurity};
+use lab::um::{Directory, MailboxConfig, PlanSecurity};
 use sip::Transport;
 
 /// SIP domain of the site.
@@ -132,17 +132,15 @@ const PLANS: [(&str, VoipSecurity); 3] = [
 ];
 
 /// The mailboxes as the lab's workers know them.
-pub fn lab_mailboxes() -> Vec<MailboxConfig> {
-    let of = |alias: &str, security| MailboxConfig {
+pub fn lab_directory() -> Directory {
+    let of = |(alias, security): (&str, _)| MailboxConfig {
         alias: alias.to_owned(),
-        extension: None,
         security: Some(security),
+        ..MailboxConfig::default()
     };
-    vec![
-        of("ken", PlanSecurity::Secured),
-        of("sue", PlanSecurity::SipSecured),
-        of("bob", PlanSecurity::Unsecured),
-    ]
+    let mailboxes =
+        [("ken", PlanSecurity::Secured), ("sue", PlanSecurity::SipSecured), ("bob", PlanSecurity::Unsecured)];
+    Directory::of(mailboxes.map(of).to_vec()).unwrap_or_default()
 }
 
 /// Address of a Call Router or Mailbox server.

@@ -510,9 +510,11 @@ impl World {
                 (MediaFact::Ready(Ok(LocalMedia { rtp, rtcp })), millis(0), millis(3))
             }
             Want::Play(_) => (MediaFact::Played, millis(200), millis(3_000)),
+            Want::Say { number, .. } => (MediaFact::Said(number), millis(200), millis(3_000)),
+            Want::Take => (MediaFact::Taken(Vec::new()), millis(0), millis(3)),
             Want::Record(limits) if limits.idle.is_some() => (MediaFact::Idle, millis(500), millis(6_000)),
             Want::Stop => (MediaFact::Stopped(Box::default()), millis(0), millis(3)),
-            Want::Start(_) | Want::Retarget(_) | Want::Record(_) => return,
+            Want::Start(_) | Want::Retarget(_) | Want::Record(_) | Want::Press(_) => return,
         };
         self.plan_in(from, to, Happening::ActorMedia { actor, key, fact: Box::new(fact) });
     }

@@ -154,8 +154,10 @@ fn um(net: Net, pki: &Arc<Pki>, folder: &Path, seed: u64) -> LabUmConfig {
     };
     let mailbox = |alias: &str, extension: &str, security| MailboxConfig {
         alias: alias.to_owned(),
+        sip: Some(format!("sip:{alias}@{}", config::DOMAIN)),
         extension: Some(extension.to_owned()),
         security: Some(security),
+        ..MailboxConfig::default()
     };
     LabUmConfig {
         call_routers: vec![CallRouterConfig {
@@ -175,6 +177,7 @@ fn um(net: Net, pki: &Arc<Pki>, folder: &Path, seed: u64) -> LabUmConfig {
         voicemail: folder.join("voicemail"),
         trusted_peers: vec![GATEWAY.to_owned()],
         seed,
+        ..LabUmConfig::default()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lab::pki::{CertSpec, Naming, Pki};
-use lab::um::{AnswerRules, CallRouterConfig, Fault, MailboxServerConfig, PlanSecurity, Ports};
+use lab::um::{CallRouterConfig, Fault, MailboxServerConfig, PlanSecurity, Ports};
 use lab::{LabUm, LabUmConfig};
 use serde_json::Value;
 
@@ -119,12 +119,10 @@ fn site(net: Net, pki: &Arc<Pki>, faults: &Faults, voicemail: PathBuf) -> LabUmC
             router("fe01.contoso.test", 11),
         ],
         mailbox_servers: vec![mailbox("mbx01.contoso.test", 31), mailbox("mbx02.contoso.test", 32)],
-        mailboxes: Vec::new(),
-        answer: AnswerRules::default(),
         pki: Some(pki.clone()),
         voicemail,
-        trusted_peers: Vec::new(),
         seed: 11,
+        ..LabUmConfig::default()
     }
 }
 

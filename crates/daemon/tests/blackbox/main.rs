@@ -40,4 +40,5 @@ mod stage;
 mod torture;
 mod traffic;
 mod trust;
+mod voice;
 mod wire;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use lab::frontend::{Caller, CallerConfig, Target, TlsTarget};
 use lab::pki::Pki;
 use lab::um::{
-    AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig, PlanSecurity, Ports,
+    AnswerRules, AttendantConfig, CallRouterConfig, Fault, KeyMapping, KeyTarget, LabFact, MailboxConfig,
+    MailboxServerConfig, Pin, PlanSecurity, Ports,
 };
 use lab::{LabUm, LabUmConfig};
 
@@ -18,6 +19,8 @@ use crate::harness::{Gateway, Net, folder, http_get};
 
 /// The gateway's name.
 pub const FQDN: &str = "umbra.contoso.com";
+/// Ken's PIN.
+pub const PIN: &str = "135790";
 /// Host number of the gateway in its network.
 pub const GATEWAY_HOST: u8 = 20;
 /// Host number of the IP-PBX known by address.
@@ -164,14 +167,21 @@ fn um(net: Net, pki: &Arc<Pki>, voicemail: PathBuf) -> LabUmConfig {
         mailbox_servers: vec![server(1), server(2)],
         mailboxes: vec![MailboxConfig {
             alias: "ken".into(),
+            sip: Some("sip:ken@contoso.com".into()),
             extension: Some("6095".into()),
-            security: None,
+            pin: Pin::new(PIN),
+            ..MailboxConfig::default()
+        }],
+        attendants: vec![AttendantConfig {
+            name: "aa-main".into(),
+            business_keys: vec![KeyMapping { key: '1', to: KeyTarget::Transfer("6095".into()) }],
+            ..AttendantConfig::default()
         }],
         answer: AnswerRules { recording_idle_timeout: Duration::from_secs(3), ..AnswerRules::default() },
         pki: Some(pki.clone()),
         voicemail,
-        trusted_peers: Vec::new(),
         seed: 7,
+        ..LabUmConfig::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sound as the lab makes and judges it: G.711, tones, greeting and beep, level, silence, strongest tone, WAV files and a picture in block
+//! Sound as the lab makes and judges it: G.711, tones, spoken prompts and beep, level, silence, strongest tone, WAV files and a picture in block
 //! characters. Samples are 8 kHz mono 16 bit everywhere. Refuses to know packets and calls.
 
 mod detect;
@@ -10,7 +10,7 @@ mod waveform;
 
 pub use detect::{BeepDetector, SILENCE_DBFS, SilenceDetector, dominant_hz, level_dbfs, tone_share};
 pub use g711::Law;
-pub use prompt::{BEEP_HZ, GREETING_HZ, beep, greeting};
+pub use prompt::{BEEP_HZ, Prompt, Speech, beep, greeting};
 pub use tone::{silence, tone};
 pub use wav::{WavError, read_wav, write_wav};
 pub use waveform::waveform;

@@ -1,14 +1,18 @@
-//! WAV files, by the hound crate: 8 kHz, mono, 16 bit.
+//! WAV files: 8 kHz, mono, 16 bit by the hound crate, which knows no mu-law; that is read here.
 
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use thiserror::Error;
 
-use super::RATE;
+use super::{Law, RATE};
 
 /// Longest file read: an hour.
 const SAMPLES_MAX: usize = 8_000 * 3_600;
+/// The `fmt ` chunk of mu-law: format 7, one channel, 8,000 samples and octets a second, one octet of eight bits a sample.
+const MU_LAW_FORMAT: [u8; 16] = [7, 0, 1, 0, 0x40, 0x1f, 0, 0, 0x40, 0x1f, 0, 0, 1, 0, 8, 0];
+const CHUNK_HEAD: usize = 8;
 
 /// Why a WAV file could not be read or written.
 #[derive(Debug, Error)]
@@ -21,8 +25,8 @@ pub enum WavError {
         /// What hound says.
         source: hound::Error,
     },
-    /// Not 8 kHz mono 16 bit, or longer than an hour.
-    #[error("{0}: not an 8 kHz mono 16 bit recording of at most an hour")]
+    /// Not 8 kHz mono, 16 bit or mu-law, or longer than an hour.
+    #[error("{0}: not an 8 kHz mono recording (16 bit or mu-law) of at most an hour")]
     Shape(PathBuf),
 }
 
@@ -42,16 +46,49 @@ pub fn write_wav(path: &Path, samples: &[i16]) -> Result<(), WavError> {
 /// Reads samples.
 pub fn read_wav(path: &Path) -> Result<Vec<i16>, WavError> {
     let fail = |source| WavError::File { path: path.to_owned(), source };
-    let reader = WavReader::open(path).map_err(fail)?;
+    let reader = match WavReader::open(path) {
+        Err(hound::Error::Unsupported) => return read_mu_law(path),
+        opened => opened.map_err(fail)?,
+    };
     if reader.spec() != SPEC || reader.len() as usize > SAMPLES_MAX {
         return Err(WavError::Shape(path.to_owned()));
     }
     reader.into_samples::<i16>().collect::<Result<_, _>>().map_err(fail)
 }
 
+fn read_mu_law(path: &Path) -> Result<Vec<i16>, WavError> {
+    let fail = |source| WavError::File { path: path.to_owned(), source: hound::Error::IoError(source) };
+    let mut file = Vec::new();
+    let limited = std::fs::File::open(path).map_err(fail)?.take(SAMPLES_MAX as u64);
+    BufReader::new(limited).read_to_end(&mut file).map_err(fail)?;
+    let data = mu_law_data(&file).ok_or_else(|| WavError::Shape(path.to_owned()))?;
+    let mut samples = Vec::with_capacity(data.len());
+    Law::Mu.decode_into(data, &mut samples);
+    Ok(samples)
+}
+
+/// The sound in a mu-law WAV file (8 kHz, mono), octet by octet; `None` when it is no such file.
+pub(super) fn mu_law_data(file: &[u8]) -> Option<&[u8]> {
+    let mut rest = file.strip_prefix(b"RIFF")?.get(4..)?.strip_prefix(b"WAVE")?;
+    let mut is_mu_law = false;
+    loop {
+        let (head, after) = rest.split_at_checked(CHUNK_HEAD)?;
+        let (name, length) = head.split_at(4);
+        let length = usize::try_from(u32::from_le_bytes(length.try_into().ok()?)).ok()?;
+        let body = after.get(..length)?;
+        match name {
+            b"fmt " => is_mu_law = body.starts_with(&MU_LAW_FORMAT),
+            b"data" => return is_mu_law.then_some(body),
+            _ => {}
+        }
+        // Chunks begin at even places.
+        rest = after.get(length + length % 2..)?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tone;
+    use super::super::{Prompt, tone};
     use super::*;
 
     #[test]
@@ -72,5 +109,17 @@ mod tests {
         assert!(matches!(read_wav(&path), Err(WavError::Shape(_))));
         std::fs::write(&path, b"nonsense").unwrap();
         assert!(matches!(read_wav(&path), Err(WavError::File { .. })));
+    }
+
+    #[test]
+    fn mu_law_is_read_and_cut_files_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.wav");
+        let file = Prompt::Goodbye.file();
+        std::fs::write(&path, file).unwrap();
+        assert_eq!(read_wav(&path).unwrap().len(), mu_law_data(file).unwrap().len());
+        for cut in 0..60 {
+            assert_eq!(mu_law_data(&file[..cut]), None, "{cut}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::invite::{self, Names};
 use super::{CallEnd, CallOutcome, CallSpec, CallerConfig, EndedBy, Heard, TalkStart};
 use crate::audio::{RATE, dominant_hz, level_dbfs, tone};
 use crate::machine::{Input, Machine, Output, Station, earlier, since, text};
-use crate::media::{MediaCommand, MediaFact, MediaKey, MediaPlan, MediaReport, RecordLimits};
+use crate::media::{Key, MediaCommand, MediaFact, MediaKey, MediaPlan, MediaReport, RecordLimits};
 use crate::negotiate::{self, FreshKey, KEY_BYTES, Offer};
 
 /// A caller who waits for the beep talks anyway after this long.
@@ -28,7 +28,7 @@ const AFTER_TALK: Duration = Duration::from_millis(200);
 const GRACE: Duration = Duration::from_secs(3);
 /// Longest audio kept.
 const HEARD_MAX: Duration = Duration::from_secs(300);
-const ALLOW: &str = "INVITE, BYE, ACK, CANCEL, INFO, UPDATE, NOTIFY, OPTIONS";
+const ALLOW: &str = "INVITE, BYE, ACK, CANCEL, INFO, UPDATE, REFER, NOTIFY, OPTIONS";
 
 /// What the owner of a caller may command.
 #[derive(Debug)]
@@ -80,9 +80,9 @@ enum Phase {
     Stopping,
 }
 
-struct Call {
+pub(super) struct Call {
     id: u64,
-    spec: Box<CallSpec>,
+    pub(super) spec: Box<CallSpec>,
     phase: Phase,
     names: (Bytes, Bytes),
     key: FreshKey,
@@ -90,7 +90,7 @@ struct Call {
     offer: Option<Offer>,
     invite: Option<OutgoingRequest>,
     client: Option<ClientKey>,
-    dialog: Option<Dialog>,
+    pub(super) dialog: Option<Dialog>,
     sent_at: Instant,
     answered_at: Option<Instant>,
     ended_at: Option<Instant>,
@@ -98,17 +98,19 @@ struct Call {
     talk_at: Option<Instant>,
     hang_up_at: Option<Instant>,
     limit_at: Instant,
-    outcome: CallOutcome,
+    /// What is to be pressed yet, the last first.
+    presses: Vec<(Instant, Vec<Key>)>,
+    pub(super) outcome: CallOutcome,
 }
 
 /// The caller's logic.
 pub struct CallerLogic {
-    station: Station<CallerReport>,
-    config: CallerConfig,
+    pub(super) station: Station<CallerReport>,
+    pub(super) config: CallerConfig,
     local: SocketAddr,
-    flow: Option<Flow>,
+    pub(super) flow: Option<Flow>,
     random: StdRng,
-    calls: BTreeMap<MediaKey, Call>,
+    pub(super) calls: BTreeMap<MediaKey, Call>,
     by_client: BTreeMap<ClientKey, MediaKey>,
     options: BTreeMap<ClientKey, u64>,
     next: u64,
@@ -178,6 +180,7 @@ impl CallerLogic {
             talk_at: None,
             hang_up_at: None,
             limit_at: now + spec.time_limit,
+            presses: Vec::new(),
             outcome: no_outcome(&names.0),
             names,
             spec,
@@ -340,6 +343,9 @@ impl CallerLogic {
             _ => None,
         };
         call.cancel_at = None;
+        let mut presses: Vec<_> = call.spec.presses.iter().map(|p| (now + p.after, p.keys.clone())).collect();
+        presses.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        call.presses = presses;
         self.station.media(key, MediaCommand::Start(plan));
         let limits = RecordLimits { idle: None, longest: HEARD_MAX };
         self.station.media(key, MediaCommand::Record(limits));
@@ -364,6 +370,7 @@ impl CallerLogic {
             (Method::Options, _) => 200,
             // an offer in UPDATE wants an answer as one in INVITE does
             (Method::Update, Some(_)) if !message.body().is_empty() => 488,
+            (Method::Refer, Some(key)) => return self.on_refer(now, server, key, message),
             (Method::Bye | Method::Info | Method::Update | Method::Notify, Some(_)) => 200,
             (Method::Invite, Some(_)) => 488,
             (Method::Notify, None) if message.header(sip::HeaderId::Event) == Some(b"message-summary") => 200,
@@ -420,6 +427,9 @@ impl CallerLogic {
             }
         }
         let Some(call) = self.calls.get_mut(&key) else { return };
+        while let Some((_, keys)) = call.presses.pop_if(|(at, _)| *at <= now) {
+            self.station.media(key, MediaCommand::Press(keys));
+        }
         if is_past(call.hang_up_at) {
             call.hang_up_at = None;
             self.hang_up(now, key);
@@ -545,11 +555,13 @@ impl Call {
         if matches!(self.phase, Phase::Stopping | Phase::Allocating) {
             return None;
         }
-        let wishes = [self.cancel_at, self.talk_at, self.hang_up_at, Some(self.limit_at)];
+        let press_at = self.presses.last().map(|(at, _)| *at);
+        let wishes = [self.cancel_at, self.talk_at, self.hang_up_at, press_at, Some(self.limit_at)];
         wishes.into_iter().flatten().min()
     }
 
     fn finish(mut self, report: &MediaReport) -> CallOutcome {
+        let before_beep = report.beep_at.map_or(0, |at| (at.as_secs_f64() * f64::from(RATE)) as usize);
         self.outcome.heard = Heard {
             packets: report.packets,
             rejected: report.rejected,
@@ -557,6 +569,7 @@ impl Call {
             dominant_hz: dominant_hz(&report.samples),
             level_dbfs: level_dbfs(&report.samples),
             beep_at: report.beep_at,
+            greeting_dbfs: level_dbfs(report.samples.get(..before_beep).unwrap_or_default()),
             lasted: Duration::from_secs_f64(report.samples.len() as f64 / f64::from(RATE)),
         };
         if let (Some(from), Some(to)) = (self.answered_at, self.ended_at) {
@@ -618,12 +631,13 @@ fn no_outcome(call_id: &[u8]) -> CallOutcome {
         heard: Heard::default(),
         ended_by: None,
         lasted: None,
+        referred_to: Vec::new(),
         answer_fault: None,
     }
 }
 
 /// The Front End record-routes and calls at once, so its own entry comes back in the route set; like any proxy it removes it before sending.
-fn without_own_route(mut request: OutgoingRequest, fqdn: &str) -> OutgoingRequest {
+pub(super) fn without_own_route(mut request: OutgoingRequest, fqdn: &str) -> OutgoingRequest {
     let own = format!("sip:{fqdn}");
     let kept: Vec<u8> = request
         .headers

@@ -3,6 +3,7 @@
 
 mod invite;
 mod logic;
+mod referred;
 mod spec;
 
 use thiserror::Error;
@@ -10,8 +11,8 @@ use thiserror::Error;
 pub use crate::shell::Caller;
 pub use logic::{CallerCommand, CallerLogic, CallerReport};
 pub use spec::{
-    CallEnd, CallOutcome, CallSpec, CallerConfig, EndedBy, HeaderLine, Heard, OfferShape, Talk, TalkStart,
-    Target, TlsTarget,
+    CallEnd, CallOutcome, CallSpec, CallerConfig, EndedBy, HeaderLine, Heard, OfferShape, OnRefer, Presses,
+    Talk, TalkStart, Target, TlsTarget,
 };
 
 /// Why a caller could not work.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 
+use crate::media::Key;
 use crate::pki::Identity;
 use crate::um::MediaKind;
 
@@ -80,6 +81,34 @@ pub struct Talk {
     pub start: TalkStart,
 }
 
+/// Keys to press, one after the other.
+#[derive(Clone, Debug)]
+pub struct Presses {
+    /// This long after the answer.
+    pub after: Duration,
+    /// Which.
+    pub keys: Vec<Key>,
+}
+
+impl Presses {
+    /// The keys in a text, this long after the answer.
+    pub fn at(after: Duration, text: &str) -> Self {
+        Presses { after, keys: crate::media::keys(text) }
+    }
+}
+
+/// What the caller makes of a REFER.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum OnRefer {
+    /// Takes it, and says by NOTIFY that the target answered.
+    #[default]
+    Follow,
+    /// Takes it, and says by NOTIFY that the target refused with this status.
+    Fail(u16),
+    /// Refuses it with this status.
+    Refuse(u16),
+}
+
 /// How the caller ends the call.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub enum CallEnd {
@@ -112,6 +141,10 @@ pub struct CallSpec {
     pub headers: Vec<(String, String)>,
     /// What to say; `None` = send silence.
     pub talk: Option<Talk>,
+    /// Keys to press.
+    pub presses: Vec<Presses>,
+    /// What becomes of a REFER.
+    pub on_refer: OnRefer,
     /// How it ends.
     pub end: CallEnd,
     /// The call is given up (CANCEL or BYE) after this long, whatever happens.
@@ -135,6 +168,8 @@ impl CallSpec {
                 lasts: Duration::from_secs(2),
                 start: TalkStart::AfterBeep,
             }),
+            presses: Vec::new(),
+            on_refer: OnRefer::Follow,
             end: CallEnd::HangUpAfterTalk,
             time_limit: Duration::from_secs(30),
         }
@@ -156,6 +191,8 @@ pub struct Heard {
     pub level_dbfs: f64,
     /// When the beep began, after the answer.
     pub beep_at: Option<Duration>,
+    /// Level in dBFS of what came before the beep: the greeting. -100 without a beep.
+    pub greeting_dbfs: f64,
     /// Length of the audio.
     pub lasted: Duration,
 }
@@ -201,6 +238,8 @@ pub struct CallOutcome {
     pub codec: Option<String>,
     /// What was heard (answered calls).
     pub heard: Heard,
+    /// Refer-To of each REFER that came, in order.
+    pub referred_to: Vec<String>,
     /// Who ended it (answered calls).
     pub ended_by: Option<EndedBy>,
     /// Answer to end (answered calls).

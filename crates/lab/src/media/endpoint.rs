@@ -8,9 +8,11 @@ use bytes::Bytes;
 use relay::{Channel, LegPlan, Mki, PacketBuffer, Plan, Protection, Session, Side, Verdict};
 use thiserror::Error;
 
+use super::dialing::Dialing;
+use super::digits::{DigitDetector, Key};
 use super::reception::{Over, Reception};
 use super::rtp::{Sender, view};
-use super::{Impairment, MediaFact, MediaPlan, MediaReport, RecordLimits, rtcp};
+use super::{EventTypes, Impairment, MediaCommand, MediaFact, MediaPlan, MediaReport, RecordLimits, rtcp};
 use crate::audio::{FRAME, Law};
 
 /// Time of one packet.
@@ -48,13 +50,23 @@ pub struct Packet {
     pub bytes: Bytes,
 }
 
+/// Whose end is to be told.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum Playing {
+    Sound,
+    Words(u64),
+}
+
 /// The media of one call. Feed packets and time-outs, then drain packets and facts.
 pub struct MediaEndpoint {
     session: Session,
     sender: Sender,
     law: Law,
+    events: EventTypes,
+    dialing: Dialing,
+    digits: DigitDetector,
     queue: VecDeque<i16>,
-    is_playing: bool,
+    playing: Option<Playing>,
     reception: Reception,
     next_packet: Instant,
     next_report: Instant,
@@ -77,8 +89,11 @@ impl MediaEndpoint {
             session: Session::new(relayed(plan), now)?,
             sender: Sender::new(plan.seed),
             law: plan.law,
+            events: plan.events,
+            dialing: Dialing::default(),
+            digits: DigitDetector::new(),
             queue: VecDeque::new(),
-            is_playing: false,
+            playing: None,
             reception: Reception::new(plan.law),
             next_packet: now,
             next_report: now + REPORT_FIRST,
@@ -102,21 +117,55 @@ impl MediaEndpoint {
     pub fn retarget(&mut self, plan: &MediaPlan, now: Instant) -> Result<(), MediaError> {
         self.session.apply(relayed(plan), now)?;
         self.law = plan.law;
+        self.events = plan.events;
         self.reception.set_law(plan.law);
         Ok(())
+    }
+
+    /// Obeys what concerns sound and keys; ports and plans are somebody else's.
+    pub fn obey(&mut self, now: Instant, command: MediaCommand) {
+        match command {
+            MediaCommand::Play(samples) => self.play(&samples),
+            MediaCommand::Say { number, samples } => self.say(number, &samples),
+            MediaCommand::Press(keys) => self.press(&keys),
+            MediaCommand::Record(limits) => self.record(now, limits),
+            MediaCommand::Take => self.take(),
+            MediaCommand::Allocate
+            | MediaCommand::Start(_)
+            | MediaCommand::Retarget(_)
+            | MediaCommand::Stop => {}
+        }
     }
 
     /// Queues samples; what exceeds ten minutes is cut off.
     pub fn play(&mut self, samples: &[i16]) {
         let room = QUEUE_SAMPLES_MAX.saturating_sub(self.queue.len());
         self.queue.extend(samples.iter().take(room));
-        self.is_playing = true;
+        self.playing = Some(Playing::Sound);
+    }
+
+    /// Drops what is playing and plays these samples; their end is told under this number.
+    pub fn say(&mut self, number: u64, samples: &[i16]) {
+        self.queue.clear();
+        self.play(samples);
+        self.playing = Some(Playing::Words(number));
+    }
+
+    /// Presses these keys, if the far end agreed to telephone-events.
+    pub fn press(&mut self, keys: &[Key]) {
+        self.dialing.press(keys);
     }
 
     /// Forgets what was heard and records from now.
     pub fn record(&mut self, now: Instant, limits: RecordLimits) {
         self.heard_at = now;
         self.reception.record(limits);
+    }
+
+    /// Hands over what was recorded, as a fact.
+    pub fn take(&mut self) {
+        let taken = self.reception.take_all();
+        self.facts.push_back(MediaFact::Taken(taken));
     }
 
     /// A datagram came.
@@ -141,7 +190,13 @@ impl MediaEndpoint {
         self.heard_at = now;
         if let Some(packet) = view(self.buffer.as_slice()) {
             self.heard.on_rtp(now, &packet);
-            self.reception.take(&packet);
+            if self.events.heard == Some(packet.payload_type) {
+                self.reception.pass(packet.sequence);
+                let key = self.digits.push(packet.timestamp, packet.payload).and_then(Key::new);
+                self.facts.extend(key.map(MediaFact::Key));
+            } else {
+                self.reception.take(&packet);
+            }
         }
         self.tell();
     }
@@ -176,22 +231,34 @@ impl MediaEndpoint {
     }
 
     fn send_audio(&mut self, now: Instant) {
+        if let Some(events) = self.events.sent
+            && self.dialing.write(events, &mut self.sender, &mut self.scratch)
+        {
+            return self.send_rtp(now);
+        }
         let mut frame = [0i16; FRAME];
         for slot in &mut frame {
             *slot = self.queue.pop_front().unwrap_or(0);
         }
-        if self.is_playing && self.queue.is_empty() {
-            self.is_playing = false;
-            self.facts.push_back(MediaFact::Played);
+        if self.queue.is_empty()
+            && let Some(playing) = self.playing.take()
+        {
+            self.facts.push_back(match playing {
+                Playing::Sound => MediaFact::Played,
+                Playing::Words(number) => MediaFact::Said(number),
+            });
         }
         let mut payload = Vec::with_capacity(FRAME);
         self.law.encode_into(&frame, &mut payload);
         self.sender.write(self.law.payload_type(), &payload, FRAME as u32, &mut self.scratch);
-        if self.is_mute {
-            return;
+        self.send_rtp(now);
+    }
+
+    fn send_rtp(&mut self, now: Instant) {
+        if !self.is_mute {
+            self.report.sent += 1;
+            self.send(now, Channel::Rtp);
         }
-        self.report.sent += 1;
-        self.send(now, Channel::Rtp);
     }
 
     /// One rollover too many; on a clear leg there is nothing to jump.
@@ -274,6 +341,7 @@ fn leg(rtp: SocketAddr, rtcp: SocketAddr, protection: Protection) -> LegPlan {
 mod tests {
     use super::*;
     use crate::audio::{beep, dominant_hz, tone};
+    use crate::media::keys;
     use relay::{KeyParams, MasterKey, Suite};
 
     fn key(n: u8) -> KeyParams {
@@ -293,6 +361,7 @@ mod tests {
             remote_rtp: at(remote),
             remote_rtcp: at(remote + 1),
             law: Law::Mu,
+            events: EventTypes { heard: Some(101), sent: Some(101) },
             protection,
             seed: u64::from(remote),
             impairment: None,
@@ -399,6 +468,37 @@ mod tests {
         run(&mut one, &mut two, &mut now, 20);
         assert_eq!(facts(&mut two), ["BeepOver"]);
         assert!(two.finish().beep_at.is_some());
+    }
+
+    #[test]
+    fn keys_are_heard_and_are_no_sound_of_a_recording() {
+        let mut now = Instant::now();
+        let mut one = endpoint(2000, sealed(1, 2), now);
+        let mut two = endpoint(1000, sealed(2, 1), now);
+        two.record(now, RecordLimits { idle: None, longest: Duration::from_secs(9) });
+        one.press(&keys("4#"));
+        run(&mut one, &mut two, &mut now, 50);
+        let pressed: Vec<Key> = std::iter::from_fn(|| two.poll_fact())
+            .filter_map(|fact| if let MediaFact::Key(key) = fact { Some(key) } else { None })
+            .collect();
+        assert_eq!(pressed, keys("4#"));
+        two.take();
+        let Some(MediaFact::Taken(samples)) = two.poll_fact() else { panic!("nothing was taken") };
+        assert_eq!(samples.len(), (50 - 14) * FRAME, "fourteen packets were keys");
+        run(&mut one, &mut two, &mut now, 10);
+        assert!(two.finish().samples.is_empty(), "nothing is kept after it was taken");
+    }
+
+    #[test]
+    fn new_words_take_the_place_of_old_ones_and_only_their_end_is_told() {
+        let mut now = Instant::now();
+        let mut one = endpoint(2000, Protection::Clear, now);
+        let mut two = endpoint(1000, Protection::Clear, now);
+        one.say(1, &tone(600.0, -15.0, 16_000));
+        run(&mut one, &mut two, &mut now, 10);
+        one.say(2, &tone(900.0, -15.0, 1_600));
+        run(&mut one, &mut two, &mut now, 20);
+        assert_eq!(facts(&mut one), ["Said(2)"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Owns packets and audio; refuses to know sockets, SIP and SDP. Protection is the relay crate's: our own packets enter its session on one
 //! side, the network is the other, so every received packet is verified before it is heard.
 
+mod dialing;
 mod digits;
 mod endpoint;
 mod reception;
@@ -11,7 +12,7 @@ mod rtp;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use digits::DigitDetector;
+pub use digits::{DigitDetector, Key, keys};
 pub use endpoint::{MediaEndpoint, MediaError, Packet};
 pub use relay::{Channel, KeyParams, Protection};
 
@@ -30,6 +31,15 @@ pub struct LocalMedia {
     pub rtcp: SocketAddr,
 }
 
+/// The numbers of telephone-event (RFC 4733) on one leg; `None` = not agreed.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct EventTypes {
+    /// Under which we hear them: our own description's.
+    pub heard: Option<u8>,
+    /// Under which we send them: the far end's.
+    pub sent: Option<u8>,
+}
+
 /// What was negotiated.
 #[derive(Clone, Debug)]
 pub struct MediaPlan {
@@ -39,6 +49,8 @@ pub struct MediaPlan {
     pub remote_rtcp: SocketAddr,
     /// Codec.
     pub law: Law,
+    /// Digits.
+    pub events: EventTypes,
     /// Keys.
     pub protection: Protection,
     /// Our source, first sequence number and time stamp are derived from it.
@@ -78,8 +90,19 @@ pub enum MediaCommand {
     Retarget(Box<MediaPlan>),
     /// Play these samples after what is still playing; [`MediaFact::Played`] when all is out.
     Play(Vec<i16>),
+    /// Drop what is still playing and play these samples; [`MediaFact::Said`] with this number when all is out.
+    Say {
+        /// Told back, so that the end of what was dropped is not taken for the end of this.
+        number: u64,
+        /// What.
+        samples: Vec<i16>,
+    },
+    /// Press these keys one after the other, as telephone-events instead of sound.
+    Press(Vec<Key>),
     /// Forget what was heard and record from now.
     Record(RecordLimits),
+    /// Hand over what was recorded; answered by [`MediaFact::Taken`]. Nothing more is recorded until the next `Record`.
+    Take,
     /// Stop and close; answered by [`MediaFact::Stopped`].
     Stop,
 }
@@ -91,6 +114,12 @@ pub enum MediaFact {
     Ready(Result<LocalMedia, String>),
     /// Everything to be played is out.
     Played,
+    /// Everything of the `Say` with this number is out.
+    Said(u64),
+    /// A key was pressed.
+    Key(Key),
+    /// What was recorded so far.
+    Taken(Vec<i16>),
     /// The beep was heard and is over.
     BeepOver,
     /// The recording ended by silence.

@@ -89,6 +89,19 @@ impl Reception {
         true
     }
 
+    /// A packet of a key: it takes a place in the order and is no sound.
+    pub(super) fn pass(&mut self, sequence: u16) {
+        self.next = Some(sequence.wrapping_add(1));
+    }
+
+    /// Hands over what was recorded; nothing is kept until the next recording, and none ends by itself.
+    pub(super) fn take_all(&mut self) -> Vec<i16> {
+        self.longest = 0;
+        self.idle = None;
+        self.state = State::Told;
+        std::mem::take(&mut self.samples)
+    }
+
     /// A time in which nothing came counts as silence, so that a caller who sends nothing still ends the recording.
     pub(super) fn idle_for(&mut self, samples: usize) {
         if self.idle.is_some() {

@@ -43,11 +43,28 @@ impl Sender {
 
     /// Writes the next packet into `out`.
     pub(super) fn write(&mut self, payload_type: u8, payload: &[u8], samples: u32, out: &mut Vec<u8>) {
+        self.write_at(payload_type, self.timestamp, payload, samples, out);
+    }
+
+    /// The next packet begins a new talkspurt or event: it gets the marker bit.
+    pub(super) fn mark(&mut self) {
+        self.marked = false;
+    }
+
+    /// The same with the time at which its event began.
+    pub(super) fn write_at(
+        &mut self,
+        payload_type: u8,
+        timestamp: u32,
+        payload: &[u8],
+        samples: u32,
+        out: &mut Vec<u8>,
+    ) {
         out.clear();
         out.push(VERSION << 6);
         out.push(if self.marked { payload_type } else { 0x80 | payload_type });
         out.extend_from_slice(&self.sequence.to_be_bytes());
-        out.extend_from_slice(&self.timestamp.to_be_bytes());
+        out.extend_from_slice(&timestamp.to_be_bytes());
         out.extend_from_slice(&self.ssrc.to_be_bytes());
         out.extend_from_slice(payload);
         self.marked = true;

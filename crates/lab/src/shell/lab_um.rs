@@ -1,8 +1,10 @@
 //! The whole lab UM side: Call Routers and Mailbox servers from a description, their facts, their faults, their end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -10,9 +12,10 @@ use tokio_rustls::TlsAcceptor;
 use super::role::{BoundPorts, Opened, Role, RoleKind, RolePlan};
 use super::voicemail::Voicemail;
 use super::{LabError, LabUmConfig, ListenRole, Listening, tls};
+use crate::audio::{WavError, read_wav};
 use crate::um::{
-    CallRouterConfig, Fault, LabFact, MailboxServerConfig, Ports, RedirectRole, RedirectTarget, Redirector,
-    UmCommand, UmReport, Worker, WorkerConfig,
+    CallRouterConfig, Directory, DirectoryPlan, Fault, LabFact, MailboxServerConfig, Ports, RedirectRole,
+    RedirectTarget, Redirector, UmCommand, UmReport, Worker, WorkerConfig,
 };
 
 /// Facts a slow reader may lag behind.
@@ -42,11 +45,12 @@ impl LabUm {
     pub async fn start(config: LabUmConfig) -> Result<LabUm, LabError> {
         check(&config)?;
         let (facts, _) = broadcast::channel(FACTS_MAX);
+        let directory = directory(&config)?;
         let (archive, archivist) = Archive::open(Voicemail::new(config.voicemail.clone()), facts.clone());
         let mut lab = LabUm { config: config.clone(), roles: Vec::new(), facts, archivist, archive };
         let mut services = Vec::new();
         for server in &config.mailbox_servers {
-            services.push(lab.start_mailbox_server(&config, server).await?);
+            services.push(lab.start_mailbox_server(&config, server, &directory).await?);
         }
         for router in &config.call_routers {
             lab.start_call_router(&config, router, &services).await?;
@@ -59,6 +63,7 @@ impl LabUm {
         &mut self,
         config: &LabUmConfig,
         server: &MailboxServerConfig,
+        directory: &Directory,
     ) -> Result<RedirectTarget, LabError> {
         let seed = self.seed(config);
         let worker = |(n, ports): (usize, &Ports)| BoundPorts { role: ListenRole::Worker(n), ports: *ports };
@@ -70,7 +75,8 @@ impl LabUm {
             name: server.name.clone(),
             max_calls_allowed: server.max_calls_allowed,
             security: server.security,
-            mailboxes: config.mailboxes.clone(),
+            directory: directory.clone(),
+            utc: OffsetDateTime::now_utc(),
             answer: config.answer.clone(),
             fault: worst(&server.worker_fault, &server.fault),
             seed,
@@ -250,18 +256,47 @@ fn server_of(report: &UmReport) -> String {
     match report {
         UmReport::Message(message) => message.server.clone(),
         UmReport::Missed(missed) => missed.server.clone(),
-        UmReport::Fact(_) => String::new(),
+        _ => String::new(),
     }
 }
 
 fn store(voicemail: &Voicemail, report: UmReport) -> Result<LabFact, super::StoreError> {
     match report {
+        UmReport::Delete { mailbox, call_id } => {
+            voicemail.delete(&mailbox, &call_id)?;
+            Ok(LabFact::Deleted { mailbox, call_id })
+        }
+        UmReport::PinReset(letter) => {
+            voicemail.write_pin(&letter)?;
+            Ok(LabFact::PinMailed { mailbox: letter.mailbox })
+        }
+        UmReport::Waiting(waiting) => Ok(LabFact::Waiting(waiting)),
         UmReport::Message(message) => Ok(LabFact::Stored(Box::new(voicemail.store(&message)?))),
         UmReport::Missed(missed) => {
             let json = voicemail.note_missed(&missed)?;
             Ok(LabFact::Missed { missed, json })
         }
         UmReport::Fact(fact) => Ok(fact),
+    }
+}
+
+fn directory(config: &LabUmConfig) -> Result<Directory, LabError> {
+    let plan = DirectoryPlan {
+        mailboxes: config.mailboxes.clone(),
+        attendants: config.attendants.clone(),
+        access_numbers: config.access_numbers.clone(),
+    };
+    let mut unread: Option<WavError> = None;
+    let sound = |path: &Path| {
+        read_wav(path).unwrap_or_else(|why| {
+            unread.get_or_insert(why);
+            Vec::new()
+        })
+    };
+    let directory = Directory::new(plan, sound).map_err(|why| LabError::Config(why.to_string()))?;
+    match unread {
+        Some(why) => Err(LabError::Config(why.to_string())),
+        None => Ok(directory),
     }
 }
 

@@ -48,17 +48,12 @@ pub(super) async fn run<C>(
             MediaCommand::Allocate => {}
             MediaCommand::Start(plan) => start(&mut endpoint, &plan, key, &to).await,
             MediaCommand::Retarget(plan) => retarget(&mut endpoint, &plan, key, &to).await,
-            MediaCommand::Play(samples) => {
-                if let Some(endpoint) = &mut endpoint {
-                    endpoint.play(&samples);
-                }
-            }
-            MediaCommand::Record(limits) => {
-                if let Some(endpoint) = &mut endpoint {
-                    endpoint.record(Instant::now(), limits);
-                }
-            }
             MediaCommand::Stop => break,
+            command => {
+                if let Some(endpoint) = &mut endpoint {
+                    endpoint.obey(Instant::now(), command);
+                }
+            }
         }
     }
     let report = endpoint.map_or_else(MediaReport::default, MediaEndpoint::finish);

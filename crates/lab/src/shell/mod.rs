@@ -21,10 +21,10 @@ pub use lab_um::{LabUm, Liveness};
 pub use voicemail::{StoreError, Voicemail};
 
 use crate::pki::Pki;
-use crate::um::{AnswerRules, CallRouterConfig, MailboxConfig, MailboxServerConfig};
+use crate::um::{AnswerRules, AttendantConfig, CallRouterConfig, MailboxConfig, MailboxServerConfig};
 
 /// The whole lab UM side.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LabUmConfig {
     /// Call Routers.
     pub call_routers: Vec<CallRouterConfig>,
@@ -32,6 +32,10 @@ pub struct LabUmConfig {
     pub mailbox_servers: Vec<MailboxServerConfig>,
     /// Mailboxes; calls for others are taken too, with the server's security.
     pub mailboxes: Vec<MailboxConfig>,
+    /// Attendants.
+    pub attendants: Vec<AttendantConfig>,
+    /// Numbers and contact names of Outlook Voice Access.
+    pub access_numbers: Vec<String>,
     /// How workers take calls.
     pub answer: AnswerRules,
     /// Certificates; needed when any TLS port is on.

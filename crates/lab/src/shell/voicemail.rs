@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::audio::{RATE, WavError, dominant_hz, level_dbfs, write_wav};
-use crate::um::{MessageNote, MissedCall, StoredMessage, VoiceMessage};
+use crate::um::{MessageNote, MissedCall, PinLetter, StoredMessage, VoiceMessage};
 
 /// Messages per mailbox.
 const NUMBER_MAX: u32 = 9_999;
@@ -65,6 +65,31 @@ impl Voicemail {
         Ok(json)
     }
 
+    /// Deletes the message of the call with this Call-ID; when there is none, nothing happens. Blocks.
+    pub fn delete(&self, alias: &str, call_id: &str) -> Result<(), StoreError> {
+        let folder = self.root.join(alias);
+        let fail = |source| StoreError::File { path: folder.clone(), source };
+        for entry in std::fs::read_dir(&folder).map_err(fail)? {
+            let json = entry.map_err(fail)?.path();
+            if json.extension().is_none_or(|end| end != "json") || !is_note_of(&json, call_id) {
+                continue;
+            }
+            for path in [json.with_extension("wav"), json] {
+                std::fs::remove_file(&path).map_err(|source| StoreError::File { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a new PIN where its owner finds it: `<alias>/pin-NNNN.txt`. Blocks.
+    pub fn write_pin(&self, letter: &PinLetter) -> Result<PathBuf, StoreError> {
+        let (folder, number) = self.next(&letter.mailbox, "pin-")?;
+        let path = folder.join(format!("pin-{number:04}.txt"));
+        let text = format!("{}\n", letter.pin.reveal());
+        std::fs::write(&path, text).map_err(|source| StoreError::File { path: path.clone(), source })?;
+        Ok(path)
+    }
+
     /// The mailbox's folder and its next free number.
     fn next(&self, alias: &str, prefix: &str) -> Result<(PathBuf, u32), StoreError> {
         let folder = self.root.join(alias);
@@ -82,6 +107,11 @@ impl Voicemail {
         }
         Ok((folder, highest + 1))
     }
+}
+
+fn is_note_of(json: &Path, call_id: &str) -> bool {
+    let note = std::fs::read(json).ok().and_then(|text| serde_json::from_slice::<MessageNote>(&text).ok());
+    note.is_some_and(|note| note.call_id == call_id)
 }
 
 fn note(message: &VoiceMessage) -> MessageNote {

@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use sip::{ClientKey, Dialog, Flow, Message, ServerKey};
 
+use super::refer::Transfer;
+use super::talk::Application;
 use super::{CallPurpose, EndReason, PlanSecurity};
 use crate::audio::Law;
-use crate::media::{LocalMedia, MediaReport};
+use crate::media::LocalMedia;
 use crate::negotiate::{FreshKey, Offer};
 use crate::um::MediaKind;
 
@@ -18,11 +20,9 @@ pub(super) enum Phase {
     Ringing,
     /// 200 sent, no ACK yet.
     Answered,
-    /// Greeting and beep are playing.
-    Greeting,
-    /// Recording.
-    Recording,
-    /// Nothing more to do until the caller hangs up.
+    /// The call stands: its application runs.
+    Talking,
+    /// It rings and no answer will come: nothing more to do until the caller gives up.
     Lingering,
     /// BYE sent.
     HangingUp(ClientKey),
@@ -37,6 +37,8 @@ pub(super) struct Call {
     pub(super) flow: Flow,
     pub(super) tag: bytes::Bytes,
     pub(super) purpose: CallPurpose,
+    /// The caller's domain.
+    pub(super) domain: String,
     pub(super) security: PlanSecurity,
     pub(super) x_call_id: Option<String>,
     pub(super) key: FreshKey,
@@ -52,6 +54,16 @@ pub(super) struct Call {
     pub(super) media: Option<(MediaKind, Law)>,
     pub(super) answered_at: Option<Instant>,
     pub(super) recorded_from: Option<Instant>,
+    pub(super) application: Option<Application>,
+    /// Things said so far.
+    pub(super) said: u64,
+    /// What is being said now.
+    pub(super) saying: Option<u64>,
+    /// When the application wants a cue.
+    pub(super) wake_at: Option<Instant>,
+    /// `MaxCallDuration`.
+    pub(super) ends_at: Option<Instant>,
+    pub(super) transfer: Option<Transfer>,
     pub(super) end: Option<EndReason>,
 }
 
@@ -66,15 +78,14 @@ impl Call {
         }
     }
 
-    /// A caller who left nothing behind.
-    pub(super) fn is_missed(&self, report: &MediaReport) -> bool {
-        self.recorded_from.is_none() || report.samples.is_empty()
-    }
-
     /// When it next needs attention.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Ringing => Some(self.ring_at.unwrap_or(self.answer_at).min(self.answer_at)),
+            Phase::Talking => {
+                let transfer = self.transfer.as_ref().map(|transfer| transfer.until);
+                [self.wake_at, self.ends_at, self.recycle_at, transfer].into_iter().flatten().min()
+            }
             Phase::HangingUp(_) | Phase::Stopping => None,
             _ => self.recycle_at,
         }

@@ -3,14 +3,14 @@
 
 use sip::{Diversion, Message, NameAddr, Uri};
 
-use super::{CallKind, CallPurpose, MailboxConfig};
+use super::{CallKind, CallPurpose, Directory};
 use crate::machine::text;
 
 /// Longest alias taken from a message.
 const ALIAS_LEN_MAX: usize = 64;
 
 /// Reads the purpose of an INVITE.
-pub fn classify(invite: &Message, mailboxes: &[MailboxConfig]) -> CallPurpose {
+pub fn classify(invite: &Message, directory: &Directory) -> CallPurpose {
     let request = invite.uri().ok();
     let to = invite.to().ok().map(|a| a.uri);
     let caller = invite.from().ok();
@@ -19,10 +19,10 @@ pub fn classify(invite: &Message, mailboxes: &[MailboxConfig]) -> CallPurpose {
     let context = phone_context([&request, &to], opaque.as_deref());
     let dialed = request.as_ref().or(to.as_ref()).map(user).unwrap_or_default();
     let (kind, whom) =
-        purpose(invite, &dialed, caller.as_ref(), diversion.as_ref(), opaque.as_deref(), mailboxes);
+        purpose(invite, &dialed, caller.as_ref(), diversion.as_ref(), opaque.as_deref(), directory);
     CallPurpose {
         kind,
-        for_whom: mailbox_of(&whom, mailboxes),
+        for_whom: mailbox_of(&whom, directory),
         caller: caller.map(|c| text(c.uri.raw())).unwrap_or_default(),
         diversion_reason: diversion.and_then(|d| d.reason),
         phone_context: context,
@@ -46,20 +46,26 @@ fn purpose(
     caller: Option<&NameAddr>,
     diversion: Option<&Diverted>,
     opaque: Option<&str>,
-    mailboxes: &[MailboxConfig],
+    directory: &Directory,
 ) -> (CallKind, String) {
     if let Some(diverted) = diversion {
         let kind = if is_memo(invite) { CallKind::VoiceMemo } else { CallKind::CallAnswering };
         return (kind, diverted.user.clone());
     }
     let opaque = opaque.unwrap_or_default().to_ascii_lowercase();
+    let from = caller.map(|c| user(&c.uri)).unwrap_or_default();
+    if directory.is_access_number(dialed) {
+        return (CallKind::SubscriberAccess, from);
+    }
+    if directory.attendant(dialed).is_some() {
+        return (CallKind::AutoAttendant, dialed.to_owned());
+    }
     if opaque.starts_with("app:exum") {
         // A contact object that is a mailbox's is its owner's; every other one is an attendant's.
-        let kind =
-            if is_mailbox(dialed, mailboxes) { CallKind::SubscriberAccess } else { CallKind::AutoAttendant };
+        let is_mailbox = directory.find(dialed).is_some();
+        let kind = if is_mailbox { CallKind::SubscriberAccess } else { CallKind::AutoAttendant };
         return (kind, dialed.to_owned());
     }
-    let from = caller.map(|c| user(&c.uri)).unwrap_or_default();
     if opaque == "app:voicemail" && is_memo(invite) {
         return (CallKind::VoiceMemo, dialed.to_owned());
     }
@@ -104,17 +110,9 @@ fn user(uri: &Uri) -> String {
     }
 }
 
-fn is_mailbox(user: &str, mailboxes: &[MailboxConfig]) -> bool {
-    mailboxes.iter().any(|m| leads_to(m, user))
-}
-
-fn leads_to(mailbox: &MailboxConfig, user: &str) -> bool {
-    mailbox.alias.eq_ignore_ascii_case(user) || mailbox.extension.as_deref() == Some(user)
-}
-
 /// The alias of the mailbox a user part leads to; for unknown ones a folder name made of it.
-fn mailbox_of(user: &str, mailboxes: &[MailboxConfig]) -> String {
-    if let Some(known) = mailboxes.iter().find(|m| leads_to(m, user)) {
+fn mailbox_of(user: &str, directory: &Directory) -> String {
+    if let Some(known) = directory.find(user) {
         return known.alias.clone();
     }
     let sound = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+') { c } else { '_' };
@@ -124,6 +122,7 @@ fn mailbox_of(user: &str, mailboxes: &[MailboxConfig]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{AttendantConfig, DirectoryPlan, MailboxConfig};
     use super::*;
     use bytes::Bytes;
     use sip::Limits;
@@ -133,8 +132,35 @@ mod tests {
             "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: \"D\"<sip:dana@contoso.test>;tag=1\r\nTo: <{to}>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n{more}Content-Length: 0\r\n\r\n"
         );
         let invite = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
-        let ken = MailboxConfig { alias: "ken".into(), extension: Some("6095".into()), security: None };
-        classify(&invite, &[ken])
+        let ken =
+            MailboxConfig { alias: "ken".into(), extension: Some("6095".into()), ..MailboxConfig::default() };
+        let help = AttendantConfig {
+            name: "aa-help".into(),
+            pilots: vec!["+14255550199".into()],
+            ..AttendantConfig::default()
+        };
+        let plan = DirectoryPlan {
+            mailboxes: vec![ken],
+            attendants: vec![help],
+            access_numbers: vec!["+14255550100".into(), "ova".into()],
+        };
+        classify(&invite, &Directory::new(plan, |_| Vec::new()).unwrap())
+    }
+
+    #[test]
+    fn numbers_and_contacts_of_attendants_and_voice_access_are_known() {
+        for (uri, kind, whom) in [
+            ("sip:+14255550199@contoso.test;user=phone", CallKind::AutoAttendant, "_14255550199"),
+            ("sip:AA-Help@contoso.test", CallKind::AutoAttendant, "aa-help"),
+            ("sip:+14255550100@contoso.test;user=phone", CallKind::SubscriberAccess, "dana"),
+            ("sip:ova@contoso.test;opaque=app:exum:DP-Sip.contoso.test", CallKind::SubscriberAccess, "dana"),
+        ] {
+            let call = of(uri, uri.split(';').next().unwrap(), "");
+            assert_eq!(
+                (call.kind, call.for_whom.trim_start_matches('+')),
+                (kind, whom.trim_start_matches('_'))
+            );
+        }
     }
 
     #[test]

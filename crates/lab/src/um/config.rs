@@ -1,10 +1,18 @@
-//! Who stands in the lab: Call Routers, Mailbox servers, mailboxes, and what is wrong with them today. Plain descriptions; the logic and the
-//! shell read them.
+//! Who stands in the lab: Call Routers, Mailbox servers, mailboxes, attendants, and what is wrong with them today. Plain descriptions; the
+//! logic and the shell read them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use time::{OffsetDateTime, Time, Weekday};
+
 use crate::media::Impairment;
+
+/// Shortest and longest `MinPINLength`, and so the longest PIN.
+pub const PIN_LENGTHS: std::ops::RangeInclusive<usize> = 4..=24;
+/// Key mappings of an attendant, without the operator's.
+pub const KEY_MAPPINGS_MAX: usize = 9;
 
 /// Ports of one SIP service; `None` = that transport is off, port 0 = any free port.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
@@ -110,15 +118,164 @@ pub struct MailboxServerConfig {
     pub worker_fault: Fault,
 }
 
-/// A UM-enabled mailbox.
+/// A PIN. It prints nowhere.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Pin(String);
+
+impl Pin {
+    /// Digits, as many as a PIN may have.
+    pub fn new(digits: &str) -> Option<Pin> {
+        let is_one = PIN_LENGTHS.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        is_one.then(|| Pin(digits.to_owned()))
+    }
+
+    /// One that nobody can type.
+    pub(super) fn unguessable() -> Pin {
+        Pin(String::from("-"))
+    }
+
+    /// Whether this was typed.
+    pub(super) fn is(&self, typed: &str) -> bool {
+        self.0 == typed
+    }
+
+    /// How many digits.
+    pub fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The digits, for the letter to its owner.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pin(redacted)")
+    }
+}
+
+/// Whether something is allowed.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Allowed {
+    /// It is.
+    #[default]
+    Yes,
+    /// It is not.
+    No,
+}
+
+/// `UMMailboxPolicy`, in Exchange's words and defaults.
 #[derive(Clone, Debug)]
+pub struct MailboxPolicy {
+    /// `MinPINLength`, 4 to 24.
+    pub min_pin_length: usize,
+    /// `MaxLogonAttempts`: after so many wrong PINs in a row, over all calls, nobody gets in.
+    pub max_logon_attempts: u32,
+    /// `LogonFailuresBeforePINReset`: after so many in a row the PIN is another one, mailed to the owner.
+    pub logon_failures_before_pin_reset: u32,
+    /// `MaxGreetingDuration`.
+    pub max_greeting_duration: Duration,
+    /// `AllowMissedCallNotifications`.
+    pub missed_call_notifications: Allowed,
+    /// `AllowMessageWaitingIndicator`.
+    pub message_waiting_indicator: Allowed,
+    /// `AllowPlayOnPhone`.
+    pub play_on_phone: Allowed,
+    /// `AllowSubscriberAccess`.
+    pub subscriber_access: Allowed,
+}
+
+impl Default for MailboxPolicy {
+    fn default() -> Self {
+        MailboxPolicy {
+            min_pin_length: 6,
+            max_logon_attempts: 15,
+            logon_failures_before_pin_reset: 5,
+            max_greeting_duration: Duration::from_secs(5 * 60),
+            missed_call_notifications: Allowed::Yes,
+            message_waiting_indicator: Allowed::Yes,
+            play_on_phone: Allowed::Yes,
+            subscriber_access: Allowed::Yes,
+        }
+    }
+}
+
+/// A UM-enabled mailbox.
+#[derive(Clone, Debug, Default)]
 pub struct MailboxConfig {
     /// Alias: user part of its SIP address and name of its voicemail folder.
     pub alias: String,
+    /// Its whole SIP address (`sip:ken@contoso.test`), where transfers and message waiting go; `None` = by alias or extension at the
+    /// caller's domain.
+    pub sip: Option<String>,
     /// Extension or number that also leads here.
     pub extension: Option<String>,
     /// Security of its dial plan; `None` = the server's.
     pub security: Option<PlanSecurity>,
+    /// PIN of Outlook Voice Access; `None` = nobody gets in.
+    pub pin: Option<Pin>,
+    /// WAV file of a greeting (8 kHz mono); `None` = the system's, until one is recorded.
+    pub greeting: Option<PathBuf>,
+    /// Rules.
+    pub policy: MailboxPolicy,
+}
+
+/// A `UMAutoAttendant`.
+#[derive(Clone, Debug, Default)]
+pub struct AttendantConfig {
+    /// Its name: user part of its contact object.
+    pub name: String,
+    /// `PilotIdentifierList`: numbers and names that also lead here.
+    pub pilots: Vec<String>,
+    /// `BusinessHoursKeyMapping`, at most nine.
+    pub business_keys: Vec<KeyMapping>,
+    /// `AfterHoursKeyMapping`, at most nine.
+    pub after_hours_keys: Vec<KeyMapping>,
+    /// `BusinessHoursSchedule`; `None` = always open.
+    pub hours: Option<BusinessHours>,
+    /// `InfoAnnouncement`: WAV file (8 kHz mono) that everybody hears first.
+    pub announcement: Option<PathBuf>,
+    /// `OperatorExtension`: number or SIP address behind key 0.
+    pub operator: Option<String>,
+}
+
+/// What a key of an attendant does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyMapping {
+    /// `1` to `9`.
+    pub key: char,
+    /// What it does.
+    pub to: KeyTarget,
+}
+
+/// Where a key of an attendant leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeyTarget {
+    /// To an extension, number or SIP address.
+    Transfer(String),
+    /// Leave a message for this alias.
+    Voicemail(String),
+}
+
+/// One stretch of the day on some days of the week, in UTC.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BusinessHours {
+    /// On these days.
+    pub days: Vec<Weekday>,
+    /// From this time.
+    pub from: Time,
+    /// Up to and without this time.
+    pub to: Time,
+}
+
+impl BusinessHours {
+    /// Whether this moment lies in them.
+    pub fn contains(&self, moment: OffsetDateTime) -> bool {
+        let moment = moment.to_offset(time::UtcOffset::UTC);
+        self.days.contains(&moment.weekday()) && (self.from..self.to).contains(&moment.time())
+    }
 }
 
 /// How a worker takes a call.
@@ -134,6 +291,16 @@ pub struct AnswerRules {
     pub max_recording_duration: Duration,
     /// Hang up when the recording ended by itself.
     pub after_recording: AfterRecording,
+    /// `MaxCallDuration`: ends the call whatever it does.
+    pub max_call_duration: Duration,
+    /// `LogonFailuresBeforeDisconnect`: wrong PINs in one call.
+    pub logon_failures_before_disconnect: u32,
+    /// `InputFailuresBeforeDisconnect`: wrong keys, or none, in a row.
+    pub input_failures_before_disconnect: u32,
+    /// `NumberOfDigitsInExtension`.
+    pub extension_digits: usize,
+    /// `OperatorExtension` of the plan: number or SIP address.
+    pub operator: Option<String>,
 }
 
 /// What a worker does when a recording ended by silence or length.
@@ -153,6 +320,36 @@ impl Default for AnswerRules {
             recording_idle_timeout: Duration::from_secs(5),
             max_recording_duration: Duration::from_secs(20 * 60),
             after_recording: AfterRecording::HangUp,
+            max_call_duration: Duration::from_secs(30 * 60),
+            logon_failures_before_disconnect: 3,
+            input_failures_before_disconnect: 3,
+            extension_digits: 4,
+            operator: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::{datetime, time};
+
+    #[test]
+    fn a_pin_is_four_to_twenty_four_digits_and_prints_nothing() {
+        for wrong in ["", "123", "12345a", "1234567890123456789012345"] {
+            assert!(Pin::new(wrong).is_none(), "{wrong}");
+        }
+        let pin = Pin::new("135790").unwrap();
+        assert!(pin.is("135790") && !pin.is("13579") && pin.length() == 6);
+        assert!(!format!("{pin:?}").contains('1'));
+    }
+
+    #[test]
+    fn business_hours_end_before_their_last_moment_and_on_other_days() {
+        let hours = BusinessHours { days: vec![Weekday::Monday], from: time!(9:00), to: time!(17:00) };
+        assert!(hours.contains(datetime!(2026-11-23 09:00 UTC)));
+        assert!(hours.contains(datetime!(2026-11-23 17:59:59 +1)));
+        assert!(!hours.contains(datetime!(2026-11-23 17:00 UTC)));
+        assert!(!hours.contains(datetime!(2026-11-24 12:00 UTC)));
     }
 }

@@ -44,6 +44,14 @@ pub enum EndReason {
     Silence,
     /// The recording reached its longest duration.
     TooLong,
+    /// The caller pressed `#`, or left by a menu.
+    Finished,
+    /// Somebody else has the caller now.
+    Transferred,
+    /// Too many wrong PINs, keys, or none at all.
+    TooManyFailures,
+    /// The call reached its longest duration.
+    CallTooLong,
     /// No ACK came.
     NoAck,
     /// The connection broke.
@@ -109,6 +117,70 @@ pub struct MissedCall {
     pub x_call_id: Option<String>,
 }
 
+/// What a caller did inside a call. Keys and PINs are not told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Milestone {
+    /// The PIN was right.
+    LoggedOn {
+        /// Mailbox alias.
+        mailbox: String,
+    },
+    /// It was not.
+    LogonFailed {
+        /// Mailbox alias, or what was asked for.
+        mailbox: String,
+        /// Wrong PINs in a row, over all calls.
+        failures: u32,
+    },
+    /// After too many wrong PINs the mailbox has another one.
+    PinReset {
+        /// Mailbox alias.
+        mailbox: String,
+    },
+    /// After too many wrong PINs nobody gets in.
+    LockedOut {
+        /// Mailbox alias.
+        mailbox: String,
+    },
+    /// A message is being played.
+    Played {
+        /// Mailbox alias.
+        mailbox: String,
+        /// Call-ID of the call that left it.
+        message: String,
+    },
+    /// A greeting was recorded.
+    GreetingRecorded {
+        /// Mailbox alias.
+        mailbox: String,
+    },
+    /// REFER was sent.
+    Transferring {
+        /// Its Refer-To.
+        to: String,
+    },
+    /// The transfer came to this final status; 0 = nothing was heard of it.
+    TransferEnded {
+        /// Its Refer-To.
+        to: String,
+        /// Status in the last NOTIFY, or of the REFER.
+        status: u16,
+    },
+}
+
+/// What waits in a mailbox.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Waiting {
+    /// Mailbox alias.
+    pub mailbox: String,
+    /// Its SIP address, when it has one of its own.
+    pub sip: Option<String>,
+    /// Messages nobody has heard.
+    pub new: usize,
+    /// Those that were heard.
+    pub old: usize,
+}
+
 /// Something that happened in the lab.
 #[derive(Clone, Debug)]
 pub enum LabFact {
@@ -155,6 +227,29 @@ pub enum LabFact {
         why: EndReason,
         /// Time since the answer.
         lasted: Duration,
+    },
+    /// Something that a caller did inside a call.
+    Did {
+        /// Server.
+        server: String,
+        /// Call-ID.
+        call_id: String,
+        /// What.
+        milestone: Milestone,
+    },
+    /// What waits in a mailbox changed.
+    Waiting(Waiting),
+    /// A message and its files are gone.
+    Deleted {
+        /// Mailbox alias.
+        mailbox: String,
+        /// Call-ID of the call that left it.
+        call_id: String,
+    },
+    /// A mailbox has another PIN, which lies in its folder.
+    PinMailed {
+        /// Mailbox alias.
+        mailbox: String,
     },
     /// A voice message is on disk.
     Stored(Box<StoredMessage>),

@@ -1,21 +1,33 @@
 //! Exchange UM as the lab plays it: Call Router, UM service and worker as values without sockets, clocks or tasks. Each keeps the contract of
 //! [`crate::machine::Machine`]. Refuses to know the gateway.
 
+mod attendant;
 mod call;
 mod classify;
 mod config;
+mod conversation;
+mod deposit;
+mod directory;
+mod ending;
 mod fact;
 mod faults;
+pub mod menu;
+mod ova;
 mod redirect;
+mod refer;
+mod talk;
 mod worker;
 
 pub use classify::classify;
 pub use config::{
-    AfterRecording, AnswerRules, CallRouterConfig, Fault, MailboxConfig, MailboxServerConfig, PlanSecurity,
-    Ports,
+    AfterRecording, Allowed, AnswerRules, AttendantConfig, BusinessHours, CallRouterConfig, Fault,
+    KEY_MAPPINGS_MAX, KeyMapping, KeyTarget, MailboxConfig, MailboxPolicy, MailboxServerConfig, PIN_LENGTHS,
+    Pin, PlanSecurity, Ports,
 };
+pub use directory::{Directory, DirectoryError, DirectoryPlan, HeldMessage, MESSAGES_MAX, SOUND_BYTES_MAX};
 pub use fact::{
-    CallKind, CallPurpose, EndReason, LabFact, MediaKind, MessageNote, MissedCall, StoredMessage,
+    CallKind, CallPurpose, EndReason, LabFact, MediaKind, MessageNote, Milestone, MissedCall, StoredMessage,
+    Waiting,
 };
 pub use redirect::{RedirectRole, RedirectTarget, Redirector};
 pub use worker::{Worker, WorkerConfig};
@@ -53,6 +65,26 @@ pub enum UmReport {
     Message(Box<VoiceMessage>),
     /// A missed call to note.
     Missed(Box<MissedCall>),
+    /// What waits in a mailbox changed.
+    Waiting(Waiting),
+    /// A message to delete.
+    Delete {
+        /// Mailbox alias.
+        mailbox: String,
+        /// Call-ID of the call that left it.
+        call_id: String,
+    },
+    /// A new PIN, for its owner only.
+    PinReset(PinLetter),
+}
+
+/// A new PIN and whose it is.
+#[derive(Clone, Debug)]
+pub struct PinLetter {
+    /// Mailbox alias.
+    pub mailbox: String,
+    /// The PIN.
+    pub pin: Pin,
 }
 
 /// A voice message before it is stored.

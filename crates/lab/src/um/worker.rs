@@ -1,23 +1,22 @@
-//! The UM worker: answers, greets, beeps, records, hangs up on silence, hands over the message. Owns the order of things in a call; audio and
+//! The UM worker: takes calls, answers them and lets their application begin. Owns SIP up to there and requests inside a call; audio and
 //! packets are done by whoever obeys its media commands.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use sip::{Builder, Dialog, Event, Flow, FlowKey, HeaderId, Message, Method, ServerKey, Transport};
+use sip::{Builder, Dialog, Event, Flow, HeaderId, Message, Method, ServerKey, Transport};
+use time::OffsetDateTime;
 
 use super::call::{Call, Phase};
 use super::{
-    AfterRecording, AnswerRules, CallKind, EndReason, Fault, LabFact, MailboxConfig, MissedCall,
-    PlanSecurity, UmCommand, UmReport, VoiceMessage, classify, faults,
+    AnswerRules, Directory, EndReason, Fault, LabFact, PlanSecurity, UmCommand, UmReport, classify, faults,
 };
-use crate::audio::{beep, greeting};
 use crate::frontend::OfferShape;
 use crate::machine::{Input, Machine, Output, Station, earlier, exchange_response, since, text};
-use crate::media::{MediaCommand, MediaFact, MediaKey, MediaPlan, MediaReport, RecordLimits};
+use crate::media::{MediaCommand, MediaFact, MediaKey, MediaPlan};
 use crate::negotiate::{self, Agreed, Body, FreshKey, KEY_BYTES};
 
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY";
@@ -33,8 +32,10 @@ pub struct WorkerConfig {
     pub max_calls_allowed: usize,
     /// Security of mailboxes that name none.
     pub security: PlanSecurity,
-    /// Mailboxes.
-    pub mailboxes: Vec<MailboxConfig>,
+    /// Mailboxes and attendants; the same for all workers of a site.
+    pub directory: Directory,
+    /// What time it is when the worker is first told something.
+    pub utc: OffsetDateTime,
     /// How calls are taken.
     pub answer: AnswerRules,
     /// What is wrong with it.
@@ -45,12 +46,13 @@ pub struct WorkerConfig {
 
 /// The workers of one Mailbox server.
 pub struct Worker {
-    station: Station<UmReport>,
-    config: WorkerConfig,
-    random: StdRng,
-    calls: BTreeMap<MediaKey, Call>,
-    by_call_id: BTreeMap<Bytes, MediaKey>,
-    by_server: BTreeMap<ServerKey, MediaKey>,
+    pub(super) station: Station<UmReport>,
+    pub(super) config: WorkerConfig,
+    pub(super) random: StdRng,
+    pub(super) calls: BTreeMap<MediaKey, Call>,
+    pub(super) by_call_id: BTreeMap<Bytes, MediaKey>,
+    pub(super) by_server: BTreeMap<ServerKey, MediaKey>,
+    began: Option<Instant>,
     next: u64,
 }
 
@@ -64,6 +66,7 @@ impl Worker {
             calls: BTreeMap::new(),
             by_call_id: BTreeMap::new(),
             by_server: BTreeMap::new(),
+            began: None,
             next: 0,
         }
     }
@@ -73,17 +76,18 @@ impl Worker {
         self.calls.len()
     }
 
+    /// The time of day.
+    pub(super) fn utc(&self, now: Instant) -> OffsetDateTime {
+        self.config.utc + self.began.map_or(Duration::ZERO, |began| since(now, began))
+    }
+
     fn on_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Request { key, flow, message } => self.on_request(now, key, flow, message),
             Event::Ack { message, invite, .. } => self.on_ack(now, &message, invite),
             Event::Cancel { invite, .. } => self.on_cancel(now, invite),
             Event::AckMissing { key } => self.on_ack_missing(now, key),
-            Event::Response { key, message, .. } if message.status().is_some_and(|s| s.is_final()) => {
-                self.on_bye_settled(key);
-            }
-            Event::ClientFailed { key, .. } => self.on_bye_settled(key),
-            _ => {}
+            event => self.on_settled(now, &event),
         }
     }
 
@@ -105,9 +109,15 @@ impl Worker {
             (Method::Update, Some(call)) if !message.body().is_empty() => {
                 self.on_reinvite(now, key, call, &message);
             }
-            (Method::Info | Method::Update | Method::Notify, Some(call)) => {
-                self.accept(now, key, call, &message)
+            (Method::Info, Some(call)) => {
+                self.accept(now, key, call, &message);
+                self.on_info(now, call, &message);
             }
+            (Method::Notify, Some(call)) => {
+                self.accept(now, key, call, &message);
+                self.on_notify(now, call, &message);
+            }
+            (Method::Update, Some(call)) => self.accept(now, key, call, &message),
             (Method::Register | Method::Subscribe | Method::Publish, None) => {
                 self.refuse(now, key, &message, 405, "Method Not Allowed");
             }
@@ -137,8 +147,9 @@ impl Worker {
     }
 
     fn new_call(&mut self, now: Instant, server: ServerKey, flow: Flow, invite: Message) -> Call {
-        let purpose = classify(&invite, &self.config.mailboxes);
-        let mailbox = self.config.mailboxes.iter().find(|m| m.alias == purpose.for_whom);
+        let purpose = classify(&invite, &self.config.directory);
+        let mailbox = self.config.directory.mailbox(&purpose.for_whom);
+        let domain = invite.from().ok().map(|from| text(from.uri.host_str().as_bytes())).unwrap_or_default();
         let mut fresh = [0; KEY_BYTES];
         self.random.fill_bytes(&mut fresh);
         let correlation =
@@ -153,6 +164,7 @@ impl Worker {
             answer_at: faults::answer_at(&self.config, now),
             recycle_at: None,
             purpose,
+            domain,
             invite,
             server,
             flow,
@@ -163,6 +175,12 @@ impl Worker {
             media: None,
             answered_at: None,
             recorded_from: None,
+            application: None,
+            said: 0,
+            saying: None,
+            wake_at: None,
+            ends_at: None,
+            transfer: None,
             end: None,
         }
     }
@@ -179,11 +197,8 @@ impl Worker {
                     .report(UmReport::Fact(LabFact::Trouble { server: self.config.name.clone(), what: why }));
                 self.reject(now, key, 500, "Server Internal Error", "no media port");
             }
-            (MediaFact::Played, Phase::Greeting) => self.on_played(now, key),
-            (MediaFact::Idle, Phase::Recording) => self.on_recorded(now, key, EndReason::Silence),
-            (MediaFact::Full, Phase::Recording) => self.on_recorded(now, key, EndReason::TooLong),
             (MediaFact::Stopped(report), _) => self.on_stopped(now, key, *report),
-            _ => {}
+            (fact, _) => self.on_talk(now, key, fact),
         }
     }
 
@@ -206,6 +221,9 @@ impl Worker {
         if call.recycle_at.is_some_and(|at| at <= now) {
             call.recycle_at = None;
             return self.hang_up(now, key, EndReason::Stopped);
+        }
+        if matches!(call.phase, Phase::Talking) {
+            return self.on_talk_due(now, key);
         }
         if rings_forever || call.ring_at.is_some_and(|at| at <= now && now < call.answer_at) {
             call.ring_at = None;
@@ -305,13 +323,7 @@ impl Worker {
                 Err(_) => return self.hang_up(now, key, EndReason::Stopped),
             }
         }
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        let prompt = match call.purpose.kind {
-            CallKind::CallAnswering => [greeting(), beep()].concat(),
-            CallKind::VoiceMemo => beep(),
-            CallKind::SubscriberAccess | CallKind::AutoAttendant => greeting(),
-        };
-        call.phase = Phase::Greeting;
+        let Some(call) = self.calls.get(&key) else { return };
         let fact = LabFact::Answered {
             server: self.config.name.clone(),
             call_id: text(call.invite.call_id()),
@@ -319,140 +331,8 @@ impl Worker {
             media: call.media.map_or(super::MediaKind::Rtp, |(kind, _)| kind),
             x_call_id: call.x_call_id.clone(),
         };
-        self.station.media(key, MediaCommand::Play(prompt));
         self.station.report(UmReport::Fact(fact));
-    }
-
-    fn on_played(&mut self, now: Instant, key: MediaKey) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        if !matches!(call.purpose.kind, CallKind::CallAnswering | CallKind::VoiceMemo) {
-            call.phase = Phase::Lingering;
-            return;
-        }
-        call.phase = Phase::Recording;
-        call.recorded_from = Some(now);
-        let rules = &self.config.answer;
-        let limits =
-            RecordLimits { idle: Some(rules.recording_idle_timeout), longest: rules.max_recording_duration };
-        self.station.media(key, MediaCommand::Record(limits));
-    }
-
-    fn on_recorded(&mut self, now: Instant, key: MediaKey, why: EndReason) {
-        match self.config.answer.after_recording {
-            AfterRecording::HangUp => self.hang_up(now, key, why),
-            AfterRecording::Stay => {
-                if let Some(call) = self.calls.get_mut(&key) {
-                    call.phase = Phase::Lingering;
-                    call.end = Some(why);
-                }
-            }
-        }
-    }
-
-    /// Sends BYE on an answered call.
-    fn hang_up(&mut self, now: Instant, key: MediaKey, why: EndReason) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        call.end.get_or_insert(why);
-        let bye = call.dialog.as_mut().map(|d| d.request(Method::Bye).finish());
-        let flow = call.flow;
-        let sent = match bye {
-            Some(Ok(bye)) => self.station.endpoint.send_request(now, &flow, bye).ok(),
-            _ => None,
-        };
-        match sent {
-            Some(client) => call.phase = Phase::HangingUp(client),
-            None => self.stop(key),
-        }
-    }
-
-    fn on_bye_settled(&mut self, client: sip::ClientKey) {
-        let found = self.calls.iter().find(|(_, c)| matches!(c.phase, Phase::HangingUp(k) if k == client));
-        if let Some(key) = found.map(|(key, _)| *key) {
-            self.stop(key);
-        }
-    }
-
-    fn on_bye(&mut self, now: Instant, server: ServerKey, key: MediaKey, message: &Message) {
-        self.accept(now, server, key, message);
-        if let Some(call) = self.calls.get_mut(&key) {
-            call.end.get_or_insert(EndReason::CallerHungUp);
-        }
-        self.stop(key);
-    }
-
-    fn on_cancel(&mut self, now: Instant, invite: ServerKey) {
-        let Some(key) = self.by_server.get(&invite).copied() else { return };
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        if call.answered_at.is_some() {
-            return;
-        }
-        call.end = Some(EndReason::CallerHungUp);
-        let response = exchange_response(&call.invite, 487, "Request Terminated", &call.tag);
-        if let Some(builder) = response {
-            self.station.respond(now, invite, builder.finish(None, b""));
-        }
-        self.stop(key);
-    }
-
-    fn on_ack_missing(&mut self, now: Instant, invite: ServerKey) {
-        if let Some(key) = self.by_server.get(&invite).copied() {
-            self.hang_up(now, key, EndReason::NoAck);
-        }
-    }
-
-    fn stop(&mut self, key: MediaKey) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        if !matches!(call.phase, Phase::Stopping) {
-            call.phase = Phase::Stopping;
-            self.station.media(key, MediaCommand::Stop);
-        }
-    }
-
-    /// Media is closed: the last act of a call.
-    fn on_stopped(&mut self, now: Instant, key: MediaKey, report: MediaReport) {
-        let Some(call) = self.calls.remove(&key) else { return };
-        self.by_call_id.remove(call.invite.call_id());
-        self.by_server.remove(&call.server);
-        let end = call.end.unwrap_or(EndReason::Stopped);
-        if let Some(answered) = call.answered_at {
-            self.station.report(UmReport::Fact(LabFact::Ended {
-                server: self.config.name.clone(),
-                call_id: text(call.invite.call_id()),
-                why: end,
-                lasted: since(now, answered),
-            }));
-        }
-        if matches!(call.purpose.kind, CallKind::CallAnswering | CallKind::VoiceMemo) && call.end.is_some() {
-            let report = self.bequest(now, call, end, report);
-            self.station.report(report);
-        }
-    }
-
-    /// What a caller left: a message, or a missed call.
-    fn bequest(&self, now: Instant, call: Call, end: EndReason, report: MediaReport) -> UmReport {
-        let server = self.config.name.clone();
-        let call_id = text(call.invite.call_id());
-        let security = call.leg_security();
-        match (call.is_missed(&report), call.recorded_from, call.media) {
-            (false, Some(from), Some((_, law))) => UmReport::Message(Box::new(VoiceMessage {
-                purpose: call.purpose,
-                server,
-                call_id,
-                x_call_id: call.x_call_id,
-                security,
-                law,
-                samples: report.samples,
-                age: since(now, from),
-                end,
-            })),
-            _ => UmReport::Missed(Box::new(MissedCall {
-                mailbox: call.purpose.for_whom.clone(),
-                purpose: call.purpose,
-                server,
-                call_id,
-                x_call_id: call.x_call_id,
-            })),
-        }
+        self.converse(now, key);
     }
 
     fn on_reinvite(&mut self, now: Instant, server: ServerKey, key: MediaKey, message: &Message) {
@@ -482,7 +362,7 @@ impl Worker {
     }
 
     /// 200 to a request inside a call.
-    fn accept(&mut self, now: Instant, server: ServerKey, key: MediaKey, message: &Message) {
+    pub(super) fn accept(&mut self, now: Instant, server: ServerKey, key: MediaKey, message: &Message) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let in_order = call.dialog.as_mut().is_none_or(|d| d.accept_request(message).is_ok());
         if !in_order {
@@ -532,18 +412,6 @@ impl Worker {
         }));
     }
 
-    fn on_flow_down(&mut self, now: Instant, flow: FlowKey) {
-        self.station.flow_down(now, flow);
-        let lost: Vec<MediaKey> =
-            self.calls.iter().filter(|(_, c)| c.flow.key == flow).map(|(key, _)| *key).collect();
-        for key in lost {
-            if let Some(call) = self.calls.get_mut(&key) {
-                call.end.get_or_insert(EndReason::ConnectionLost);
-            }
-            self.stop(key);
-        }
-    }
-
     fn on_command(&mut self, now: Instant, command: UmCommand) {
         match command {
             UmCommand::Fault(fault) => self.config.fault = fault,
@@ -567,6 +435,7 @@ impl Machine for Worker {
     type Report = UmReport;
 
     fn handle(&mut self, now: Instant, input: Input<UmCommand>) {
+        self.began.get_or_insert(now);
         match input {
             Input::FlowUp(flow) => self.station.flow_up(flow),
             Input::FlowDown(key) => self.on_flow_down(now, key),
@@ -599,7 +468,7 @@ fn late_shape(security: PlanSecurity) -> OfferShape {
     }
 }
 
-fn contact(name: &str, flow: &Flow) -> String {
+pub(super) fn contact(name: &str, flow: &Flow) -> String {
     let word = match flow.transport {
         Transport::Tls => "Tls",
         _ => "Tcp",

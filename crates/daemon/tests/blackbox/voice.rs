@@ -1,0 +1,133 @@
+//! Callers who press keys, through the running gateway: Outlook Voice Access with a wrong and a right PIN, a message listened to and
+//! deleted; an auto attendant whose key is a REFER, carried to the caller, and its NOTIFYs carried back.
+
+use std::time::Duration;
+
+use lab::frontend::{CallEnd, CallOutcome, CallSpec, EndedBy, OnRefer, Presses};
+use lab::um::{EndReason, LabFact, Milestone, StoredMessage};
+use tokio::sync::broadcast::Receiver;
+
+use crate::site::{PIN, Site};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const DOMAIN: &str = "contoso.com";
+
+/// A call in which only keys are pressed, and that UM ends.
+fn session(from: &str, uri: &str, presses: &[(u64, &str)]) -> CallSpec {
+    let presses = presses.iter().map(|(at, keys)| Presses::at(Duration::from_millis(*at), keys)).collect();
+    CallSpec {
+        request_uri: uri.to_owned(),
+        to: uri.split(';').next().unwrap().to_owned(),
+        from: format!("sip:{from}@{DOMAIN}"),
+        diversion: Vec::new(),
+        talk: None,
+        presses,
+        end: CallEnd::WaitForBye,
+        ..CallSpec::call_answering("ken", from, DOMAIN)
+    }
+}
+
+/// Facts up to the end of the call under way and what it brought, in order.
+async fn facts_until(facts: &mut Receiver<LabFact>, is_last: impl Fn(&LabFact) -> bool) -> Vec<LabFact> {
+    let mut seen = Vec::new();
+    let search = async {
+        loop {
+            let fact = facts.recv().await.unwrap();
+            let is_last = is_last(&fact);
+            seen.push(fact);
+            if is_last {
+                return;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, search).await;
+    assert!(ended.is_ok(), "what is waited for does not come: {seen:#?}");
+    seen
+}
+
+fn milestones(facts: &[LabFact]) -> Vec<&Milestone> {
+    facts
+        .iter()
+        .filter_map(|f| if let LabFact::Did { milestone, .. } = f { Some(milestone) } else { None })
+        .collect()
+}
+
+fn ends(facts: &[LabFact]) -> Vec<EndReason> {
+    facts.iter().filter_map(|f| if let LabFact::Ended { why, .. } = f { Some(*why) } else { None }).collect()
+}
+
+fn call(site: &Site, spec: CallSpec) -> CallOutcome {
+    let caller = site.pool("pool01");
+    site.block_on(async move {
+        let outcome = caller.place_call(spec).await.unwrap();
+        caller.close().await;
+        outcome
+    })
+}
+
+fn left(site: &Site) -> StoredMessage {
+    let mut facts = site.facts();
+    let outcome = call(site, CallSpec::call_answering("ken", "dana", DOMAIN));
+    assert_eq!(outcome.status, 200, "{outcome:?}\n{}", site.gateway.process.output());
+    let seen = site.block_on(facts_until(&mut facts, |fact| matches!(fact, LabFact::Stored(_))));
+    let Some(LabFact::Stored(message)) = seen.into_iter().last() else { panic!("nothing was stored") };
+    *message
+}
+
+#[test]
+fn an_owner_types_a_wrong_and_the_right_pin_listens_and_deletes() {
+    let site = Site::start();
+    let message = left(&site);
+    assert!(message.wav.is_file() && message.json.is_file());
+    let mut facts = site.facts();
+    let right = format!("{PIN}#");
+    let presses = [(500, "246802#"), (3_500, right.as_str()), (6_500, "1"), (12_500, "3"), (15_000, "*")];
+    let spec = session("ken", &format!("sip:ken@{DOMAIN};opaque=app:voicemail"), &presses);
+    let outcome = call(&site, spec);
+    let log = site.gateway.process.output();
+    assert_eq!((outcome.status, outcome.ended_by), (200, Some(EndedBy::Them)), "{outcome:?}\n{log}");
+    let heard = outcome.heard.dominant_hz.unwrap_or_default();
+    assert!((heard - 440.0).abs() < 5.0, "the message was not heard but {heard} Hz");
+    let seen = site.block_on(facts_until(&mut facts, |fact| matches!(fact, LabFact::Ended { .. })));
+    let done = milestones(&seen);
+    assert!(
+        matches!(
+            done[..],
+            [Milestone::LogonFailed { failures: 1, .. }, Milestone::LoggedOn { .. }, Milestone::Played { message: played, .. }]
+                if *played == message.note.call_id
+        ),
+        "{done:?}\n{log}"
+    );
+    assert_eq!(ends(&seen), [EndReason::Finished]);
+    assert!(!message.wav.exists() && !message.json.exists(), "what was deleted is still there");
+    for pin in [PIN, "246802"] {
+        assert!(!log.contains(pin), "a PIN was printed:\n{log}");
+    }
+    let records = site.gateway.wait_for_records(2, PATIENCE);
+    assert_eq!(records[1]["call_type"], "Subscriber Access", "{:#}", records[1]);
+}
+
+#[test]
+fn a_key_of_an_attendant_is_a_refer_to_the_caller_and_its_notify_lets_um_go() {
+    let site = Site::start();
+    for (on_refer, status, end) in [
+        (OnRefer::Follow, 200, EndReason::Transferred),
+        (OnRefer::Fail(486), 486, EndReason::TooManyFailures),
+    ] {
+        let mut facts = site.facts();
+        // After a failure the menu comes again; nonsense twice more and UM hangs up.
+        let uri = format!("sip:aa-main@{DOMAIN};opaque=app:exum:DP-Sip.{DOMAIN}");
+        let spec = session("dana", &uri, &[(500, "1"), (6_000, "#"), (7_000, "#")]);
+        let outcome = call(&site, CallSpec { on_refer, ..spec });
+        let log = site.gateway.process.output();
+        assert_eq!((outcome.status, outcome.ended_by), (200, Some(EndedBy::Them)), "{outcome:?}\n{log}");
+        assert_eq!(outcome.referred_to, [format!("<sip:ken@{DOMAIN}>")], "{log}");
+        let seen = site.block_on(facts_until(&mut facts, |fact| matches!(fact, LabFact::Ended { .. })));
+        let done = milestones(&seen);
+        assert!(
+            matches!(done[..], [Milestone::Transferring { .. }, Milestone::TransferEnded { status: told, .. }] if *told == status),
+            "{done:?}\n{log}"
+        );
+        assert_eq!(ends(&seen), [end]);
+    }
+}
