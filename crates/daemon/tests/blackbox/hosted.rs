@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lab::um::{AnswerRules, Fault, LabFact, MailboxServerConfig, PlanSecurity, Ports};
+use lab::um::{Fault, LabFact, MailboxServerConfig, PlanSecurity, Ports};
 use lab::{LabUm, LabUmConfig};
 
 use crate::samples::{final_response, sample, status};
@@ -57,7 +57,6 @@ fn site(change: impl FnOnce(String) -> String) -> Site {
 /// What stands behind the provider's proxy: a UM service and its worker under one name, on the port of federation.
 fn hosted_um(site: &Site) -> LabUm {
     let config = LabUmConfig {
-        call_routers: Vec::new(),
         mailbox_servers: vec![MailboxServerConfig {
             name: PROXY.into(),
             address: site.net.host(PROXY_HOST).into(),
@@ -68,12 +67,10 @@ fn hosted_um(site: &Site) -> LabUm {
             fault: Fault::None,
             worker_fault: Fault::None,
         }],
-        mailboxes: Vec::new(),
-        answer: AnswerRules::default(),
         pki: Some(site.pki.clone()),
         voicemail: site.gateway.folder.path().join("hosted"),
-        trusted_peers: Vec::new(),
         seed: 11,
+        ..LabUmConfig::default()
     };
     site.block_on(LabUm::start(config)).unwrap()
 }
