@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod directory;
 pub mod doctor;
 pub mod keep;
 pub mod kernel;

@@ -3,6 +3,7 @@
 
 mod calls;
 mod configuration;
+mod directory;
 mod doctor;
 mod hosted;
 mod peers;
@@ -15,6 +16,7 @@ use serde::{Serialize, Serializer};
 
 pub use calls::*;
 pub use configuration::*;
+pub use directory::*;
 pub use doctor::*;
 pub use hosted::*;
 pub use peers::*;
@@ -117,6 +119,7 @@ pub fn all() -> impl Iterator<Item = &'static CodeEntry> {
         tls::TABLE,
         transfers::TABLE,
         configuration::TABLE,
+        directory::TABLE,
         recordings::TABLE,
         doctor::TABLE,
     ]

@@ -3,6 +3,7 @@
 
 mod cert;
 mod check;
+mod directory;
 mod doctor;
 mod exit;
 mod explain;
@@ -42,6 +43,7 @@ Examples:
   umbra doctor -c umbra.toml                        live checks of everything around it, with fixes
   umbra route explain --to sip:ken@contoso.test -c umbra.toml
                                                     where a call would go, and why
+  umbra import exchange umbra-exchange.json         a configuration from what Exchange prints
   umbra cert verify mbx01.contoso.test:5063         what TLS with a server would come to, and why
   umbra explain UMB-SEC001                          what a code means and how to fix it";
 
@@ -74,6 +76,12 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Dry-run the routing of one request
     Route(route::RouteArgs),
+    /// Make a configuration of what Exchange and Lync print
+    Import(directory::ImportArgs),
+    /// Print what makes the same objects in Exchange or Lync
+    Export(directory::ExportArgs),
+    /// Compare a fresh export of Exchange or Lync with the configuration
+    Drift(directory::DriftArgs),
     /// Make, show, try and take over certificates
     Cert(cert::CertArgs),
     /// List the quirks of peers, their counters and switches; with --headers the header table
@@ -120,6 +128,9 @@ fn dispatch(screen: &Screen, command: Command) -> Exit {
         Command::Status(arguments) => status::run(screen, &arguments),
         Command::Explain(arguments) => explain::run(screen, &arguments),
         Command::Route(arguments) => route::run(screen, &arguments),
+        Command::Import(arguments) => directory::import(screen, &arguments),
+        Command::Export(arguments) => directory::export(screen, &arguments),
+        Command::Drift(arguments) => directory::drift(screen, &arguments),
         Command::Cert(arguments) => cert::run(screen, &arguments),
         Command::Quirks(arguments) => quirks::run(screen, &arguments),
     }

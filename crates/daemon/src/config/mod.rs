@@ -251,6 +251,14 @@ pub fn pair_of(file: &Path) -> Result<Option<TlsFiles>, Problems> {
     Ok(files.filter(|files| is_named(&files.certificate) && is_named(&files.private_key)))
 }
 
+/// A configuration as its file and the environment write it, for those who compare words. Whether it can be used is [`load`]'s to say.
+///
+/// # Errors
+/// The file cannot be read at all.
+pub fn tree(file: &Path) -> Result<serde_json::Value, Problems> {
+    Ok(Source::merge(file, &text_of(file)?, std::env::vars_os())?.tree().clone())
+}
+
 fn text_of(file: &Path) -> Result<String, Problems> {
     source::read(file).map_err(|problem| Problems::one(*problem))
 }
