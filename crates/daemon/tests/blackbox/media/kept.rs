@@ -119,6 +119,20 @@ fn a_sealed_call_is_recorded_and_captured_in_the_clear_and_no_key_of_it_is_kept(
     if peers_present(&["tcpdump"]) {
         reads(&capture, &umbra);
     }
+    if peers_present(&["sngrep"]) {
+        finds_dialogs(&capture);
+    }
+}
+
+/// sngrep finds the two legs, and keeps every packet with them.
+fn finds_dialogs(capture: &Path) {
+    let copy = capture.with_extension("sngrep");
+    let mut command = Command::new("sngrep");
+    command.args(["-N", "-r", "-I"]).arg(capture).arg("-O").arg(&copy).env("TERM", "dumb");
+    let out = command.stdin(std::process::Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("Dialog count: 2"), "{text}");
+    assert_eq!(std::fs::metadata(&copy).unwrap().len(), std::fs::metadata(capture).unwrap().len());
 }
 
 /// tcpdump finds nothing wrong with it, and the four ways of the packets.
