@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lab::frontend::{Caller, CallerConfig, Target, TlsTarget};
 use lab::pki::Pki;
+use lab::shell::{UmIpGateway, UmTransport};
 use lab::um::{
     AnswerRules, AttendantConfig, CallRouterConfig, Fault, KeyMapping, KeyTarget, LabFact, MailboxConfig,
     MailboxServerConfig, Pin, PlanSecurity, Ports,
@@ -61,12 +62,29 @@ impl Site {
 
     /// With another configuration.
     pub fn start_as(change: impl FnOnce(String) -> String) -> Self {
+        Self::start_changed(change, |lab, _| lab)
+    }
+
+    /// Whose Mailbox servers tell the gateway what waits in mailboxes.
+    pub fn start_telling() -> Self {
+        let told = |lab, net: Net| {
+            let address = (net.host(GATEWAY_HOST), 5061).into();
+            let gateway = UmIpGateway { name: FQDN.into(), address, transport: UmTransport::Tls };
+            LabUmConfig { message_waiting: Some(gateway), ..lab }
+        };
+        Self::start_changed(|config| config, told)
+    }
+
+    fn start_changed(
+        change: impl FnOnce(String) -> String,
+        change_lab: impl FnOnce(LabUmConfig, Net) -> LabUmConfig,
+    ) -> Self {
         let (net, folder) = (Net::new(), folder());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let pki = Arc::new(Pki::open(&folder.path().join("pki")).unwrap());
         let voicemail = folder.path().join("voicemail");
-        let lab = runtime.block_on(LabUm::start(um(net, &pki, voicemail))).unwrap();
+        let lab = runtime.block_on(LabUm::start(change_lab(um(net, &pki, voicemail), net))).unwrap();
         let config = change(config(net, &pki));
         let gateway = Gateway::start(folder, net.host(GATEWAY_HOST), 5061, &config);
         Self { gateway, net, pki, lab: Some(lab), runtime }

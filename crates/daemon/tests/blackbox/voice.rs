@@ -1,5 +1,5 @@
 //! Callers who press keys, through the running gateway: Outlook Voice Access with a wrong and a right PIN, a message listened to and
-//! deleted; an auto attendant whose key is a REFER, carried to the caller, and its NOTIFYs carried back.
+//! deleted, and the message waiting NOTIFYs of both; an auto attendant whose key is a REFER, carried to the caller, and its NOTIFYs carried back.
 
 use std::time::Duration;
 
@@ -76,9 +76,14 @@ fn left(site: &Site) -> StoredMessage {
 
 #[test]
 fn an_owner_types_a_wrong_and_the_right_pin_listens_and_deletes() {
-    let site = Site::start();
+    let site = Site::start_telling();
+    // Message waiting goes where a Front End is.
+    let front_end = site.pool("pool01");
+    let mut told = site.facts();
     let message = left(&site);
-    assert!(message.wav.is_file() && message.json.is_file());
+    let files = [&message.wav, &message.json, &message.eml];
+    assert!(files.iter().all(|path| path.is_file()), "{message:?}");
+    wait_for_indicator(&site, &mut told);
     let mut facts = site.facts();
     let right = format!("{PIN}#");
     let presses = [(500, "246802#"), (3_500, right.as_str()), (6_500, "1"), (12_500, "3"), (15_000, "*")];
@@ -99,12 +104,24 @@ fn an_owner_types_a_wrong_and_the_right_pin_listens_and_deletes() {
         "{done:?}\n{log}"
     );
     assert_eq!(ends(&seen), [EndReason::Finished]);
-    assert!(!message.wav.exists() && !message.json.exists(), "what was deleted is still there");
+    assert!(!files.iter().any(|path| path.exists()), "what was deleted is still there");
+    wait_for_indicator(&site, &mut told);
     for pin in [PIN, "246802"] {
         assert!(!log.contains(pin), "a PIN was printed:\n{log}");
     }
     let records = site.gateway.wait_for_records(2, PATIENCE);
     assert_eq!(records[1]["call_type"], "Subscriber Access", "{:#}", records[1]);
+    site.block_on(front_end.close());
+}
+
+/// The Front End has answered the next NOTIFY of what waits in a mailbox.
+fn wait_for_indicator(site: &Site, told: &mut Receiver<LabFact>) {
+    let seen = site.block_on(facts_until(told, |fact| matches!(fact, LabFact::Notified { .. })));
+    let log = site.gateway.process.output();
+    assert!(
+        matches!(seen.last(), Some(LabFact::Notified { mailbox, status: 200 }) if mailbox == "ken"),
+        "{seen:?}\n{log}"
+    );
 }
 
 #[test]

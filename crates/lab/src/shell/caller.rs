@@ -7,26 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustls::pki_types::ServerName;
-use sip::{Flow, FlowKey, Party, Transport};
-use tokio::net::{TcpSocket, TcpStream};
+use sip::FlowKey;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::connection::{announce, serve};
+use super::dial::{Dialled, dial};
 use super::driver::{Driver, EVENT_QUEUE_MAX, Event};
-use super::tls;
 use crate::frontend::{
     CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerError, CallerLogic, CallerReport, Target,
-    TlsTarget,
 };
 
 /// Strays a slow reader may lag behind.
 const STRAYS_MAX: usize = 256;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEY: FlowKey = FlowKey(1);
 
 /// One connection to a target; any number of calls at once on it (up to [`Caller::CALLS_MAX`]). Cheap to clone.
@@ -66,36 +59,10 @@ impl Caller {
 
     /// Connects (and shakes hands).
     pub async fn connect(config: CallerConfig, target: Target) -> Result<Caller, CallerError> {
-        let socket = if config.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let socket = socket.map_err(CallerError::Connect)?;
-        socket.bind(SocketAddr::new(config.address, 0)).map_err(CallerError::Connect)?;
-        let connecting = timeout(CONNECT_TIMEOUT, socket.connect(target.address));
-        let stream =
-            connecting.await.map_err(|_| CallerError::Connect(timed_out()))?.map_err(CallerError::Connect)?;
-        let _ = stream.set_nodelay(true);
-        let local = stream.local_addr().map_err(CallerError::Connect)?;
         let (sender, events) = mpsc::channel(EVENT_QUEUE_MAX);
         let (stop, stopped) = watch::channel(false);
-        let transport = if target.tls.is_some() { Transport::Tls } else { Transport::Tcp };
-        let flow = Flow {
-            key: KEY,
-            transport,
-            remote: target.address,
-            via_port: local.port(),
-            party: Party::default(),
-        };
-        let queue = |sender| async move { announce(flow, sender).await.ok_or(CallerError::Closed) };
-        let connection = match &target.tls {
-            None => {
-                let queue = queue(&sender).await?;
-                tokio::spawn(serve(stream, flow, queue, sender.clone(), stopped))
-            }
-            Some(wanted) => {
-                let stream = shake_hands(stream, wanted).await?;
-                let queue = queue(&sender).await?;
-                tokio::spawn(serve(stream, flow, queue, sender.clone(), stopped))
-            }
-        };
+        let Dialled { local, task: connection } =
+            dial(config.address, &target, KEY, &sender, stopped).await?;
         let (strays, _) = broadcast::channel(STRAYS_MAX);
         let waiting = Arc::new(Waiting::default());
         let address = config.address;
@@ -184,18 +151,6 @@ impl Drop for Inner {
     }
 }
 
-async fn shake_hands(stream: TcpStream, wanted: &TlsTarget) -> Result<TlsStream<TcpStream>, CallerError> {
-    let failed = |why: String| CallerError::Tls(why);
-    let client = tls::client_config(wanted.identity.as_ref(), &wanted.roots, &wanted.expected_name)
-        .map_err(|why| failed(why.to_string()))?;
-    let name = ServerName::try_from(wanted.expected_name.clone()).map_err(|why| failed(why.to_string()))?;
-    let shaking = TlsConnector::from(Arc::new(client)).connect(name, stream);
-    timeout(CONNECT_TIMEOUT, shaking)
-        .await
-        .map_err(|_| failed("handshake timed out".to_owned()))?
-        .map_err(|why| failed(why.to_string()))
-}
-
 fn reporter(waiting: Arc<Waiting>, strays: broadcast::Sender<Bytes>) -> impl FnMut(CallerReport) + Send {
     move |report| match report {
         CallerReport::Outcome { id, outcome } => {
@@ -215,8 +170,4 @@ fn reporter(waiting: Arc<Waiting>, strays: broadcast::Sender<Bytes>) -> impl FnM
 /// The maps hold no invariant a panic could break.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn timed_out() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection within 5 s")
 }

@@ -1,5 +1,6 @@
 //! The whole lab UM side: Call Routers and Mailbox servers from a description, their facts, their faults, their end.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +10,21 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::messenger::{Messaging, MessengerPlan};
 use super::role::{BoundPorts, Opened, Role, RoleKind, RolePlan};
 use super::voicemail::Voicemail;
-use super::{LabError, LabUmConfig, ListenRole, Listening, tls};
+use super::{LabError, LabUmConfig, ListenRole, Listening, UmTransport, tls};
 use crate::audio::{WavError, read_wav};
+use crate::frontend::{Target, TlsTarget};
 use crate::um::{
     CallRouterConfig, Directory, DirectoryPlan, Fault, LabFact, MailboxServerConfig, Ports, RedirectRole,
-    RedirectTarget, Redirector, UmCommand, UmReport, Worker, WorkerConfig,
+    RedirectTarget, Redirector, UmCommand, UmReport, Waiting, Worker, WorkerConfig,
 };
 
 /// Facts a slow reader may lag behind.
 const FACTS_MAX: usize = 1_024;
+/// Sets the seeds of messengers apart from those of roles.
+const MESSENGER_SEED: u64 = 0x6d77_6900_0000_0000;
 /// Messages waiting to be written.
 const ARCHIVE_QUEUE_MAX: usize = 512;
 /// Time for BYEs and for media to end before everything is closed.
@@ -29,6 +34,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub struct LabUm {
     config: LabUmConfig,
     roles: Vec<Role>,
+    messengers: Vec<Messaging>,
     facts: broadcast::Sender<LabFact>,
     archivist: JoinHandle<()>,
     archive: Archive,
@@ -47,9 +53,17 @@ impl LabUm {
         let (facts, _) = broadcast::channel(FACTS_MAX);
         let directory = directory(&config)?;
         let (archive, archivist) = Archive::open(Voicemail::new(config.voicemail.clone()), facts.clone());
-        let mut lab = LabUm { config: config.clone(), roles: Vec::new(), facts, archivist, archive };
+        let mut lab = LabUm {
+            config: config.clone(),
+            roles: Vec::new(),
+            messengers: Vec::new(),
+            facts,
+            archivist,
+            archive,
+        };
         let mut services = Vec::new();
         for server in &config.mailbox_servers {
+            lab.start_messenger(&config, server)?;
             services.push(lab.start_mailbox_server(&config, server, &directory).await?);
         }
         for router in &config.call_routers {
@@ -89,6 +103,35 @@ impl LabUm {
         let machine = Redirector::new(&server.name, role, targets, server.fault.clone(), seed ^ 1);
         self.roles.push(opened.start(machine, &self.archive));
         Ok(target(ports))
+    }
+
+    /// The way of a Mailbox server to its UM IP gateway, where one is to be told of waiting messages.
+    fn start_messenger(
+        &mut self,
+        config: &LabUmConfig,
+        server: &MailboxServerConfig,
+    ) -> Result<(), LabError> {
+        let Some(gateway) = &config.message_waiting else { return Ok(()) };
+        let tls = match (gateway.transport, &config.pki) {
+            (UmTransport::Tcp, _) => None,
+            (UmTransport::Tls, Some(pki)) => Some(TlsTarget {
+                identity: Some(pki.identity(&server.name)?),
+                roots: pki.roots(),
+                expected_name: gateway.name.clone(),
+            }),
+            (UmTransport::Tls, None) => return Err(no_authority(&server.name)),
+        };
+        let plan = MessengerPlan {
+            server: server.name.clone(),
+            address: server.address,
+            gateway: gateway.name.clone(),
+            target: Target { address: gateway.address, tls },
+            seed: self.seed(config) ^ MESSENGER_SEED,
+        };
+        let messaging = Messaging::start(plan, self.facts.clone());
+        self.archive.news.insert(server.name.clone(), messaging.news.clone());
+        self.messengers.push(messaging);
+        Ok(())
     }
 
     async fn start_call_router(
@@ -192,7 +235,7 @@ impl LabUm {
 
     /// Hangs up calls, closes everything, waits for all tasks. Messages of calls that were under way are stored.
     pub async fn stop(self) {
-        let LabUm { mut roles, archive, archivist, .. } = self;
+        let LabUm { mut roles, messengers, archive, archivist, .. } = self;
         let mut has_calls = false;
         for role in roles.iter().filter(|r| r.kind == RoleKind::Workers) {
             has_calls = true;
@@ -204,7 +247,7 @@ impl LabUm {
         for role in &mut roles {
             role.quit().await;
         }
-        drop((roles, archive));
+        drop((roles, messengers, archive));
         let _ = archivist.await;
     }
 }
@@ -223,6 +266,8 @@ pub enum Liveness {
 pub(super) struct Archive {
     queue: mpsc::Sender<UmReport>,
     facts: broadcast::Sender<LabFact>,
+    /// Ways to the UM IP gateway, by server.
+    news: BTreeMap<String, mpsc::Sender<Waiting>>,
 }
 
 impl Archive {
@@ -241,10 +286,14 @@ impl Archive {
                 let _ = told.send(fact);
             }
         });
-        (Archive { queue, facts }, task)
+        (Archive { queue, facts, news: BTreeMap::new() }, task)
     }
 
     pub(super) fn take(&self, server: &str, report: UmReport) {
+        if let (UmReport::Waiting(waiting), Some(news)) = (&report, self.news.get(server)) {
+            // Newer news will come when these find no room.
+            let _ = news.try_send(waiting.clone());
+        }
         if self.queue.try_send(report).is_err() {
             let what = "the voicemail folder cannot keep up; a message is lost".to_owned();
             let _ = self.facts.send(LabFact::Trouble { server: server.to_owned(), what });
@@ -301,13 +350,15 @@ fn directory(config: &LabUmConfig) -> Result<Directory, LabError> {
 }
 
 fn acceptor(config: &LabUmConfig, name: &str) -> Result<TlsAcceptor, LabError> {
-    let pki = config.pki.as_ref().ok_or_else(|| {
-        LabError::Config(format!("{name} listens on TLS, but there is no certificate authority"))
-    })?;
+    let pki = config.pki.as_ref().ok_or_else(|| no_authority(name))?;
     let identity = pki.identity(name)?;
     let server = tls::server_config(&identity, &pki.roots(), &config.trusted_peers)
         .map_err(|why| LabError::Tls(why.to_string()))?;
     Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+fn no_authority(name: &str) -> LabError {
+    LabError::Config(format!("{name} speaks TLS, but there is no certificate authority"))
 }
 
 /// The workers' own fault counts; without one, the server's.

@@ -2,10 +2,13 @@
 
 mod caller;
 mod connection;
+mod dial;
 mod driver;
 mod lab_um;
 mod listen;
+mod mail;
 mod media_io;
+mod messenger;
 mod role;
 pub(crate) mod tls;
 mod voicemail;
@@ -18,6 +21,7 @@ use thiserror::Error;
 
 pub use caller::Caller;
 pub use lab_um::{LabUm, Liveness};
+pub use mail::MailError;
 pub use voicemail::{StoreError, Voicemail};
 
 use crate::pki::Pki;
@@ -42,10 +46,32 @@ pub struct LabUmConfig {
     pub pki: Option<Arc<Pki>>,
     /// Folder of voice messages: `<alias>/NNNN.wav` with `.json` beside.
     pub voicemail: PathBuf,
+    /// UM IP gateway that is told what waits in mailboxes; `None` = nobody is.
+    pub message_waiting: Option<UmIpGateway>,
     /// Peer names accepted on TLS; empty = anyone with a certificate of the lab's root.
     pub trusted_peers: Vec<String>,
     /// Seed of tags and branches.
     pub seed: u64,
+}
+
+/// A UM IP gateway as Mailbox servers reach it.
+#[derive(Clone, Debug)]
+pub struct UmIpGateway {
+    /// Its name, in Request-URIs and in its certificate.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Over what.
+    pub transport: UmTransport,
+}
+
+/// How a Mailbox server reaches its UM IP gateway.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum UmTransport {
+    /// Plain TCP.
+    Tcp,
+    /// Mutual TLS, with the server's own certificate.
+    Tls,
 }
 
 /// Why the lab could not start.

@@ -1,4 +1,5 @@
-//! The voicemail folder: `<alias>/NNNN.wav` with `NNNN.json` beside, `<alias>/missed-NNNN.json`. One writer per folder. Owns names and files;
+//! The voicemail folder: `<alias>/NNNN.wav` with `NNNN.json` and the mail `NNNN.eml` beside, `<alias>/missed-NNNN.json` and `.eml`. One writer per
+//! folder. Owns names and files;
 //! refuses to know calls.
 
 use std::io;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::mail::{self, MailError};
 use crate::audio::{RATE, WavError, dominant_hz, level_dbfs, write_wav};
 use crate::um::{MessageNote, MissedCall, PinLetter, StoredMessage, VoiceMessage};
 
@@ -29,6 +31,9 @@ pub enum StoreError {
     /// The WAV file.
     #[error(transparent)]
     Wav(#[from] WavError),
+    /// The mail.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The mailbox is full.
     #[error("{0}: mailbox is full")]
     Full(PathBuf),
@@ -54,7 +59,10 @@ impl Voicemail {
         write_wav(&wav, &message.samples)?;
         let note = note(message);
         write_json(&json, &note)?;
-        Ok(StoredMessage { wav, json, note })
+        let eml = folder.join(format!("{number:04}.eml"));
+        let sound = std::fs::read(&wav).map_err(|source| StoreError::File { path: wav.clone(), source })?;
+        write(&eml, &mail::voice_message(&note, &format!("{number:04}.wav"), sound)?)?;
+        Ok(StoredMessage { wav, json, eml, note })
     }
 
     /// Notes a missed call. Blocks.
@@ -62,6 +70,7 @@ impl Voicemail {
         let (folder, number) = self.next(&missed.mailbox, "missed-")?;
         let json = folder.join(format!("missed-{number:04}.json"));
         write_json(&json, missed)?;
+        write(&json.with_extension("eml"), &mail::missed_call(missed)?)?;
         Ok(json)
     }
 
@@ -74,19 +83,18 @@ impl Voicemail {
             if json.extension().is_none_or(|end| end != "json") || !is_note_of(&json, call_id) {
                 continue;
             }
-            for path in [json.with_extension("wav"), json] {
+            for path in [json.with_extension("wav"), json.with_extension("eml"), json] {
                 std::fs::remove_file(&path).map_err(|source| StoreError::File { path, source })?;
             }
         }
         Ok(())
     }
 
-    /// Puts a new PIN where its owner finds it: `<alias>/pin-NNNN.txt`. Blocks.
+    /// Puts a new PIN where its owner finds it: `<alias>/pin-NNNN.eml`. Blocks.
     pub fn write_pin(&self, letter: &PinLetter) -> Result<PathBuf, StoreError> {
         let (folder, number) = self.next(&letter.mailbox, "pin-")?;
-        let path = folder.join(format!("pin-{number:04}.txt"));
-        let text = format!("{}\n", letter.pin.reveal());
-        std::fs::write(&path, text).map_err(|source| StoreError::File { path: path.clone(), source })?;
+        let path = folder.join(format!("pin-{number:04}.eml"));
+        write(&path, &mail::new_pin(letter)?)?;
         Ok(path)
     }
 
@@ -139,8 +147,12 @@ fn age(age: Duration) -> time::Duration {
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     let text = serde_json::to_vec_pretty(value).map_err(io::Error::other);
-    text.and_then(|text| std::fs::write(path, text))
-        .map_err(|source| StoreError::File { path: path.to_owned(), source })
+    let text = text.map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+    write(path, &text)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    std::fs::write(path, bytes).map_err(|source| StoreError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -184,6 +196,12 @@ mod tests {
         assert!((note.dominant_hz.unwrap() - 440.0).abs() < 3.0);
         assert!((note.duration_s - 2.0).abs() < 0.001);
         assert!(note.started_utc.ends_with('Z'));
+        assert!(second.eml.is_file());
+        voicemail.delete("ken", "another").unwrap();
+        assert!(first.wav.exists() && second.wav.exists());
+        voicemail.delete("ken", "c").unwrap();
+        let left = std::fs::read_dir(folder.path().join("ken")).unwrap().count();
+        assert_eq!(left, 0, "all files of a message go");
     }
 
     #[test]
@@ -200,5 +218,6 @@ mod tests {
         voicemail.note_missed(&missed).unwrap();
         let path = voicemail.note_missed(&missed).unwrap();
         assert_eq!(path, folder.path().join("ken/missed-0002.json"));
+        assert!(path.with_extension("eml").is_file());
     }
 }

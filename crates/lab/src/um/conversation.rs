@@ -70,6 +70,7 @@ impl Worker {
             utc,
             rules: &self.config.answer,
             directory: &self.config.directory,
+            server: &self.config.name,
             domain: &call.domain,
             random: &mut self.random,
             wake_at: &mut call.wake_at,

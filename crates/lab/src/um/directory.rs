@@ -260,13 +260,19 @@ impl Directory {
         }
     }
 
+    /// Whether the owner of a mailbox is told of calls that left nothing; whoever has none is.
+    pub(super) fn tells_missed_calls(&self, alias: &str) -> bool {
+        self.mailbox(alias).is_none_or(|mailbox| mailbox.policy.missed_call_notifications == Allowed::Yes)
+    }
+
     /// What waits in a mailbox.
     pub fn waiting(&self, alias: &str) -> Option<Waiting> {
         let mailbox = self.mailbox(alias)?;
         let all = self.contents();
         let held = all.get(alias)?;
         let new = held.messages.iter().filter(|message| message.is_new).count();
-        let sip = mailbox.sip.clone();
+        let is_told = mailbox.policy.message_waiting_indicator == Allowed::Yes;
+        let sip = mailbox.sip.clone().filter(|_| is_told);
         Some(Waiting { mailbox: alias.to_owned(), sip, new, old: held.messages.len() - new })
     }
 
@@ -395,6 +401,23 @@ mod tests {
         let waiting = directory.deposit("ken", message("long", SOUND_BYTES_MAX)).unwrap();
         assert_eq!((waiting.new, waiting.old), (1, 0), "one long message is the whole mailbox");
         assert_eq!(directory.message("ken", "long").unwrap().samples().len(), SOUND_BYTES_MAX);
+    }
+
+    #[test]
+    fn policies_say_who_is_told_of_what() {
+        let silent = MailboxPolicy {
+            message_waiting_indicator: Allowed::No,
+            missed_call_notifications: Allowed::No,
+            ..MailboxPolicy::default()
+        };
+        let sip = Some("sip:ken@contoso.test".to_owned());
+        for (policy, is_told) in [(MailboxPolicy::default(), true), (silent, false)] {
+            let directory = Directory::of(vec![MailboxConfig { policy, sip: sip.clone(), ..ken() }]).unwrap();
+            let waiting = directory.deposit("ken", message("one", 10)).unwrap();
+            assert_eq!((waiting.sip, waiting.new), (sip.clone().filter(|_| is_told), 1));
+            assert_eq!(directory.tells_missed_calls("ken"), is_told);
+            assert!(directory.tells_missed_calls("stranger"));
+        }
     }
 
     #[test]

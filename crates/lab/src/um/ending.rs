@@ -118,6 +118,7 @@ impl Worker {
                     end,
                 }))
             }
+            _ if !self.config.directory.tells_missed_calls(&call.purpose.for_whom) => return,
             _ => UmReport::Missed(Box::new(MissedCall {
                 mailbox: call.purpose.for_whom.clone(),
                 purpose: call.purpose,

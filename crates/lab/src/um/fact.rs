@@ -98,6 +98,8 @@ pub struct StoredMessage {
     pub wav: PathBuf,
     /// The JSON side file.
     pub json: PathBuf,
+    /// The mail to the owner.
+    pub eml: PathBuf,
     /// Its content.
     pub note: MessageNote,
 }
@@ -173,7 +175,7 @@ pub enum Milestone {
 pub struct Waiting {
     /// Mailbox alias.
     pub mailbox: String,
-    /// Its SIP address, when it has one of its own.
+    /// Its SIP address, when it has one of its own and its policy allows the indicator.
     pub sip: Option<String>,
     /// Messages nobody has heard.
     pub new: usize,
@@ -239,6 +241,13 @@ pub enum LabFact {
     },
     /// What waits in a mailbox changed.
     Waiting(Waiting),
+    /// A UM IP gateway was told what waits in a mailbox.
+    Notified {
+        /// Mailbox alias.
+        mailbox: String,
+        /// Its answer; 0 = none.
+        status: u16,
+    },
     /// A message and its files are gone.
     Deleted {
         /// Mailbox alias.

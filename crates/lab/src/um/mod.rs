@@ -12,6 +12,7 @@ mod ending;
 mod fact;
 mod faults;
 pub mod menu;
+mod messenger;
 mod ova;
 mod redirect;
 mod refer;
@@ -29,6 +30,7 @@ pub use fact::{
     CallKind, CallPurpose, EndReason, LabFact, MediaKind, MessageNote, Milestone, MissedCall, StoredMessage,
     Waiting,
 };
+pub use messenger::Messenger;
 pub use redirect::{RedirectRole, RedirectTarget, Redirector};
 pub use worker::{Worker, WorkerConfig};
 
@@ -83,6 +85,8 @@ pub enum UmReport {
 pub struct PinLetter {
     /// Mailbox alias.
     pub mailbox: String,
+    /// Server at which it was asked for.
+    pub server: String,
     /// The PIN.
     pub pin: Pin,
 }

@@ -142,7 +142,11 @@ impl Ova {
             Logon::Reset { failures, pin } => {
                 desk.tell(Milestone::LogonFailed { mailbox: mailbox.clone(), failures });
                 desk.tell(Milestone::PinReset { mailbox: mailbox.clone() });
-                desk.deeds.push(Deed::Report(UmReport::PinReset(PinLetter { mailbox, pin })));
+                desk.deeds.push(Deed::Report(UmReport::PinReset(PinLetter {
+                    mailbox,
+                    server: desk.server.to_owned(),
+                    pin,
+                })));
                 self.on_wrong_pin(desk);
             }
             Logon::Wrong { failures } => {

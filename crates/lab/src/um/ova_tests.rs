@@ -88,7 +88,10 @@ fn the_fifth_wrong_pin_makes_a_new_one_that_is_reported_and_prints_nowhere() {
             told.extend(reports(talk.keys("999999#")));
         }
     }
-    assert_eq!(told, ["PinReset(PinLetter { mailbox: \"ken\", pin: Pin(redacted) })"]);
+    assert_eq!(
+        told,
+        ["PinReset(PinLetter { mailbox: \"ken\", server: \"mbx01.contoso.test\", pin: Pin(redacted) })"]
+    );
     let mut talk = Talk::new(Application::Ova(Ova::new(Some("ken".to_owned()))), directory);
     assert!(speaks_of(&talk.keys("135790#"), prompt(Prompt::NotRight)), "the old one is no more");
 }

@@ -67,6 +67,8 @@ pub(super) struct Desk<'d> {
     pub(super) utc: OffsetDateTime,
     pub(super) rules: &'d AnswerRules,
     pub(super) directory: &'d Directory,
+    /// The Mailbox server.
+    pub(super) server: &'d str,
     /// The caller's own domain.
     pub(super) domain: &'d str,
     pub(super) random: &'d mut StdRng,
@@ -165,6 +167,7 @@ pub(super) mod tests {
                 utc: self.utc,
                 rules: &self.rules,
                 directory: &self.directory,
+                server: "mbx01.contoso.test",
                 domain: "contoso.test",
                 random: &mut self.random,
                 wake_at: &mut self.wake_at,
