@@ -643,6 +643,26 @@ impl Policy {
         self.server_where(|s| s.name.eq_ignore_ascii_case(name))
     }
 
+    /// The UM mailbox policy of a mailbox.
+    pub fn mailbox_policy_of(&self, mailbox: usize) -> Option<&MailboxPolicy> {
+        self.um.mailbox_policies.get(self.mailboxes.get(mailbox)?.um.policy?)
+    }
+
+    /// The Mailbox server that a peer is, or shares a host with: one host may have both roles, and is known by the first.
+    pub fn mailbox_server_of(&self, peer: Peer) -> Option<usize> {
+        let Peer::Server(role, index) = peer else { return None };
+        let router = match role {
+            ServerRole::Mailbox => return Some(index),
+            ServerRole::CallRouter => self.call_routers.get(index)?,
+            ServerRole::Hosted => return None,
+        };
+        let is_same = |server: &Server| {
+            server.name.eq_ignore_ascii_case(&router.name)
+                || server.addresses.iter().any(|address| router.addresses.contains(address))
+        };
+        self.mailbox_servers.iter().position(is_same)
+    }
+
     /// The servers of a role.
     pub fn servers(&self, role: ServerRole) -> &[Server] {
         match role {

@@ -36,6 +36,7 @@ impl Hop {
         self.server.eq_ignore_ascii_case(&other.server)
             && self.port == other.port
             && self.transport == other.transport
+            && self.addresses == other.addresses
     }
 
     /// What name resolution is asked.

@@ -94,6 +94,23 @@ pub enum ExchangeVersion {
     E2016,
 }
 
+impl ExchangeVersion {
+    /// The year.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::E2007 => "2007",
+            Self::E2010 => "2010",
+            Self::E2013 => "2013",
+            Self::E2016 => "2016",
+        }
+    }
+
+    /// Whether its mailboxes learn of calls that nobody took: those of 2007 and 2010 do not behind a Call Router.
+    pub fn notifies_of_missed_calls(self) -> bool {
+        self >= Self::E2013
+    }
+}
+
 /// What an auto attendant does with keys, and when it is open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Menu {

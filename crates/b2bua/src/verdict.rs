@@ -97,7 +97,7 @@ impl Refusal {
         let (status, reason) = entry.sip.unwrap_or((500, "Server Internal Error"));
         let mut headers = Vec::with_capacity(3);
         let what = quoted(&self.verdict.what);
-        headers.push(("Warning", ["399 ", gateway_fqdn, " \"", &what, "\""].concat()));
+        headers.push(("Warning", warning_of(gateway_fqdn, &what)));
         if let Some(id) = entry.ms_diagnostics {
             headers.push(("ms-diagnostics", diagnostics(entry, id, gateway_fqdn, &what)));
         }
@@ -146,6 +146,15 @@ pub fn clean(text: &str) -> String {
 // What ends a line or turns its direction.
 fn is_layout(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Value of a Warning with words of ours (RFC 3261 §20.43: 399 is any other warning).
+pub(crate) fn warning(gateway_fqdn: &str, text: &str) -> String {
+    warning_of(gateway_fqdn, &quoted(&clean(text)))
+}
+
+fn warning_of(gateway_fqdn: &str, quoted: &str) -> String {
+    ["399 ", gateway_fqdn, " \"", quoted, "\""].concat()
 }
 
 fn diagnostics(entry: &CodeEntry, id: u32, gateway_fqdn: &str, what: &str) -> String {

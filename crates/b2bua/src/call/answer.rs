@@ -122,10 +122,7 @@ impl Call {
         let said = Said {
             transport: if is_tls { Signalling::MutualTls } else { Signalling::Plain },
             media,
-            direction: match side {
-                Side::B if self.is_served() => Direction::FromServer,
-                _ => Direction::FromGateway,
-            },
+            direction: if self.is_um(side) { Direction::FromServer } else { Direction::FromGateway },
             phase,
         };
         let Some(mut question) =
@@ -137,7 +134,7 @@ impl Call {
                 "the call's dial plan is gone",
             ));
         };
-        question.parties.server = &self.b.peer.name;
+        question.parties.server = &self.leg(self.um_side()).peer.name;
         security::decide(&question).map(|decision| self.as_paired(decision))
     }
 

@@ -26,7 +26,7 @@ use crate::engine::{
 use crate::headers::{Block, WithBody};
 use crate::media_plan::CallMedia;
 use crate::place::ADDRESSES_MAX;
-use crate::policy::{Policy, Server};
+use crate::policy::{Peer, Policy, Server};
 use crate::quirks::Quirk;
 use crate::record::OfferResult;
 use crate::redirect::{self, Hop, RedirectFault, Rules};
@@ -66,7 +66,7 @@ impl Call {
     fn start_dialing(&mut self, cx: &mut Core, now: Instant, ports: MediaPorts) {
         let mut media = CallMedia::new(&self.policy, ports, &mut cx.keys);
         media.speaks(Side::A, &self.a.peer);
-        media.expects(Side::B, self.near_servers());
+        media.expects(Side::B, self.near_address());
         let offered = match std::mem::replace(&mut self.media, MediaState::Released) {
             MediaState::Asked(Some(offer)) => {
                 media.relay_offer(Side::A, *offer, &self.decision, &mut cx.keys).map(|made| (made, Late::No))
@@ -122,8 +122,12 @@ impl Call {
         }
     }
 
-    // The first server with a configured address stands for all: the offer is made once.
-    fn near_servers(&self) -> Option<IpAddr> {
+    // Where leg B will be. The first server with a configured address stands for all: the offer is made once.
+    fn near_address(&self) -> Option<IpAddr> {
+        if self.route.is_out_call() {
+            let gateway = Peer::IpGateway(self.route.ip_gateway);
+            return self.policy.addresses_of(gateway).first().copied();
+        }
         let (routers, mailbox) = self.plan_servers();
         routers.into_iter().chain(mailbox).find_map(|server| server.addresses.first().copied())
     }
@@ -146,8 +150,11 @@ impl Call {
         self.route.hosted.as_ref().map_or_else(|| self.invite.request_uri(), |to| to.request_uri.clone())
     }
 
-    /// Call Routers when the plan has any, else its Mailbox servers.
+    /// Call Routers when the plan has any, else its Mailbox servers; for a call of UM its one UM IP gateway.
     pub(super) fn next_server(&mut self, cx: &mut Core, now: Instant) -> Option<Hop> {
+        if self.route.is_out_call() {
+            return self.gateway_hop();
+        }
         if self.trail.targets >= self.policy.routing.redirect_targets_max {
             return None;
         }
@@ -186,8 +193,10 @@ impl Call {
         }
         self.trail.targets += 1;
         self.trail.visited.push(attempt.hop.clone());
-        self.hold(cx, &attempt.hop.server);
-        self.story.server = Some(attempt.hop.server.clone());
+        if !self.route.is_out_call() {
+            self.hold(cx, &attempt.hop.server);
+            self.story.server = Some(attempt.hop.server.clone());
+        }
         self.story.transport_b = attempt.hop.transport.as_param();
         if attempt.hop.addresses.is_empty() {
             let query = cx.query_key();
@@ -212,6 +221,9 @@ impl Call {
     ) {
         addresses.truncate(ADDRESSES_MAX);
         let address = addresses.remove(0);
+        if self.route.is_out_call() {
+            self.keep_for_later(&mut attempt, address, &mut addresses);
+        }
         let key = cx.connect_key();
         let hop = &attempt.hop;
         cx.connects.insert(key, (self.key, hop.server.clone()));
@@ -226,7 +238,7 @@ impl Call {
     }
 
     /// The server that now counts this call.
-    fn hold(&mut self, cx: &mut Core, server: &str) {
+    pub(super) fn hold(&mut self, cx: &mut Core, server: &str) {
         if self.trail.holding.as_deref() == Some(server) {
             return;
         }
@@ -373,6 +385,10 @@ impl Call {
         };
         let status = response.status().map_or(0, |s| s.code());
         let is_ours = matches!(&attempt.step, Step::Inviting { client: own, .. } if *own == client);
+        if is_ours && status == 100 && self.route.is_out_call() {
+            // A telephone takes longer than a UM server; the time for set-up goes on.
+            cx.timers.clear(self.key, CallTimer::Step);
+        }
         if !is_ours || status <= 100 {
             self.state = put_back(attempt);
             return;
@@ -390,6 +406,10 @@ impl Call {
                 cx.clients.remove(&client);
                 self.on_answer(cx, now, attempt, response);
             }
+            300..=399 if self.route.is_out_call() => {
+                cx.clients.remove(&client);
+                self.on_out_redirect(cx, now, attempt, response);
+            }
             300..=399 => {
                 cx.clients.remove(&client);
                 self.on_redirect(cx, now, attempt, response);
@@ -397,6 +417,10 @@ impl Call {
             422 => {
                 cx.clients.remove(&client);
                 self.on_interval_refused(cx, now, attempt, response);
+            }
+            _ if self.route.is_out_call() => {
+                cx.clients.remove(&client);
+                self.on_out_failure(cx, now, attempt, response);
             }
             _ => {
                 cx.clients.remove(&client);
@@ -530,7 +554,14 @@ impl Call {
         };
         self.abandon(cx, now, &attempt);
         self.state = State::Dialing(attempt);
-        let refusal = Refusal::new(code, self.plan_name(), "no server answered within the set-up time");
+        let refusal = match self.route.is_out_call() {
+            true => Refusal::new(
+                codes::SETUP_TIMEOUT,
+                &self.b.peer.name,
+                "the called party did not answer in time",
+            ),
+            false => Refusal::new(code, self.plan_name(), "no server answered within the set-up time"),
+        };
         self.refuse(cx, now, &self.with_evidence(refusal), OfferResult::Failed);
     }
 

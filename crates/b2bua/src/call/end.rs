@@ -14,7 +14,7 @@ use crate::codes;
 use crate::engine::core::{Answer, ClientUse, Core};
 use crate::engine::{CallTimer, Event, MediaCommand, Output};
 use crate::headers::Block;
-use crate::record::OfferResult;
+use crate::record::{CallType, OfferResult};
 use crate::verdict::{Refusal, Verdict};
 
 /// BYE transactions end within 64*T1; what is left then is given up.
@@ -280,6 +280,9 @@ impl Call {
             cx.outputs.push_back(Output::Media(MediaCommand::Release { call }));
         }
         let record = self.story.record(&self.policy, now, outcome);
+        if record.call_type == CallType::MissedCall {
+            cx.event(Event::Notified(Box::new(self.story.missed(&self.policy, &record))));
+        }
         cx.event(Event::CallEnded { call: ported, record: Box::new(record) });
     }
 }

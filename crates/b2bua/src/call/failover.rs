@@ -29,7 +29,8 @@ impl Call {
             server: server.clone(),
             why: crate::verdict::clean(&why),
         });
-        if failure.health == Health::Down && cx.servers.failed(now, &server) {
+        let is_server = !self.route.is_out_call();
+        if is_server && failure.health == Health::Down && cx.servers.failed(now, &server) {
             cx.event(Event::ServerDown { server: server.clone(), why: failure.what.clone() });
         }
         self.trail.evidence.push(why.clone());
@@ -79,6 +80,7 @@ impl Call {
     /// No server is left. A redirect that was refused is the better reason than "nobody left".
     pub(super) fn give_up(&mut self, cx: &mut Core, now: Instant) {
         let refusal = match self.trail.failure.take() {
+            failure if self.route.is_out_call() => self.gateway_not_reached(failure),
             None if self.trail.tried.is_empty() && self.has_servers() => Refusal::new(
                 codes::SERVERS_FULL,
                 self.plan_name(),

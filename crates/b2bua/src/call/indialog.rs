@@ -238,6 +238,7 @@ impl Call {
         let code = if status.is_redirect() { 500 } else { status.code() };
         let reason = response.reason();
         let block = self.response_lines(cx, response, !pending.from, headers::WithBody::Yes);
+        let block = [block, self.refer_warning(pending.from, &pending.request)].concat();
         let content_type = headers::body_type(response);
         let body =
             Some(response.body()).filter(|body| !body.is_empty()).map(|body| (&content_type[..], body));

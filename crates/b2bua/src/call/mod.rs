@@ -16,6 +16,7 @@ mod facts;
 mod failover;
 pub(crate) mod forks;
 mod indialog;
+mod out;
 pub(crate) mod progress;
 mod recovery;
 mod reliable;
@@ -291,6 +292,10 @@ impl Call {
         cx.dialogs.insert(self.dialog_id(Side::A), (self.key, Side::A));
         cx.invites.insert(self.invite_key, self.key);
         self.invites.push(self.invite_key);
+        if self.route.is_out_call() {
+            // UM counts its own calls too.
+            self.hold(cx, &self.a.peer.name.clone());
+        }
         if self.a.peer.dialect.has(Quirk::FirstProgress) {
             cx.timers.set(self.key, CallTimer::Progress, now + dial::progress_after(&self.policy));
         }
@@ -336,7 +341,7 @@ impl Call {
 
     /// Header lines that go with a request of `from` to the other leg.
     pub fn request_lines(&self, cx: &mut Core, request: &Message, from: Side) -> Bytes {
-        cx.carried(headers::relayed_request_lines(request, &self.header_policy(), from))
+        cx.carried(headers::relayed_request_lines(request, &self.header_policy(), self.as_in_table(from)))
     }
 
     /// Header lines that go with a response of `from` to the other leg.
@@ -347,16 +352,24 @@ impl Call {
         from: Side,
         body: headers::WithBody,
     ) -> Bytes {
+        let from = self.as_in_table(from);
         cx.carried(headers::relayed_response_lines(response, &self.header_policy(), from, body))
     }
 
     /// Reason lines of a CANCEL or BYE of `from` for ours on the other leg.
     pub(super) fn reason_lines(&self, message: &Message, from: Side) -> Bytes {
-        headers::reason_lines(message, &self.header_policy(), from)
+        headers::reason_lines(message, &self.header_policy(), self.as_in_table(from))
     }
 
     fn header_policy(&self) -> HeaderPolicy<'_> {
-        HeaderPolicy::for_peers(&self.policy.headers, self.a.peer.dialect, self.b.peer.dialect)
+        let um = self.um_side();
+        let dialect = |side| self.leg(side).peer.dialect;
+        HeaderPolicy::for_peers(&self.policy.headers, dialect(!um), dialect(um))
+    }
+
+    // In the header table UM is leg B, whoever called.
+    fn as_in_table(&self, side: Side) -> Side {
+        if side == self.um_side() { Side::B } else { Side::A }
     }
 
     /// Takes the state out to move its content; the caller puts the next one in.

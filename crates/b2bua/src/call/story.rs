@@ -6,10 +6,14 @@ use std::time::Instant;
 
 use relay::SessionStats;
 
-use crate::policy::Policy;
+use crate::engine::{Delivery, Notification, Notified};
+use crate::policy::{Allowed, Policy};
 use crate::record::{CallRecord, CallType, MediaSummary, OfferResult, ReasonForCall};
 use crate::route::Route;
 use crate::verdict::Verdict;
+
+/// Notes of one call.
+const NOTES_MAX: usize = 4;
 
 /// Facts gathered while the call lives.
 #[derive(Clone, Debug)]
@@ -30,6 +34,10 @@ pub(crate) struct Story {
     pub failovers: u32,
     pub codec: Option<String>,
     pub transferred_to: Option<String>,
+    /// Call-ID of the call that UM placed this one for.
+    pub parent: Option<String>,
+    /// What the verdict has to tell however the call ends.
+    pub notes: Vec<String>,
     pub media: Option<Box<MediaSummary>>,
 }
 
@@ -52,6 +60,13 @@ pub(crate) enum Missed {
 }
 
 impl Story {
+    /// Keeps something in mind for the verdict, once.
+    pub fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES_MAX && !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// The record, at the end.
     pub fn record(&self, policy: &Policy, now: Instant, outcome: Outcome) -> CallRecord {
         let route = self.route.as_ref();
@@ -67,16 +82,19 @@ impl Story {
         let attendant =
             route.and_then(|r| r.auto_attendant).and_then(|index| policy.auto_attendants.get(index));
         let callee = route.and_then(|r| r.mailbox).and_then(|index| policy.mailboxes.get(index));
+        let call_type = self.call_type(outcome.missed);
+        let is_missed = call_type == CallType::MissedCall;
+        let silent = is_missed.then(|| self.silent_mailbox(policy)).flatten();
         let mut record = CallRecord {
             call_id: self.call_id.clone(),
             b_call_id: self.b_call_id.clone(),
-            parent_call_id: None,
+            parent_call_id: self.parent.clone(),
             started_at: self.started_at,
             answered_at: self.answered_at,
             ended_at: now,
             setup: self.answered_at.map(|at| at.saturating_duration_since(self.started_at)),
             duration: self.answered_at.map_or_else(Default::default, |at| now.saturating_duration_since(at)),
-            call_type: self.call_type(outcome.missed),
+            call_type,
             caller: self.caller.clone(),
             called: self.called.clone(),
             dialed: route.map_or_else(String::new, |r| r.dialed.clone()),
@@ -91,7 +109,7 @@ impl Story {
             auto_attendant: attendant.map(|a| a.name.clone()),
             offer_result: outcome.offer_result,
             drop_reason: outcome.drop_reason.to_owned(),
-            verdict: outcome.verdict,
+            verdict: self.notes.iter().chain(&silent).fold(outcome.verdict, Verdict::evidence),
             transport_a: self.transport_a.to_owned(),
             transport_b: self.transport_b.to_owned(),
             security: self.security.clone(),
@@ -108,6 +126,34 @@ impl Story {
             record.measured(**media);
         }
         record
+    }
+
+    /// The event of a missed call.
+    pub fn missed(&self, policy: &Policy, record: &CallRecord) -> Notified {
+        let silent = self.silent_mailbox(policy);
+        Notified {
+            notification: Notification::MissedCall,
+            delivery: if silent.is_some() { Delivery::Unavailable } else { Delivery::Recorded },
+            from: record.ip_gateway.clone().unwrap_or_default(),
+            to: String::new(),
+            user: record.called.clone(),
+            code: Some(record.verdict.code),
+            what: silent.unwrap_or_else(|| "the caller gave up before UM had the call".to_owned()),
+        }
+    }
+
+    // What there is to say where nobody will tell the user of a missed call.
+    fn silent_mailbox(&self, policy: &Policy) -> Option<String> {
+        let index = self.route.as_ref()?.mailbox?;
+        let mailbox = policy.mailboxes.get(index)?;
+        let alias = &mailbox.alias;
+        if !mailbox.um.exchange.notifies_of_missed_calls() {
+            let version = mailbox.um.exchange.as_str();
+            return Some(format!("mailbox {alias} is on Exchange {version}: no missed-call notification"));
+        }
+        let rules = policy.mailbox_policy_of(index)?;
+        (rules.allow_missed_call_notifications == Allowed::No)
+            .then(|| format!("mailbox policy {} of {alias}: no missed-call notification", rules.name))
     }
 
     fn call_type(&self, missed: Missed) -> CallType {

@@ -31,10 +31,10 @@ registry! {
         cause "The gateway's status is NoNewCalls: calls in progress go on, new ones are refused.",
         exchange "Enable-UMIPGateway <gateway>.", lync "", umbra "Set `status = \"Enabled\"`.";
     OUTCALLS_NOT_ALLOWED = "UMB-GW004", "outgoing call not allowed", sip Some((403, "Forbidden")), ms Some(61005),
-        cause "UM placed a call (Play-on-Phone, find-me). This version carries calls toward UM only and refuses every one from a UM server.",
-        exchange "Give the plan another UM IP gateway for outgoing calls, and Set-UMIPGateway <this gateway> -OutcallsAllowed $false.", lync "", umbra "";
+        cause "UM placed a call (Play-on-Phone, find-me) and no hunt group of its dial plan names an Enabled UM IP gateway with outcalls_allowed; or a Call Router placed one.",
+        exchange "Set-UMIPGateway <gateway> -OutcallsAllowed $true on exactly one of the dial plan.", lync "", umbra "Set `outcalls_allowed = true` on exactly one [[ip_gateway]] that a [[hunt_group]] ties to the dial plan.";
     MWI_NOT_ALLOWED = "UMB-GW005", "message waiting indication not allowed", sip Some((403, "Forbidden")), ms Some(61005),
-        cause "UM sent a message-waiting NOTIFY for a user whose gateway does not allow it.",
+        cause "UM sent a message-waiting NOTIFY for a user whose dial plan has no UM IP gateway with message_waiting_indicator_allowed, or which the server does not serve.",
         exchange "Set-UMIPGateway <gateway> -MessageWaitingIndicatorAllowed $true.", lync "", umbra "Set `message_waiting_indicator_allowed = true`.";
     NO_OUTCALL_GATEWAY = "UMB-GW006", "no gateway allows outgoing calls", sip None, ms None,
         cause "Play-on-Phone, find-me and outdialling of a dial plan need one UM IP gateway that a hunt group ties to it, with outcalls_allowed and not Disabled.",
@@ -51,6 +51,12 @@ registry! {
     POOL_WITHOUT_GATEWAY = "UMB-GW008", "pool without UM IP gateway", sip None, ms None,
         cause "No [[ip_gateway]] has the pool's FQDN as its address, so its calls are those of a stranger.",
         exchange "Run ExchUcUtil.ps1, or New-UMIPGateway -Address <pool fqdn>.", lync "", umbra "Add an [[ip_gateway]] whose `address` is the pool's FQDN.";
+    NOTIFIED_USER_UNKNOWN = "UMB-GW011", "user of a notification is not known", sip Some((404, "Not Found")), ms Some(61002),
+        cause "UM sent a notification for a user that no [[mailbox]] names, and its dial plans have several UM IP gateways to choose from.",
+        exchange "", lync "", umbra "Add a [[mailbox]] with the user's `sip` address or `extension` and its dial plan.";
+    GATEWAY_NOT_REACHED = "UMB-GW012", "UM IP gateway could not be reached", sip Some(UNAVAILABLE), ms None,
+        cause "A call or notification of UM was to go to the UM IP gateway, and none of its addresses took a connection or answered.",
+        exchange "", lync "Check that the pool's Front Ends run and listen, and that their certificates carry the pool's FQDN.", umbra "Check `address` and `port` of the [[ip_gateway]]; `umbra doctor` tries them.";
     MEDIA_RESOURCES = "UMB-MEDIA001", "no media ports left", sip Some(UNAVAILABLE), ms Some(62003),
         cause "The RTP port range is used up, or the operating system gave no socket.",
         exchange "", lync "", umbra "Widen `rtp_ports` (at least 4, better 5 per call) or raise the limit on open files.";
@@ -138,13 +144,16 @@ registry! {
     MEDIA_TYPE = "UMB-CALL018", "body type not supported", sip Some((415, "Unsupported Media Type")), ms None,
         cause "The body is neither application/sdp nor a multipart that holds one.", exchange "", lync "", umbra "";
     SETUP_TIMEOUT = "UMB-CALL019", "call was not answered in time", sip Some((408, "Request Timeout")), ms Some(62001),
-        cause "A UM server rang, but neither answered nor refused within the set-up time.", exchange "Check the UM worker process on the server.", lync "", umbra "";
+        cause "A UM server, or the phone that UM calls, rang, but neither answered nor refused within the set-up time.", exchange "Check the UM worker process on the server.", lync "", umbra "";
     INTERVAL_TOO_SMALL = "UMB-CALL020", "session interval too small", sip Some((422, "Session Interval Too Small")), ms None,
         cause "Session-Expires is below `min_se`, 90 s by default (RFC 4028 §4).", exchange "", lync "", umbra "Lower `min_se` in [session].";
     PRACK_MISSING = "UMB-CALL021", "provisional response was never acknowledged", sip Some((504, "Server Time-out")), ms Some(62001),
         cause "The caller asked for reliable provisional responses (100rel), but sent no PRACK within 64*T1 (RFC 3262 §3).", exchange "", lync "Check that the peer can reach the Contact of this gateway.", umbra "Check `advertised` in [listen].";
     DIALOG_GONE = "UMB-CALL022", "peer no longer knows the call", sip None, ms None,
         cause "The peer answered a request inside the call with 481 or 408: its side of the call is gone, so both legs were ended.", exchange "Check whether the UM worker process was recycled.", lync "", umbra "";
+    CALLED_PARTY_REFUSED = "UMB-CALL024", "called party did not take the call of UM", sip None, ms None,
+        cause "UM placed a call (Play-on-Phone, find-me) and the pool, a gateway or the phone answered with a final refusal; it was passed on.",
+        exchange "", lync "Look whether the number is E.164 or is made so by a normalization rule, and whether a route and the voice policy allow it.", umbra "";
     SDP_NOT_ACCEPTED = "UMB-CALL023", "caller accepts no session description", sip Some((406, "Not Acceptable")), ms None,
         cause "The Accept of the INVITE leaves application/sdp out, so the caller could read no answer (RFC 3261 §20.1).", exchange "", lync "", umbra "";
 }

@@ -20,13 +20,14 @@ use crate::call::story::{Missed, Outcome, Story};
 use crate::call::transfer::THIRD_LEG_MARK;
 use crate::call::{Call, MediaState, Recovery, State, Trail};
 use crate::codes;
-use crate::headers::{self, HOP_HEADER, HeaderPolicy, OwnLines};
+use crate::headers::{self, HOP_HEADER, HeaderPolicy, OwnLines, Passage};
+use crate::leg::LegPeer;
 use crate::leg::session::is_interval_too_small;
 use crate::leg::{Leg, Session};
 use crate::media_plan;
 use crate::policy::Peer;
-use crate::record::OfferResult;
-use crate::route::{Route, RouteQuestion, route};
+use crate::record::{CallType, OfferResult};
+use crate::route::{Behalf, Route, RouteQuestion, hint_about, mailbox_of, route, route_out};
 use crate::security::{self, Decision, Direction, MediaSecurity, Phase, Question, Said, Signalling};
 use crate::verdict::{Refusal, clean};
 
@@ -61,6 +62,7 @@ impl Engine {
         invite: &Message,
     ) -> Option<(Story, Admitted)> {
         let mut story = story_of(now, entry, invite);
+        story.parent = self.call_behind(entry, invite);
         match screen(&mut self.core, now, entry, invite, &mut story) {
             Ok(admitted) => Some((story, admitted)),
             Err(refusal) => {
@@ -68,6 +70,24 @@ impl Engine {
                 None
             }
         }
+    }
+
+    // The call whose message UM takes while it looks for the user: same server, and the caller or the mailbox of this one.
+    // Only of this shard, so a find-me call may be recorded as Play-on-Phone.
+    fn call_behind(&self, entry: &FlowEntry, invite: &Message) -> Option<String> {
+        entry.peer.and_then(|peer| self.core.policy.mailbox_server_of(peer))?;
+        let question = RouteQuestion::of_um(invite).ok()?;
+        let policy = &self.core.policy;
+        let is_behind = |call: &&Call| {
+            let route = &call.route;
+            let is_taken = route.call_type == CallType::CallAnswering && call.is_um_at(&entry.name);
+            is_taken
+                && question.callers().any(|caller| {
+                    caller.shown() == route.caller
+                        || route.mailbox.is_some_and(|own| mailbox_of(policy, caller, None) == Some(own))
+                })
+        };
+        self.calls.values().map(|call| &**call).find(is_behind).map(|call| call.story.call_id.clone())
     }
 
     /// Refuses an INVITE that would have opened no call of its own.
@@ -130,8 +150,8 @@ impl Engine {
             session: Session::default(),
             recovery: Recovery::No,
         };
-        let b = leg_b(core, &decision, &a);
-        let b_set = leg_b_set(core, invite, &a, &b);
+        let b = leg_b(core, &decision, &route, &a);
+        let b_set = leg_b_set(core, invite, &route, &a, &b);
         story.b_call_id = Some(text(&b.call_id));
         story.security = decision.describe();
         let started = started_event(core, &story, &route, entry);
@@ -181,14 +201,17 @@ fn started_event(core: &Core, story: &Story, route: &Route, entry: &FlowEntry) -
     }
 }
 
-fn leg_b(core: &mut Core, decision: &Decision, a: &Leg) -> Leg {
+fn leg_b(core: &mut Core, decision: &Decision, route: &Route, a: &Leg) -> Leg {
     let (transport, port) = match decision.b_transport() {
         Signalling::MutualTls => (Transport::Tls, core.policy.gateway.tls_port),
         Signalling::Plain => (Transport::Tcp, core.policy.gateway.tcp_port),
     };
     let prefix = core.call_id_prefix.clone();
     Leg {
-        peer: a.peer.clone(),
+        peer: match route.is_out_call() {
+            true => gateway_of(core, route, &a.peer),
+            false => a.peer.clone(),
+        },
         flow: None,
         call_id: core.endpoint.new_call_id(prefix.as_bytes()),
         tag: core.endpoint.new_tag(),
@@ -199,7 +222,18 @@ fn leg_b(core: &mut Core, decision: &Decision, a: &Leg) -> Leg {
     }
 }
 
-fn leg_b_set(core: &mut Core, invite: &Message, a: &Leg, b: &Leg) -> Bytes {
+// The UM IP gateway before there is a connection to it.
+fn gateway_of(core: &Core, route: &Route, a: &LegPeer) -> LegPeer {
+    let peer = Peer::IpGateway(route.ip_gateway);
+    LegPeer {
+        name: core.policy.peer_name(peer).to_owned(),
+        dialect: core.policy.dialect_of(Some(peer)),
+        media_networks: core.policy.media_networks_of(Some(peer)),
+        ..a.clone()
+    }
+}
+
+fn leg_b_set(core: &mut Core, invite: &Message, route: &Route, a: &Leg, b: &Leg) -> Bytes {
     let value = |id| headers::harmless(invite.value_bytes(id).unwrap_or_default());
     let from = headers::with_tag(&headers::without_tag(&value(HeaderId::From)), &b.tag);
     let to = headers::without_tag(&value(HeaderId::To));
@@ -213,8 +247,12 @@ fn leg_b_set(core: &mut Core, invite: &Message, a: &Leg, b: &Leg) -> Bytes {
         correlation: core.policy.gateway.correlation_header.as_deref(),
     };
     let policy = core.policy.clone();
-    let headers = HeaderPolicy::for_peers(&policy.headers, a.peer.dialect, b.peer.dialect);
-    let carried = headers::leg_b_set(invite, &headers, &own);
+    let (passage, pool, um) = match route.is_out_call() {
+        true => (Passage::OutCall, b.peer.dialect, a.peer.dialect),
+        false => (Passage::Invite, a.peer.dialect, b.peer.dialect),
+    };
+    let headers = HeaderPolicy::for_peers(&policy.headers, pool, um);
+    let carried = headers::leg_b_set(invite, &headers, passage, &own);
     core.carried(carried)
 }
 
@@ -241,6 +279,8 @@ pub(super) fn story_of(now: Instant, entry: &FlowEntry, invite: &Message) -> Sto
         failovers: 0,
         codec: None,
         transferred_to: None,
+        parent: None,
+        notes: Vec::new(),
         media: None,
     }
 }
@@ -257,22 +297,17 @@ fn screen(
     story: &mut Story,
 ) -> Result<Admitted, Refusal> {
     let who = &entry.name;
-    let seat = core.enter_gate(now, entry.peer)?;
+    let mut seat = core.enter_gate(now, entry.peer)?;
     screen_hop(core, who, invite)?;
-    let gateway = match entry.peer {
-        Some(Peer::IpGateway(index)) => index,
-        Some(Peer::Server(..)) => {
-            return Err(Refusal::new(
-                codes::OUTCALLS_NOT_ALLOWED,
-                who,
-                format!("{who} placed a call through this gateway"),
-            ));
-        }
-        None => return Err(Refusal::new(codes::UNKNOWN_GATEWAY, who, "the sender is no UM IP gateway")),
-    };
+    let peer = entry
+        .peer
+        .ok_or_else(|| Refusal::new(codes::UNKNOWN_GATEWAY, who, "the sender is no UM IP gateway"))?;
     screen_demands(core, who, invite)?;
     let offer = session_of(invite);
-    let found = Arc::new(route(&core.policy, &RouteQuestion::of(gateway, invite)?).result?);
+    let found = Arc::new(match peer {
+        Peer::IpGateway(index) => route(&core.policy, &RouteQuestion::of(index, invite)?).result?,
+        Peer::Server(..) => placed_by_um(core, &mut seat, entry, peer, invite, story)?,
+    });
     story.caller.clone_from(&found.caller);
     story.called.clone_from(&found.callee);
     story.route = Some(found.clone());
@@ -285,6 +320,32 @@ fn screen(
         return Err(Refusal::new(codes::FAX_REFUSED, who, format!("{who} offered fax only")));
     }
     Ok(Admitted { seat, route: found, decision, offer: offer.map(Box::new) })
+}
+
+// Play-on-Phone, find-me, outdialling.
+fn placed_by_um(
+    core: &mut Core,
+    seat: &mut Seat,
+    entry: &FlowEntry,
+    peer: Peer,
+    invite: &Message,
+    story: &mut Story,
+) -> Result<Route, Refusal> {
+    let who = &entry.name;
+    let policy = core.policy.clone();
+    let server = policy.mailbox_server_of(peer).ok_or_else(|| {
+        let what = format!("{who} is a Call Router; only Mailbox servers place calls");
+        Refusal::new(codes::OUTCALLS_NOT_ALLOWED, who, what)
+    })?;
+    let question = RouteQuestion::of_um(invite)?;
+    let behalf = if story.parent.is_some() { Behalf::Caller } else { Behalf::User };
+    let found = route_out(&policy, &question, server, behalf).result?;
+    core.join_gateway(seat, found.ip_gateway)?;
+    story.ip_gateway = Some(found.ip_gateway);
+    story.server = Some(who.clone());
+    let uri = invite.uri().ok();
+    story.notes.extend(uri.and_then(|uri| hint_about(&policy, found.dial_plan, &uri)));
+    Ok(found)
 }
 
 /// What holds for every INVITE that begins a dialog.
@@ -355,10 +416,14 @@ pub(super) fn first_decision(
             Some(offer) => media_plan::offered(offer, entry.dialect),
             None => MediaSecurity::Absent,
         },
-        direction: Direction::FromGateway,
+        direction: if found.is_out_call() { Direction::FromServer } else { Direction::FromGateway },
         phase: Phase::Offer,
     };
     match Question::of(&core.policy, found.ip_gateway, found.dial_plan, said) {
+        Some(mut question) if found.is_out_call() => {
+            question.parties.server = &entry.name;
+            security::decide(&question).map(Decision::placed_by_um)
+        }
         Some(question) => security::decide(&question),
         None => Err(Refusal::new(codes::INTERNAL, &core.policy.gateway.fqdn, "the route names no dial plan")),
     }

@@ -13,16 +13,18 @@ use sip::{HeaderId, Message, Method, Transport};
 use super::admit::{MAX_FORWARDS, first_decision};
 use super::core::{Answer, ClientUse, Core};
 use super::flows::FlowEntry;
-use super::io::Event;
+use super::io::{Delivery, Event, Notification, Notified};
 use super::reach::{Unreached, Waiter};
 use crate::codes;
 use crate::headers::{self, Block, HOP_HEADER, HeaderPolicy, WithBody};
 use crate::place::Place;
-use crate::policy::{Allowed, DialPlan, Dialect, Mailbox, Peer, Policy, Profile, Server};
+use crate::policy::{
+    Allowed, DialPlan, Dialect, GatewayStatus, MailboxPolicy, Peer, Policy, Profile, Server,
+};
 use crate::redirect::{self, Hop, Rules};
-use crate::route::{HostedRoute, RouteQuestion, route};
-use crate::security::Signalling;
-use crate::verdict::Refusal;
+use crate::route::{HostedRoute, Party, RouteQuestion, mailbox_of, route};
+use crate::security::{Signalling, plan_signalling};
+use crate::verdict::{Refusal, clean};
 
 /// Requests whose answer is awaited, all peers together.
 const FORWARDS_MAX: usize = 1_000;
@@ -33,6 +35,11 @@ pub(crate) struct Forward {
     uri: Bytes,
     /// The servers of its dial plan; `None` on the way to a pool.
     walk: Option<Box<Walk>>,
+    /// Who sent it, and to whom it goes, by configured name.
+    from: String,
+    to: String,
+    /// What it notifies of, if it does.
+    about: Option<Notification>,
 }
 
 /// Which servers a request has been to.
@@ -71,27 +78,79 @@ impl Walk {
 }
 
 impl Core {
-    /// Message waiting from a Mailbox server goes to the user's pool.
+    /// A notification of a Mailbox server goes to the user's pool.
     pub(super) fn forward_to_pool(
         &mut self,
         now: Instant,
         key: ServerKey,
         entry: &FlowEntry,
+        about: Notification,
         request: &Message,
     ) {
         let policy = self.policy.clone();
-        let Some(index) = gateway_for(&policy, request) else {
-            return self.refuse_outside(now, key, entry, request, codes::MWI_NOT_ALLOWED);
+        let way = match way_to_user(&policy, entry, about, request) {
+            Ok(way) => way,
+            Err(refusal) => {
+                self.tell_refused(entry, about, request, &refusal);
+                return self.refuse_outside_with(now, key, entry, request, &refusal);
+            }
         };
-        let place = Place::of_gateway(&policy, index).filter(|_| self.forwards.len() < FORWARDS_MAX);
-        let Some(place) = place else {
+        let place = Place::of_gateway(&policy, way.ip_gateway).filter(|_| self.forwards.len() < FORWARDS_MAX);
+        let Some(mut place) = place else {
             self.count("forwards_refused");
+            let what = "too many requests wait for their answers";
+            let refusal = Refusal::new(codes::TRANSACTIONS_MAX, &entry.name, what);
+            self.tell_refused(entry, about, request, &refusal);
             return self.respond_plain(now, key, request, 503, &[]);
         };
+        if way.signalling == Signalling::MutualTls {
+            place.transport = Transport::Tls;
+        }
+        let peer = Peer::IpGateway(way.ip_gateway);
         let uri = request.to().map(|to| to.uri.raw().clone()).unwrap_or_else(|_| request.request_uri());
-        self.forwards.insert(key, Forward { request: request.clone(), uri, walk: None });
-        self.count("mwi_forwarded");
-        self.reach_for(now, key, Peer::IpGateway(index), &place);
+        let (from, to) = (entry.name.clone(), policy.peer_name(peer).to_owned());
+        let forward = Forward { request: request.clone(), uri, walk: None, from, to, about: Some(about) };
+        self.forwards.insert(key, forward);
+        if about == Notification::MessageWaiting {
+            self.count("mwi_forwarded");
+        }
+        self.reach_for(now, key, peer, &place);
+    }
+
+    /// A notification went no further than this.
+    pub(super) fn tell_refused(
+        &mut self,
+        entry: &FlowEntry,
+        about: Notification,
+        request: &Message,
+        refusal: &Refusal,
+    ) {
+        self.event(Event::Notified(Box::new(Notified {
+            notification: about,
+            delivery: Delivery::Refused,
+            from: entry.name.clone(),
+            to: String::new(),
+            user: user_of(request),
+            code: Some(refusal.code()),
+            what: refusal.verdict.what.clone(),
+        })));
+    }
+
+    fn tell_notified(&mut self, forward: &Forward, delivery: Delivery, what: String) {
+        let Some(about) = forward.about else { return };
+        let last = forward.walk.as_ref().and_then(|walk| walk.visited.last());
+        self.event(Event::Notified(Box::new(Notified {
+            notification: about,
+            delivery,
+            from: forward.from.clone(),
+            to: last.map_or_else(|| forward.to.clone(), |hop| hop.server.clone()),
+            user: user_of(&forward.request),
+            code: (delivery == Delivery::Failed).then_some(match forward.walk {
+                Some(_) => codes::NO_SERVER_LEFT,
+                None => codes::GATEWAY_NOT_REACHED,
+            }),
+            what,
+        })));
     }
 
     /// A pool's request goes where its INVITE would go.
@@ -113,7 +172,14 @@ impl Core {
         }
         // UM reads the user part and its parameters: byte for byte, as in an INVITE.
         let uri = walk.hosted.as_ref().map_or_else(|| request.request_uri(), |to| to.request_uri.clone());
-        let forward = Forward { request: request.clone(), uri, walk: Some(Box::new(walk)) };
+        let forward = Forward {
+            request: request.clone(),
+            uri,
+            walk: Some(Box::new(walk)),
+            from: entry.name.clone(),
+            to: String::new(),
+            about: super::outdialog::is_user_notification(request).then_some(Notification::MissedCall),
+        };
         self.forwards.insert(key, forward);
         self.count("requests_forwarded_outside_calls");
         self.try_next_server(now, key);
@@ -273,6 +339,9 @@ impl Core {
             self.event(Event::ServerUp { server: server.server.clone() });
         }
         let status = response.status().map_or(500, |s| if s.is_redirect() { 503 } else { s.code() });
+        let delivery = if status < 300 { Delivery::Delivered } else { Delivery::Rejected };
+        let said = String::from_utf8_lossy(&response.reason()).into_owned();
+        self.tell_notified(&forward, delivery, clean(&format!("answered {status} {said}")));
         let with_body = if response.body().is_empty() { WithBody::No } else { WithBody::Yes };
         let policy = self.policy.clone();
         let answering = self.flows.get(from.key).map_or(policy.dialect_of(None), |entry| entry.dialect);
@@ -315,9 +384,15 @@ impl Core {
     }
 
     fn fail_forward(&mut self, now: Instant, key: ServerKey, status: u16) {
-        if let Some(forward) = self.forwards.remove(&key) {
-            self.respond_plain(now, key, &forward.request, status, &[]);
+        let Some(forward) = self.forwards.remove(&key) else { return };
+        let what = if status == 504 { "no answer in time" } else { "no connection" };
+        self.tell_notified(&forward, Delivery::Failed, what.to_owned());
+        if forward.walk.is_none() && status == 503 {
+            let what = format!("UM IP gateway {} could not be reached", forward.to);
+            let refusal = Refusal::new(codes::GATEWAY_NOT_REACHED, &forward.to, what);
+            return self.refuse(now, key, &forward.request, &refusal, None);
         }
+        self.respond_plain(now, key, &forward.request, status, &[]);
     }
 }
 
@@ -326,25 +401,94 @@ fn between(policy: &Policy, pool: Dialect, um: Dialect) -> HeaderPolicy<'_> {
     HeaderPolicy::for_peers(&policy.headers, pool, um)
 }
 
-/// The UM IP gateway that serves the user of a NOTIFY and lets message waiting through.
-fn gateway_for(policy: &Policy, request: &Message) -> Option<usize> {
-    let to = request.to().ok()?;
-    let user = String::from_utf8_lossy(to.uri.user_part().unwrap_or_default()).into_owned();
-    let address = format!("{user}@{}", to.uri.host_str());
-    let is_user = |m: &&Mailbox| {
-        m.sip.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(&address))
-            || m.extension.as_deref() == Some(&user)
+/// Whom a notification concerns, for logs.
+fn user_of(request: &Message) -> String {
+    let party = request.to().ok().and_then(|to| Party::of(&to.uri));
+    party.map_or_else(String::new, |party| party.shown())
+}
+
+/// The UM IP gateway behind which a user is.
+struct WayToUser {
+    ip_gateway: usize,
+    signalling: Signalling,
+}
+
+// The dial plan of the user's mailbox, of which the server must be; for a user that no mailbox names, whatever plan of
+// the server leaves no choice.
+fn way_to_user(
+    policy: &Policy,
+    entry: &FlowEntry,
+    about: Notification,
+    request: &Message,
+) -> Result<WayToUser, Refusal> {
+    let who = &entry.name;
+    let server = entry.peer.and_then(|peer| policy.mailbox_server_of(peer));
+    let serves = |plan: &usize| {
+        let plan = policy.dial_plans.get(*plan);
+        plan.zip(server).is_some_and(|(plan, server)| plan.mailbox_servers.contains(&server))
     };
-    let allows = |index: &usize| {
-        let gateway = policy.ip_gateways.get(*index);
-        gateway.is_some_and(|g| g.message_waiting_indicator_allowed == Allowed::Yes)
-    };
-    match policy.mailboxes.iter().find(is_user) {
-        Some(mailbox) => {
-            let groups = policy.hunt_groups.iter().filter(|g| g.dial_plan == mailbox.dial_plan);
-            groups.map(|g| g.ip_gateway).find(allows)
-        }
-        // Nothing is known about the user: the first pool that takes it.
-        None => (0..policy.ip_gateways.len()).find(|i| allows(i) && policy.pool_of(*i).is_some()),
+    let party = request.to().ok().and_then(|to| Party::of(&to.uri));
+    let mailbox = party.as_ref().and_then(|party| mailbox_of(policy, party, None));
+    let home = mailbox.and_then(|at| policy.mailboxes.get(at)).map(|mailbox| mailbox.dial_plan);
+    let rules = mailbox.and_then(|at| policy.mailbox_policy_of(at));
+    if let Some(rules) = rules.filter(|rules| !allows(rules, about)) {
+        let what = format!("mailbox policy {} of {} does not allow it", rules.name, user_of(request));
+        return Err(Refusal::new(codes::MWI_NOT_ALLOWED, who, what));
     }
+    let plans: Vec<usize> = match home {
+        Some(plan) => vec![plan],
+        None => (0..policy.dial_plans.len()).collect(),
+    };
+    let mut ways: Vec<WayToUser> = Vec::new();
+    for plan in plans.iter().copied().filter(serves) {
+        let Some(security) = policy.dial_plans.get(plan).map(|plan| plan.voip_security) else { continue };
+        for ip_gateway in gateways_for(policy, plan, about) {
+            if ways.iter().all(|way| way.ip_gateway != ip_gateway) {
+                ways.push(WayToUser { ip_gateway, signalling: plan_signalling(security) });
+            }
+        }
+    }
+    let plan = home.and_then(|at| policy.dial_plans.get(at)).map_or("", |plan| plan.name.as_str());
+    // A pool knows its users; a PBX is told where there is none.
+    ways.sort_by_key(|way| policy.pool_of(way.ip_gateway).is_none());
+    let (is_known, count) = (home.is_some(), ways.len());
+    match ways.into_iter().next() {
+        Some(way) if is_known || count == 1 => Ok(way),
+        Some(_) => {
+            let what =
+                format!("no mailbox names {}, and {count} UM IP gateways could be meant", user_of(request));
+            Err(Refusal::new(codes::NOTIFIED_USER_UNKNOWN, who, what))
+        }
+        None if home.as_ref().is_some_and(|plan| !serves(plan)) => {
+            let what = format!("{who} is not in dial plan {plan} of {}", user_of(request));
+            Err(Refusal::new(codes::MWI_NOT_ALLOWED, who, what))
+        }
+        None => {
+            let of = if is_known { format!("dial plan {plan}") } else { format!("{who}'s dial plans") };
+            let what = format!("no UM IP gateway of {of} allows it");
+            Err(Refusal::new(codes::MWI_NOT_ALLOWED, who, what))
+        }
+    }
+}
+
+fn allows(rules: &MailboxPolicy, about: Notification) -> bool {
+    let allowed = match about {
+        Notification::MessageWaiting => rules.allow_message_waiting_indicator,
+        Notification::MissedCall => rules.allow_missed_call_notifications,
+    };
+    allowed == Allowed::Yes
+}
+
+// Of a dial plan, in the order of its hunt groups. A notification is no call: NoNewCalls does not stop it.
+fn gateways_for(policy: &Policy, plan: usize, about: Notification) -> impl Iterator<Item = usize> {
+    let groups = policy.hunt_groups.iter().filter(move |group| group.dial_plan == plan);
+    groups.map(|group| group.ip_gateway).filter(move |index| {
+        policy.ip_gateways.get(*index).is_some_and(|gateway| {
+            let is_allowed = match about {
+                Notification::MessageWaiting => gateway.message_waiting_indicator_allowed == Allowed::Yes,
+                Notification::MissedCall => gateway.pool.is_some(),
+            };
+            is_allowed && gateway.status != GatewayStatus::Disabled
+        })
+    })
 }

@@ -118,6 +118,16 @@ impl Gate {
         }
     }
 
+    /// Takes a place in the count of a UM IP gateway, too.
+    fn join(&mut self, seat: &mut Seat, policy: &Policy, ip_gateway: usize) -> Result<(), Closed> {
+        let Some(gateway) = policy.ip_gateways.get(ip_gateway) else { return Ok(()) };
+        let allowed = gateway.max_calls_allowed.unwrap_or(usize::MAX);
+        let counter = self.ip_gateway(&gateway.name).clone();
+        take_below(&counter, allowed).map_err(|have| Closed::GatewayCalls { ip_gateway, have, allowed })?;
+        seat.0.push(counter);
+        Ok(())
+    }
+
     /// Comes in: takes a place in every count, or none.
     fn enter(&mut self, now: Instant, policy: &Policy, ip_gateway: Option<usize>) -> Result<Seat, Closed> {
         self.look(now, policy, ip_gateway)?;
@@ -125,17 +135,8 @@ impl Gate {
         let allowed = policy.gateway.max_calls_allowed;
         take_below(&self.calls, allowed).map_err(|have| Closed::Calls { have, allowed })?;
         seat.0.push(self.calls.clone());
-        if let Some(index) = ip_gateway
-            && let Some(gateway) = policy.ip_gateways.get(index)
-        {
-            let allowed = gateway.max_calls_allowed.unwrap_or(usize::MAX);
-            let counter = self.ip_gateway(&gateway.name).clone();
-            take_below(&counter, allowed).map_err(|have| Closed::GatewayCalls {
-                ip_gateway: index,
-                have,
-                allowed,
-            })?;
-            seat.0.push(counter);
+        if let Some(index) = ip_gateway {
+            self.join(&mut seat, policy, index)?;
         }
         if let Some(rate) = policy.gateway.calls_per_second_max {
             self.take_turn(now, rate)?;
@@ -210,6 +211,12 @@ impl Core {
             false => self.gate.enter(now, &self.policy, ip_gateway_of(peer)),
         };
         entered.map_err(|closed| self.gate_refusal(&closed))
+    }
+
+    /// A call that UM placed leaves through this UM IP gateway and counts as one of its calls.
+    pub fn join_gateway(&mut self, seat: &mut Seat, ip_gateway: usize) -> Result<(), Refusal> {
+        let joined = self.gate.join(seat, &self.policy, ip_gateway);
+        joined.map_err(|closed| self.gate_refusal(&closed))
     }
 
     fn gate_refusal(&mut self, closed: &Closed) -> Refusal {

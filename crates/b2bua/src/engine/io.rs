@@ -429,6 +429,65 @@ pub struct CallAnswered {
     pub setup: Duration,
 }
 
+/// What a server or a pool wants a user to know.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Notification {
+    /// Messages wait, or no longer (MWI).
+    MessageWaiting,
+    /// Somebody called and left nothing.
+    MissedCall,
+}
+
+/// What became of a notification.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Delivery {
+    /// The far end took it.
+    Delivered,
+    /// The far end refused it.
+    Rejected,
+    /// The far end could not be reached, or did not answer.
+    Failed,
+    /// This gateway refused it.
+    Refused,
+    /// A missed call was recorded here; UM tells the user, if it does.
+    Recorded,
+    /// A missed call was recorded here; the mailbox's Exchange version tells nobody.
+    Unavailable,
+}
+
+impl Delivery {
+    /// As a label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Recorded => "recorded",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// A notification, at its end.
+#[derive(Clone, Debug)]
+pub struct Notified {
+    /// What it was about.
+    pub notification: Notification,
+    /// What became of it.
+    pub delivery: Delivery,
+    /// Configured name of who sent it; of the UM IP gateway for a missed call that was recorded here.
+    pub from: String,
+    /// Configured name of who was to get it; empty where that was not found out.
+    pub to: String,
+    /// Whom it concerns, cleaned.
+    pub user: String,
+    /// Why it was refused or failed.
+    pub code: Option<Code>,
+    /// One sentence, cleaned.
+    pub what: String,
+}
+
 /// One fact. Log line, metric and record derive from it in one place, in the shell.
 pub enum Event {
     /// A call begins.
@@ -455,6 +514,8 @@ pub enum Event {
         /// How.
         way: Way,
     },
+    /// A notification came to its end.
+    Notified(Box<Notified>),
     /// A redirect is followed.
     Redirected {
         /// Whose.

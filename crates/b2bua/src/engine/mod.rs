@@ -26,9 +26,9 @@ pub(crate) mod tests;
 
 pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
-    ConnectKey, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand, MediaFailure,
-    MediaPorts, Newcomers, Origin, Output, PeerIdentity, QueryKey, Question, Reason, ResolveFailure,
-    ResolveFailureKind, ServerStatus, Target, Way,
+    ConnectKey, Delivery, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand,
+    MediaFailure, MediaPorts, Newcomers, Notification, Notified, Origin, Output, PeerIdentity, QueryKey,
+    Question, Reason, ResolveFailure, ResolveFailureKind, ServerStatus, Target, Way,
 };
 
 pub use ledger::{Counted, Ledger, OneShard};

@@ -1,5 +1,5 @@
-//! Requests outside any call: OPTIONS for us, and by policy those that pass: message waiting to a pool, MESSAGE, SERVICE,
-//! OPTIONS for somebody else and missed-call notifications to a UM server. Owns which of these happens to a request; how it is
+//! Requests outside any call: OPTIONS for us, and by policy those that pass: message waiting and missed-call notifications
+//! of UM to a user's pool; MESSAGE, SERVICE, OPTIONS for somebody else and missed-call notifications to a UM server. Owns which of these happens to a request; how it is
 //! carried stands in `forward`. Refuses to know calls.
 
 use std::time::Instant;
@@ -11,9 +11,10 @@ use super::Engine;
 use super::admit::check_loop;
 use super::core::Core;
 use super::flows::FlowEntry;
+use super::io::Notification;
 use crate::codes::{self, Code};
 use crate::headers::{ACCEPT, ALLOW, SUPPORTED, unsupported};
-use crate::policy::{Gateway, OutOfDialog, OutOfDialogRules, Peer, ServerRole};
+use crate::policy::{Gateway, OutOfDialog, Peer, Policy};
 use crate::verdict::Refusal;
 
 /// Body of a missed-call notification (OCS sends it by INFO, later versions by other methods).
@@ -22,9 +23,20 @@ const USER_NOTIFICATION: &[u8] = b"application/ms-rtc-usernotification+xml";
 /// What becomes of a request.
 enum Fate {
     Answer,
-    ToPool,
+    ToPool(Notification),
     ToServer,
     Refuse(Code),
+}
+
+/// The side of UM that a request comes from.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Sender {
+    /// A UM IP gateway.
+    Pool,
+    /// A Mailbox server.
+    Um,
+    /// A Call Router: it only redirects.
+    Router,
 }
 
 impl Engine {
@@ -49,8 +61,14 @@ impl Engine {
                     [(HeaderId::Allow, ALLOW), (HeaderId::Accept, ACCEPT), (HeaderId::Supported, SUPPORTED)];
                 core.respond_plain(now, key, request, 200, &lines);
             }
-            Fate::Refuse(code) => core.refuse_outside(now, key, entry, request, code),
-            Fate::ToPool => core.forward_to_pool(now, key, entry, request),
+            Fate::Refuse(code) => {
+                if let Some(about) = notification_in(sender(&core.policy, entry), request) {
+                    let refusal = Refusal::new(code, &entry.name, code.entry().title);
+                    core.tell_refused(entry, about, request, &refusal);
+                }
+                core.refuse_outside(now, key, entry, request, code);
+            }
+            Fate::ToPool(about) => core.forward_to_pool(now, key, entry, about, request),
             Fate::ToServer => core.forward_to_server(now, key, entry, request),
         }
     }
@@ -76,7 +94,7 @@ impl Core {
         }
         match request.method() {
             Method::Other(_) => Fate::Refuse(codes::METHOD_UNKNOWN),
-            method => by_policy(rules, entry, method, request),
+            method => by_policy(&self.policy, entry, method, request),
         }
     }
 
@@ -107,31 +125,51 @@ impl Core {
     }
 }
 
-fn by_policy(rules: &OutOfDialogRules, entry: &FlowEntry, method: &Method, request: &Message) -> Fate {
-    let from_pool = matches!(entry.peer, Some(Peer::IpGateway(_)));
+fn by_policy(policy: &Policy, entry: &FlowEntry, method: &Method, request: &Message) -> Fate {
+    let rules = &policy.routing.out_of_dialog;
+    let sender = sender(policy, entry);
     let relayed = |rule: OutOfDialog| match rule {
-        OutOfDialog::Relay if from_pool => Fate::ToServer,
+        OutOfDialog::Relay if sender == Sender::Pool => Fate::ToServer,
         _ => Fate::Refuse(codes::METHOD_NOT_ALLOWED),
     };
-    match method {
-        Method::Info | Method::Notify | Method::Message | Method::Service
-            if is_user_notification(request) =>
-        {
-            relayed(rules.missed_call)
-        }
-        Method::Notify if is_message_waiting(entry, request) => match rules.notify {
-            OutOfDialog::Relay => Fate::ToPool,
-            _ => Fate::Refuse(codes::METHOD_NOT_ALLOWED),
+    let about = notification_in(sender, request);
+    let rule = match about {
+        Some(Notification::MessageWaiting) => rules.notify,
+        _ => rules.missed_call,
+    };
+    match (method, about) {
+        (Method::Info | Method::Notify | Method::Message | Method::Service, Some(about)) => match sender {
+            Sender::Um if rule == OutOfDialog::Relay => Fate::ToPool(about),
+            _ => relayed(rule),
         },
-        Method::Message => relayed(rules.message),
-        Method::Service => relayed(rules.service),
-        Method::Options => relayed(rules.options),
-        Method::Notify | Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Refer => {
+        (Method::Message, _) => relayed(rules.message),
+        (Method::Service, _) => relayed(rules.service),
+        (Method::Options, _) => relayed(rules.options),
+        (Method::Notify | Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Refer, _) => {
             Fate::Refuse(codes::NO_DIALOG)
         }
         // SUBSCRIBE makes a dialog and PUBLISH a state that this gateway would have to keep.
         _ => Fate::Refuse(codes::METHOD_NOT_ALLOWED),
     }
+}
+
+fn sender(policy: &Policy, entry: &FlowEntry) -> Sender {
+    match entry.peer {
+        Some(peer @ Peer::Server(..)) if policy.mailbox_server_of(peer).is_some() => Sender::Um,
+        Some(Peer::Server(..)) => Sender::Router,
+        _ => Sender::Pool,
+    }
+}
+
+// Message waiting is UM's business alone; from anybody else it is a NOTIFY without a subscription.
+fn notification_in(sender: Sender, request: &Message) -> Option<Notification> {
+    if is_user_notification(request) {
+        return Some(Notification::MissedCall);
+    }
+    let event = request.header(HeaderId::Event).unwrap_or_default();
+    let package = event.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let is_message_waiting = *request.method() == Method::Notify && package == b"message-summary";
+    (is_message_waiting && sender == Sender::Um).then_some(Notification::MessageWaiting)
 }
 
 fn is_for(gateway: &Gateway, request: &Message) -> bool {
@@ -142,14 +180,8 @@ fn is_for(gateway: &Gateway, request: &Message) -> bool {
     uri.user().is_none() && (is_own || host.eq_ignore_ascii_case(&gateway.fqdn))
 }
 
-fn is_user_notification(request: &Message) -> bool {
+pub(super) fn is_user_notification(request: &Message) -> bool {
     let content_type = request.content_type().unwrap_or_default();
     let essence = content_type.split(|b| *b == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(USER_NOTIFICATION)
-}
-
-fn is_message_waiting(entry: &FlowEntry, request: &Message) -> bool {
-    let event = request.header(HeaderId::Event).unwrap_or_default();
-    let package = event.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-    package == b"message-summary" && matches!(entry.peer, Some(Peer::Server(ServerRole::Mailbox, _)))
 }

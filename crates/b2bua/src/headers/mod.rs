@@ -33,7 +33,8 @@ const SUPPORTED_B: &str = "100rel, replaces";
 /// Bodies we take, for Accept.
 pub(crate) const ACCEPT: &str = "application/sdp, multipart/alternative, multipart/mixed";
 
-/// What crosses between two peers: the table, the configured additions, and the quirks of both.
+/// What crosses between two peers: the table, the configured additions, and the quirks of both. As in the table, A is the
+/// side of the UM IP gateway and B is UM, whoever called.
 #[derive(Copy, Clone, Debug)]
 pub struct HeaderPolicy<'a> {
     rules: &'a HeaderRules,
@@ -137,7 +138,7 @@ impl<'a> HeaderPolicy<'a> {
 fn from(passage: Passage) -> Side {
     match passage {
         Passage::Invite | Passage::RequestToB | Passage::ResponseToB => Side::A,
-        Passage::RequestToA | Passage::ResponseToA => Side::B,
+        Passage::OutCall | Passage::RequestToA | Passage::ResponseToA => Side::B,
     }
 }
 
@@ -164,7 +165,12 @@ pub(crate) struct OwnLines<'a> {
 }
 
 /// Everything of leg B's INVITE but Request-URI, Via, CSeq and body: what the caller sent and may pass, and ours.
-pub(crate) fn leg_b_set(invite: &Message, policy: &HeaderPolicy<'_>, own: &OwnLines<'_>) -> Carried {
+pub(crate) fn leg_b_set(
+    invite: &Message,
+    policy: &HeaderPolicy<'_>,
+    passage: Passage,
+    own: &OwnLines<'_>,
+) -> Carried {
     let mut block = Block::default();
     block
         .header(HeaderId::MaxForwards, own.max_forwards.to_string())
@@ -174,7 +180,7 @@ pub(crate) fn leg_b_set(invite: &Message, policy: &HeaderPolicy<'_>, own: &OwnLi
         .header(HeaderId::Contact, own.contact)
         .header(HeaderId::Allow, ALLOW)
         .header(HeaderId::Supported, SUPPORTED_B);
-    let mut carrier = Carrier::new(policy, Passage::Invite, WithBody::No, block);
+    let mut carrier = Carrier::new(policy, passage, WithBody::No, block);
     // The caller must not be able to speak in our name.
     carrier.but = own.correlation.map(|name| (HeaderId::from_name(name.as_bytes()), name));
     carrier.carry(invite);

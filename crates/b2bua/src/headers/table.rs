@@ -37,22 +37,30 @@ pub enum Action {
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Passage {
-    /// The caller's INVITE, on its way into leg B's header set.
+    /// The INVITE of a caller's side, on its way into the header set toward UM.
     Invite,
-    /// A request in or out of dialog, from leg A to leg B.
+    /// A request in or out of dialog, from the caller's side (A) to UM (B).
     RequestToB,
-    /// A request in or out of dialog, from leg B to leg A.
+    /// A request in or out of dialog, from UM to the caller's side.
     RequestToA,
-    /// A response of leg A.
+    /// A response of the caller's side.
     ResponseToB,
-    /// A response of leg B.
+    /// A response of UM.
     ResponseToA,
+    /// An INVITE with which UM places a call, on its way into the header set toward the UM IP gateway.
+    OutCall,
 }
 
 impl Passage {
     /// Every passage, in the order of the table's columns.
-    pub const ALL: [Passage; 5] =
-        [Self::Invite, Self::RequestToB, Self::RequestToA, Self::ResponseToB, Self::ResponseToA];
+    pub const ALL: [Passage; 6] = [
+        Self::Invite,
+        Self::RequestToB,
+        Self::RequestToA,
+        Self::ResponseToB,
+        Self::ResponseToA,
+        Self::OutCall,
+    ];
 }
 
 /// One line of the table.
@@ -68,24 +76,26 @@ pub struct Row {
 
 use Action::{Copy as Pass, Drop as Stop, HopByHop, Microsoft, Own, Regenerate, Repair, Translate, WithBody};
 
+type Actions = [Action; Passage::ALL.len()];
+
 /// One leg's business in every passage.
-const OWN: [Action; 5] = [Own; 5];
+const OWN: Actions = [Own; 6];
 /// Stops everywhere.
-const STOP: [Action; 5] = [Stop; 5];
+const STOP: Actions = [Stop; 6];
 /// Says something about the call: passes in requests.
-const REQUEST: [Action; 5] = [Pass, Pass, Pass, Stop, Stop];
+const REQUEST: Actions = [Pass, Pass, Pass, Stop, Stop, Pass];
 /// Has its meaning in requests other than INVITE.
-const IN_DIALOG: [Action; 5] = [Stop, Pass, Pass, Stop, Stop];
+const IN_DIALOG: Actions = [Stop, Pass, Pass, Stop, Stop, Stop];
 /// Belongs to responses.
-const RESPONSE: [Action; 5] = [Stop, Stop, Stop, Pass, Pass];
+const RESPONSE: Actions = [Stop, Stop, Stop, Pass, Pass, Stop];
 /// Belongs to requests other than INVITE, and to responses.
-const BOTH: [Action; 5] = [Stop, Pass, Pass, Pass, Pass];
+const BOTH: Actions = [Stop, Pass, Pass, Pass, Pass, Stop];
 /// Describes a body; the INVITE's is written anew.
-const BODY: [Action; 5] = [Own, WithBody, WithBody, WithBody, WithBody];
+const BODY: Actions = [Own, WithBody, WithBody, WithBody, WithBody, Own];
 /// Lync's dialect.
-const MICROSOFT: [Action; 5] = [Microsoft; 5];
+const MICROSOFT: Actions = [Microsoft; 6];
 /// Connection business.
-const HOP: [Action; 5] = [HopByHop; 5];
+const HOP: Actions = [HopByHop; 6];
 
 const DIALOG: &str = "names a dialog, transaction or hop of one leg";
 const BODY_OWN: &str = "computed from the body that is sent";
@@ -101,7 +111,7 @@ pub fn rows() -> &'static [Row] {
     ROWS
 }
 
-const fn row(id: HeaderId, actions: [Action; 5], why: &'static str) -> Row {
+const fn row(id: HeaderId, actions: Actions, why: &'static str) -> Row {
     Row { id, actions, why }
 }
 
@@ -143,19 +153,19 @@ static ROWS: &[Row] = &[
     row(HeaderId::RAck, OWN, DIALOG),
     row(HeaderId::Event, IN_DIALOG, ""),
     row(HeaderId::SubscriptionState, IN_DIALOG, ""),
-    row(HeaderId::ReferTo, [Stop, Translate, Translate, Stop, Stop], "its Replaces names a dialog of one leg"),
+    row(HeaderId::ReferTo, [Stop, Translate, Translate, Stop, Stop, Stop], "its Replaces names a dialog of one leg"),
     row(HeaderId::ReferSub, BOTH, ""),
-    row(HeaderId::ReferredBy, [Regenerate, Regenerate, Regenerate, Stop, Stop], "the referrer without cid: the body part it points to does not cross"),
-    row(HeaderId::Replaces, [Translate, Translate, Translate, Stop, Stop], DIALOG),
+    row(HeaderId::ReferredBy, [Regenerate, Regenerate, Regenerate, Stop, Stop, Regenerate], "the referrer without cid: the body part it points to does not cross"),
+    row(HeaderId::Replaces, [Translate, Translate, Translate, Stop, Stop, Translate], DIALOG),
     row(HeaderId::Join, STOP, DIALOG),
-    row(HeaderId::Diversion, [Repair, Stop, Stop, Stop, Stop], "UM decides by it; quoting is repaired (quirk diversion-quoting)"),
-    row(HeaderId::HistoryInfo, [Regenerate, Stop, Stop, Stop, Stop], "entries that parse; redirects inside this gateway add none, UM's own stay behind it"),
-    row(HeaderId::PAssertedIdentity, [Regenerate, Regenerate, Regenerate, Stop, Stop], IDENTITY),
+    row(HeaderId::Diversion, [Repair, Stop, Stop, Stop, Stop, Repair], "UM decides by it; quoting is repaired (quirk diversion-quoting)"),
+    row(HeaderId::HistoryInfo, [Regenerate, Stop, Stop, Stop, Stop, Regenerate], "entries that parse; redirects inside this gateway add none, UM's own stay behind it"),
+    row(HeaderId::PAssertedIdentity, [Regenerate, Regenerate, Regenerate, Stop, Stop, Regenerate], IDENTITY),
     row(HeaderId::PPreferredIdentity, STOP, "a wish of a user agent to its first proxy (RFC 3325 §9.2)"),
     row(HeaderId::RemotePartyId, REQUEST, "the IP-PBX word for the calling party"),
     row(HeaderId::Privacy, REQUEST, ""),
     row(HeaderId::Identity, STOP, "signs values that differ on the other leg"),
-    row(HeaderId::Reason, [Pass; 5], ""),
+    row(HeaderId::Reason, [Pass; 6], ""),
     row(HeaderId::Warning, RESPONSE, ""),
     row(HeaderId::RetryAfter, RESPONSE, ""),
     row(HeaderId::UserAgent, STOP, "names a product of one leg"),
@@ -178,9 +188,9 @@ static ROWS: &[Row] = &[
     row(HeaderId::ProxyAuthenticate, STOP, AUTH),
     row(HeaderId::AuthenticationInfo, STOP, AUTH),
     row(HeaderId::UserToUser, REQUEST, ""),
-    row(HeaderId::MsDiagnostics, [Pass; 5], "tells why"),
-    row(HeaderId::MsClientDiagnostics, [Pass; 5], "tells why"),
-    row(HeaderId::MsDiagnosticsPublic, [Pass; 5], "tells why"),
+    row(HeaderId::MsDiagnostics, [Pass; 6], "tells why"),
+    row(HeaderId::MsClientDiagnostics, [Pass; 6], "tells why"),
+    row(HeaderId::MsDiagnosticsPublic, [Pass; 6], "tells why"),
     row(HeaderId::MsSensitivity, MICROSOFT, ""),
     row(HeaderId::MsUserLogonData, STOP, BORDER),
     row(HeaderId::MsSubnet, STOP, BORDER),

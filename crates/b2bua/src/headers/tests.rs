@@ -104,8 +104,8 @@ fn the_whole_table_is_what_was_reviewed() {
         let name = row.id.name();
         writeln!(
             text,
-            "{name:27} {:11} {:11} {:11} {:9} {:9} {}",
-            actions[0], actions[1], actions[2], actions[3], actions[4], row.why
+            "{name:27} {:11} {:11} {:11} {:9} {:9} {:11} {}",
+            actions[0], actions[1], actions[2], actions[3], actions[4], actions[5], row.why
         )
         .unwrap();
     }
@@ -326,12 +326,12 @@ fn a_caller_cannot_speak_in_our_name() {
     let (a, b) = lync();
     let policy = HeaderPolicy::for_peers(&rules, a, b);
     for (header, correlation) in [("x-call-id: forged\r\n", "X-Call-ID"), ("s: forged\r\n", "Subject")] {
-        let set = leg_b_set(&request(header), &policy, &own(Some(correlation))).lines;
+        let set = leg_b_set(&request(header), &policy, Passage::Invite, &own(Some(correlation))).lines;
         let set = String::from_utf8(set.to_vec()).unwrap();
         assert!(!set.contains("forged"), "{set}");
         assert!(set.contains(&format!("{correlation}: a-leg\r\nX-Umbra-Hop: ours\r\n")), "{set}");
     }
-    let off = leg_b_set(&request("X-Call-ID: theirs\r\n"), &policy, &own(None)).lines;
+    let off = leg_b_set(&request("X-Call-ID: theirs\r\n"), &policy, Passage::Invite, &own(None)).lines;
     assert!(String::from_utf8(off.to_vec()).unwrap().contains("X-Call-ID: theirs\r\n"));
 }
 

@@ -172,7 +172,7 @@ fn pilots_of(policy: &Policy, question: &RouteQuestion) -> String {
     }
 }
 
-fn plan_of_context(policy: &Policy, context: &str) -> Option<usize> {
+pub(super) fn plan_of_context(policy: &Policy, context: &str) -> Option<usize> {
     let own = |plan: &DialPlan| plan.phone_context.eq_ignore_ascii_case(context);
     let equivalent =
         |plan: &DialPlan| plan.equivalent_phone_contexts.iter().any(|c| c.eq_ignore_ascii_case(context));
@@ -199,7 +199,7 @@ pub(super) fn attendant_in(policy: &Policy, dial_plan: usize, party: &Party) -> 
 }
 
 /// The mailbox of a party: by SIP address anywhere, by extension inside a plan (any plan when `None`).
-pub(super) fn mailbox_of(policy: &Policy, party: &Party, dial_plan: Option<usize>) -> Option<usize> {
+pub(crate) fn mailbox_of(policy: &Policy, party: &Party, dial_plan: Option<usize>) -> Option<usize> {
     let is_owner = |mailbox: &Mailbox| {
         let by_address = mailbox.sip.as_deref().is_some_and(|address| party.is_address(address));
         let is_in = |plan: usize| dial_plan.is_none_or(|wanted| wanted == plan);

@@ -6,12 +6,15 @@ mod classify;
 mod forms;
 mod hosted;
 mod lookup;
+mod out;
 mod party;
 mod question;
 #[cfg(test)]
 mod tests;
 
 pub use hosted::HostedRoute;
+pub(crate) use lookup::mailbox_of;
+pub use out::{Behalf, gateways_for_out_calls, hint_about, route_out};
 pub use party::Party;
 pub use question::{CalledBy, DIVERTERS_MAX, Diverter, RouteQuestion, Spoken, UmView};
 
@@ -95,6 +98,13 @@ pub struct Route {
     pub mailbox: Option<usize>,
     /// Where it goes instead of the dial plan's servers, when the voice mail is hosted.
     pub hosted: Option<HostedRoute>,
+}
+
+impl Route {
+    /// Whether UM placed the call (Play-on-Phone, find-me).
+    pub fn is_out_call(&self) -> bool {
+        self.reason == ReasonForCall::Outbound
+    }
 }
 
 /// Finds the dial plan of a request. First hit wins: explicit phone-context; pilot identifier, access number or

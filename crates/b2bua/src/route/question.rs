@@ -12,6 +12,8 @@ use crate::verdict::Refusal;
 
 /// Diverting parties looked at; more are ignored, oldest kept.
 pub const DIVERTERS_MAX: usize = 16;
+/// Index of a UM IP gateway that there is not.
+const NO_GATEWAY: usize = usize::MAX;
 
 /// What is asked of [`super::route`].
 #[derive(Clone, Debug)]
@@ -91,6 +93,19 @@ impl RouteQuestion {
         }
         question.add_history(message.values_bytes(HeaderId::HistoryInfo));
         Ok(question)
+    }
+
+    /// The question a call of a UM server asks: it comes from no UM IP gateway.
+    ///
+    /// # Errors
+    /// `UMB-ROUTE002` when the Request-URI is no URI.
+    pub fn of_um(message: &Message) -> Result<Self, Refusal> {
+        Self::of(NO_GATEWAY, message)
+    }
+
+    /// Who calls: asserted identities first.
+    pub fn callers(&self) -> impl Iterator<Item = &Party> {
+        self.asserted.iter().chain(&self.from)
     }
 
     /// The question that words ask.

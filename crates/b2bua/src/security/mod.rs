@@ -100,27 +100,49 @@ pub struct Decision {
     gateway_media: LegMedia,
     server_media: LegMedia,
     signalling: Signalling,
+    placed_by: PlacedBy,
+}
+
+/// Whose leg A is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PlacedBy {
+    /// The UM IP gateway's.
+    Gateway,
+    /// The UM server's.
+    Um,
 }
 
 impl Decision {
-    /// Media toward the UM IP gateway (leg A of an inbound call).
+    /// Media toward the UM IP gateway: leg A, unless UM placed the call.
     pub fn gateway_media(&self) -> LegMedia {
         self.gateway_media
     }
 
-    /// Media toward the UM server (leg B of an inbound call).
+    /// Media toward the UM server: leg B, unless UM placed the call.
     pub fn server_media(&self) -> LegMedia {
         self.server_media
     }
 
-    /// Leg A of a call from a gateway.
+    /// Media of leg A.
     pub fn a_media(&self) -> LegMedia {
-        self.gateway_media
+        match self.placed_by {
+            PlacedBy::Gateway => self.gateway_media,
+            PlacedBy::Um => self.server_media,
+        }
     }
 
-    /// Leg B of a call from a gateway.
+    /// Media of leg B.
     pub fn b_media(&self) -> LegMedia {
-        self.server_media
+        match self.placed_by {
+            PlacedBy::Gateway => self.server_media,
+            PlacedBy::Um => self.gateway_media,
+        }
+    }
+
+    /// The same decision for a call that UM places: leg A is the UM server's.
+    #[must_use]
+    pub fn placed_by_um(self) -> Self {
+        Self { placed_by: PlacedBy::Um, ..self }
     }
 
     /// Protection that every signalling connection of the call needs, on both legs.
@@ -144,7 +166,7 @@ impl Decision {
         };
         match self.gateway_media == self.server_media {
             true => one(self.gateway_media).to_owned(),
-            false => format!("{}/{}", one(self.gateway_media), one(self.server_media)),
+            false => format!("{}/{}", one(self.a_media()), one(self.b_media())),
         }
     }
 }
@@ -199,7 +221,12 @@ pub fn decide(question: &Question<'_>) -> Result<Decision, Refusal> {
         Direction::FromServer => server_media,
     };
     check_media(question, speaker)?;
-    Ok(Decision { gateway_media, server_media, signalling: plan_signalling(question.plan) })
+    Ok(Decision {
+        gateway_media,
+        server_media,
+        signalling: plan_signalling(question.plan),
+        placed_by: PlacedBy::Gateway,
+    })
 }
 
 /// Whether a pool level and a plan fit by configuration alone: the table of `umbra check`.

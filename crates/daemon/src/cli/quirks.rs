@@ -202,6 +202,7 @@ struct HeaderLine {
     request_from_um: Action,
     response_to_um: Action,
     response_from_um: Action,
+    invite_of_um: Action,
     why: &'static str,
 }
 
@@ -215,6 +216,7 @@ fn header_lines() -> Vec<HeaderLine> {
             request_from_um: of(Passage::RequestToA),
             response_to_um: of(Passage::ResponseToB),
             response_from_um: of(Passage::ResponseToA),
+            invite_of_um: of(Passage::OutCall),
             why: row.why,
         }
     };
@@ -232,7 +234,7 @@ The table is one for all profiles: nothing documented tells them apart but the q
 ";
 
 fn header_text(style: Style) -> String {
-    let columns = ["INVITE", "REQ TO UM", "REQ FROM UM", "RESP TO UM", "RESP FROM UM"];
+    let columns = ["INVITE", "REQ TO UM", "REQ FROM UM", "RESP TO UM", "RESP FROM UM", "INVITE OF UM"];
     let mut heading = format!("{:<27}", "HEADER");
     columns.iter().for_each(|column| heading.push_str(&format!(" {column:<12}")));
     let mut out = format!("{}\n", style.paint(Tone::Strong, heading.trim_end()));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use b2bua::CallRecord;
-use b2bua::engine::{CallAnswered, CallStarted, Event, Way};
+use b2bua::engine::{CallAnswered, CallStarted, Delivery, Event, Notification, Notified, Way};
 use b2bua::record::OfferResult;
 use b2bua::verdict::clean;
 use tracing::{debug, info, warn};
@@ -39,6 +39,10 @@ impl Reporter {
                     Way::New => "over a new connection",
                 };
                 info!(event = "leg_rerouted", call = call.as_u64(), %call_id, %peer, %next_hop, how, "connection lost, routed anew");
+            }
+            Event::Notified(notified) => {
+                self.metrics.notified(notified.notification, notified.delivery);
+                log_notified(&notified);
             }
             Event::Redirected { call, from, to } => {
                 self.metrics.redirected(&from, &to);
@@ -97,6 +101,25 @@ impl Reporter {
         log_end(&record);
         if let Some(records) = &self.records {
             records.send(record);
+        }
+    }
+}
+
+// What reached its user is no news; what did not is one line.
+fn log_notified(notified: &Notified) {
+    let event = match notified.notification {
+        Notification::MessageWaiting => "message_waiting",
+        Notification::MissedCall => "missed_call",
+    };
+    let result = notified.delivery.as_str();
+    let umb_code = notified.code.map(|code| code.as_str());
+    let (from, to, user) = (&notified.from, &notified.to, &notified.user);
+    match notified.delivery {
+        Delivery::Delivered | Delivery::Recorded => {
+            debug!(event, result, %from, %to, %user, umb_code, what = %notified.what, "notification");
+        }
+        _ => {
+            info!(event, result, %from, %to, %user, umb_code, what = %notified.what, "notification did not arrive")
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use b2bua::CallRecord;
-use b2bua::engine::EngineStatus;
+use b2bua::engine::{Delivery, EngineStatus, Notification};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -43,6 +43,11 @@ struct CallLabels {
     ip_gateway: String,
     call_type: &'static str,
     offer_result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -107,6 +112,8 @@ pub struct Metrics {
     events: Labelled<KindLabel>,
     redirects: Labelled<HopLabels>,
     failovers: Labelled<PeerLabel>,
+    mwi: Labelled<ResultLabel>,
+    missed_calls: Labelled<ResultLabel>,
     peer_up: Family<PeerLabel, Gauge>,
     weak_certificates: Labelled<PeerLabel>,
     weak_peers: Gauge,
@@ -146,6 +153,8 @@ impl Metrics {
             events: Family::default(),
             redirects: Family::default(),
             failovers: Family::default(),
+            mwi: Family::default(),
+            missed_calls: Family::default(),
             peer_up: Family::default(),
             weak_certificates: Family::default(),
             weak_peers: Gauge::default(),
@@ -191,6 +200,10 @@ impl Metrics {
         registry.register("umbra_events", "Facts counted by the engine", self.events.clone());
         registry.register("umbra_redirects", "Redirects followed", self.redirects.clone());
         registry.register("umbra_failovers", "Attempts that failed, by server", self.failovers.clone());
+        let help = "Message-waiting notifications of UM, by result";
+        registry.register("umbra_mwi_notifications", help, self.mwi.clone());
+        let help = "Missed calls that were recorded and missed-call notifications that passed, by result";
+        registry.register("umbra_missed_call_notifications", help, self.missed_calls.clone());
         registry.register("umbra_peer_up", "1 while a server gets calls", self.peer_up.clone());
         let help = "Requests and datagrams from addresses or names that are no peer";
         registry.register("umbra_unknown_peer_requests", help, self.unknown_peer.clone());
@@ -297,6 +310,15 @@ impl Metrics {
     pub fn redirected(&self, from: &str, to: &str) {
         let name = |place: &str| place.rsplit_once(':').map_or(place, |(name, _)| name).to_owned();
         self.redirects.get_or_create(&HopLabels { from: name(from), to: name(to) }).inc();
+    }
+
+    /// A notification came to its end.
+    pub fn notified(&self, notification: Notification, delivery: Delivery) {
+        let family = match notification {
+            Notification::MessageWaiting => &self.mwi,
+            Notification::MissedCall => &self.missed_calls,
+        };
+        family.get_or_create(&ResultLabel { result: delivery.as_str() }).inc();
     }
 
     /// A server failed a call.
@@ -408,6 +430,16 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"umbra_tls_handshakes_total{peer="pool01.contoso.test",result="ok"} 1"#));
+    }
+
+    #[test]
+    fn notifications_are_counted_by_result_under_the_published_names() {
+        let metrics = Metrics::new();
+        metrics.notified(Notification::MessageWaiting, Delivery::Delivered);
+        metrics.notified(Notification::MissedCall, Delivery::Unavailable);
+        let text = metrics.expose();
+        assert!(text.contains("umbra_mwi_notifications_total{result=\"delivered\"} 1"), "{text}");
+        assert!(text.contains("umbra_missed_call_notifications_total{result=\"unavailable\"} 1"), "{text}");
     }
 
     #[test]

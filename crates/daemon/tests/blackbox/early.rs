@@ -316,7 +316,7 @@ fn calls_are_set_up_in_every_way_that_rfc_3262_and_3311_know() {
         std::fs::write(umbra.folder.path().join("uac.xml"), uac.text()).unwrap();
         std::fs::write(umbra.folder.path().join("uas.xml"), uas.text()).unwrap();
         let mut answering = start_uas(umbra.folder.path(), server, CALLS);
-        run_uac(umbra.folder.path(), caller, (gateway, 5060), CALLS);
+        run_uac(umbra.folder.path(), "uac.xml", caller, (gateway, 5060), CALLS);
         assert_eq!(answering.wait(Duration::from_secs(20)), 0, "{name}: {}", answering.output());
         count += CALLS;
     }

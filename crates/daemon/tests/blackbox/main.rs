@@ -24,6 +24,7 @@ mod lab;
 mod loops;
 mod malformed;
 mod media;
+mod out_calls;
 mod overload;
 mod pairs;
 mod quirks;

@@ -12,7 +12,7 @@ use crate::harness::{Gateway, Net, Process, folder, peers_present};
 
 const CALLS: usize = 200;
 const RATE: usize = 20;
-const UAC: &str = include_str!("sipp/uac.xml");
+pub const UAC: &str = include_str!("sipp/uac.xml");
 const UAS: &str = include_str!("sipp/uas.xml");
 
 #[test]
@@ -27,7 +27,7 @@ fn two_hundred_calls_with_media_over_tcp_all_succeed() {
     let _uas = start_uas(folder.path(), server, CALLS);
     let mut umbra = Gateway::start(folder, gateway, 5060, &plain_config(caller, gateway, server));
     let cpu_before = umbra.process.cpu_seconds();
-    let summary = run_uac(umbra.folder.path(), caller, (gateway, 5060), CALLS);
+    let summary = run_uac(umbra.folder.path(), "uac.xml", caller, (gateway, 5060), CALLS);
     let cpu = umbra.process.cpu_seconds() - cpu_before;
     println!("{summary}\ngateway cpu: {cpu:.2} s for {CALLS} calls with 3 s of audio each way");
     let records = umbra.wait_for_records(CALLS, Duration::from_secs(10));
@@ -61,7 +61,7 @@ fn two_hundred_calls_over_mutual_tls_through_stunnel_all_succeed() {
     let mut client_side =
         stunnel(umbra.folder.path(), &pki, "client", "pbx.contoso.test", (front, 5060), (gateway, 5061));
     client_side.wait_for_port(front.into(), 5060);
-    let summary = run_uac(umbra.folder.path(), caller, (front, 5060), CALLS);
+    let summary = run_uac(umbra.folder.path(), "uac.xml", caller, (front, 5060), CALLS);
     println!("{summary}");
     let records = umbra.wait_for_records(CALLS, Duration::from_secs(10));
     assert!(records.iter().all(|r| r["offer_result"] == "Answer"), "{:#}", records[0]);
@@ -102,18 +102,29 @@ pub fn write_scenarios(folder: &Path) {
 }
 
 pub fn start_uas(folder: &Path, address: Ipv4Addr, calls: usize) -> Process {
+    start_uas_at(folder, "uas.xml", (address, 5060), calls)
+}
+
+/// Who answers, by a scenario in that folder.
+pub fn start_uas_at(
+    folder: &Path,
+    scenario: &str,
+    (address, port): (Ipv4Addr, u16),
+    calls: usize,
+) -> Process {
+    let (address_text, port_text) = (address.to_string(), port.to_string());
     let mut command = Command::new("sipp");
-    command.args(["-sf", "uas.xml", "-t", "t1", "-p", "5060", "-rtp_echo", "-mp", "17000", "-nostdin"]);
-    command.args(["-i", &address.to_string(), "-m", &calls.to_string()]).current_dir(folder);
+    command.args(["-sf", scenario, "-t", "t1", "-p", &port_text, "-rtp_echo", "-mp", "17000", "-nostdin"]);
+    command.args(["-i", &address_text, "-m", &calls.to_string()]).current_dir(folder);
     let mut uas = Process::start("uas", &mut command, folder);
-    uas.wait_for_port(address.into(), 5060);
+    uas.wait_for_port(address.into(), port);
     uas
 }
 
 /// Runs the caller to its end and returns its final statistics; fails when a call failed.
-pub fn run_uac(folder: &Path, from: Ipv4Addr, to: (Ipv4Addr, u16), calls: usize) -> String {
+pub fn run_uac(folder: &Path, scenario: &str, from: Ipv4Addr, to: (Ipv4Addr, u16), calls: usize) -> String {
     let mut command = Command::new("sipp");
-    command.args(["-sf", "uac.xml", "-t", "t1", "-p", "5070", "-mp", "18000", "-nostdin", "-trace_err"]);
+    command.args(["-sf", scenario, "-t", "t1", "-p", "5070", "-mp", "18000", "-nostdin", "-trace_err"]);
     command.args(["-i", &from.to_string(), "-m", &calls.to_string(), "-r", &RATE.to_string()]);
     command.arg(format!("{}:{}", to.0, to.1)).current_dir(folder);
     let mut uac = Process::start("uac", &mut command, folder);

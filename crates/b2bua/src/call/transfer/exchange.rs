@@ -242,7 +242,7 @@ impl Call {
         }
         self.answer_newcomer(cx, now, side, (server, &invite), body);
         say_goodbye(cx, now, &mut former);
-        if side == Side::B && self.trail.holding.is_some() {
+        if side == self.um_side() && self.trail.holding.is_some() {
             self.let_go(cx);
             cx.servers.take(&who);
             self.trail.holding = Some(who);

@@ -125,7 +125,8 @@ impl Call {
         if executed.listener.wish == Wish::Deaf {
             lines.push((HeaderId::ReferSub, "false"));
         }
-        cx.respond(now, key, refer, &Answer { lines: &lines, ..Answer::of(202) });
+        let block = self.refer_warning(Side::B, refer);
+        cx.respond(now, key, refer, &Answer { lines: &lines, block: &block, ..Answer::of(202) });
         cx.count("transfers_begun");
         cx.timers.set(self.key, CallTimer::Transfer, executed.deadline);
         self.transfer.executed = Some(Box::new(executed));
@@ -451,7 +452,7 @@ impl Call {
             executed.listener.parted = parted;
         }
         self.watch_session(cx, side);
-        if side == Side::B {
+        if side == self.um_side() {
             self.let_go(cx);
         }
         if let MediaState::Ready(media) = &mut self.media {

@@ -44,11 +44,11 @@ pub(crate) struct Transfer {
     subscriptions: Vec<Subscription>,
     /// The one REFER that is being carried out here.
     executed: Option<Box<Executed>>,
-    /// Who leg B belongs to.
+    /// Whose the leg of UM is now.
     far_end: FarEnd,
 }
 
-/// Whose leg B is.
+/// Whose the leg is that UM had at the beginning.
 #[derive(Copy, Clone, Default, PartialEq, Eq)]
 enum FarEnd {
     /// A UM server's, as every call begins.
@@ -62,14 +62,26 @@ impl Call {
     /// The decision for the call as it stands: once UM has handed the caller over, both ends are the gateway's.
     pub(super) fn as_paired(&self, decision: Decision) -> Decision {
         match self.transfer.far_end {
+            FarEnd::Server if self.route.is_out_call() => decision.placed_by_um(),
             FarEnd::Server => decision,
             FarEnd::Gateway => decision.between_gateways(),
         }
     }
 
-    /// Whether leg B belongs to a UM server.
-    pub(super) fn is_served(&self) -> bool {
-        self.transfer.far_end == FarEnd::Server
+    /// Whether that leg belongs to a UM server.
+    pub(super) fn is_um(&self, side: Side) -> bool {
+        side == self.um_side() && self.transfer.far_end == FarEnd::Server
+    }
+
+    /// Whether UM has the call at that server.
+    pub(crate) fn is_um_at(&self, server: &str) -> bool {
+        let side = self.um_side();
+        self.is_um(side) && self.leg(side).peer.name.eq_ignore_ascii_case(server)
+    }
+
+    /// The side that UM has, or had before it handed the caller over.
+    pub(crate) fn um_side(&self) -> Side {
+        if self.route.is_out_call() { Side::A } else { Side::B }
     }
 
     /// The leg whose dialog has our `tag`: the third one, or that of `side`.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use relay::Side;
 use sip::endpoint::ServerKey;
-use sip::{HeaderId, Message};
+use sip::{HeaderId, Message, Method};
 
 use super::Call;
 use super::notify::{Last, Subscription, is_ending};
@@ -17,7 +17,8 @@ use crate::engine::core::Core;
 use crate::engine::flows::FlowEntry;
 use crate::headers::Block;
 use crate::policy::ReferRule;
-use crate::verdict::Refusal;
+use crate::route::hint_about;
+use crate::verdict::{Refusal, warning};
 
 /// REFERs of one call that may be open at once.
 const SUBSCRIPTIONS_MAX: usize = 4;
@@ -68,16 +69,40 @@ impl Call {
         if !self.is_whole() || self.is_early() {
             return cx.respond_plain(now, key, refer, 491, &[]);
         }
+        if side == self.um_side()
+            && let Some(hint) = self.hint_about_target(&asked)
+        {
+            cx.count("transfer_targets_doubtful");
+            self.story.note(hint);
+        }
         let counterpart = match named {
             Named::Known(known) => Some(known),
             _ => None,
         };
         match self.refer_rule() {
-            ReferRule::Execute if side == Side::B && self.is_served() => {
+            // In a call that UM placed the leg that would be exchanged is the caller's, whose dialog begins here: carried.
+            ReferRule::Execute if side == Side::B && self.is_um(side) => {
                 self.execute(cx, now, (key, refer), &asked, counterpart, is_first);
             }
             _ => self.carry_refer(cx, now, side, (key, refer), &asked, counterpart, is_first),
         }
+    }
+
+    // What there is to say about a target of UM that the pool will hardly find.
+    fn hint_about_target(&self, asked: &Asked) -> Option<String> {
+        hint_about(&self.policy, self.route.dial_plan, &asked.to.uri)
+    }
+
+    /// The Warning for a REFER of UM whose target the pool will hardly find; empty for all others.
+    pub(in crate::call) fn refer_warning(&self, side: Side, refer: &Message) -> Bytes {
+        let asked = Some(refer).filter(|refer| side == self.um_side() && *refer.method() == Method::Refer);
+        let hint =
+            asked.and_then(|refer| Asked::read(refer).ok()).and_then(|asked| self.hint_about_target(&asked));
+        let mut block = Block::default();
+        if let Some(hint) = hint {
+            block.line(b"Warning", warning(&self.policy.gateway.fqdn, &hint).as_bytes());
+        }
+        block.finish()
     }
 
     fn refer_rule(&self) -> ReferRule {

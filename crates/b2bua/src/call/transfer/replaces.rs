@@ -81,7 +81,7 @@ impl Call {
         let offer = session_of(invite).map_err(|fault| fault.refusal(who))?;
         let said = offer.as_ref();
         let said = said.map_or(MediaSecurity::Absent, |offer| media_plan::offered(offer, entry.dialect));
-        let ip_gateway = if side == Side::A { self.gateway_of(entry) } else { None };
+        let ip_gateway = if side == self.um_side() { None } else { self.gateway_of(entry) };
         let decision = self.decide_newcomer(side, entry, ip_gateway, said)?;
         let MediaState::Ready(current) = &self.media else {
             return Err(Refusal::new(codes::INTERNAL, who, "media is gone").into());
@@ -122,11 +122,10 @@ impl Call {
         ip_gateway: Option<usize>,
         media: MediaSecurity,
     ) -> Result<security::Decision, Refusal> {
-        let is_server = side == Side::B && self.is_served();
         let said = Said {
             transport: if entry.transport.is_secure() { Signalling::MutualTls } else { Signalling::Plain },
             media,
-            direction: if is_server { Direction::FromServer } else { Direction::FromGateway },
+            direction: if self.is_um(side) { Direction::FromServer } else { Direction::FromGateway },
             phase: Phase::Offer,
         };
         let gateway = ip_gateway.unwrap_or(self.route.ip_gateway);
@@ -143,12 +142,12 @@ impl Call {
         let plan_index = self.route.dial_plan;
         let Some(plan) = self.policy.dial_plans.get(plan_index) else { return false };
         let is_owner = self.leg(side).peer.owns(entry);
-        let is_of_plan = match (side, entry.peer) {
-            (Side::A, Some(Peer::IpGateway(_))) => self.gateway_of(entry).is_some_and(|index| {
+        let is_of_plan = match (side == self.um_side(), entry.peer) {
+            (false, Some(Peer::IpGateway(_))) => self.gateway_of(entry).is_some_and(|index| {
                 let groups = &self.policy.hunt_groups;
                 groups.iter().any(|group| group.ip_gateway == index && group.dial_plan == plan_index)
             }),
-            (Side::B, Some(Peer::Server(ServerRole::Mailbox, _))) => {
+            (true, Some(Peer::Server(ServerRole::Mailbox, _))) => {
                 let mut servers =
                     plan.mailbox_servers.iter().filter_map(|i| self.policy.mailbox_servers.get(*i));
                 servers.any(|server| entry.is_named(&server.name))

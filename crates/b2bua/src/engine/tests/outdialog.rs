@@ -14,7 +14,7 @@ use crate::engine::{ConnectKey, Input, Newcomers, Origin, PeerIdentity};
 use crate::policy::{OutOfDialog, Policy, PoolEncryption, VoipSecurity};
 
 const US: &str = "sip:umbra.contoso.com";
-const MISSED: &[u8] = b"application/ms-rtc-usernotification+xml";
+pub const MISSED: &[u8] = b"application/ms-rtc-usernotification+xml";
 
 fn config() -> Policy {
     policy::policy(PoolEncryption::RequireEncryption, VoipSecurity::Secured)
@@ -26,7 +26,7 @@ fn connected(policy: Policy) -> World {
     world
 }
 
-fn request(method: Method, uri: &str, lines: &str) -> OutgoingRequest {
+pub fn request(method: Method, uri: &str, lines: &str) -> OutgoingRequest {
     let name = method.as_str_lossy().to_owned();
     let headers = format!(
         "From: <sip:x@contoso.com>;tag=1\r\nTo: <sip:ken@contoso.com>\r\nCall-ID: out-{name}\r\nCSeq: 1 {name}\r\n{lines}"
@@ -40,7 +40,7 @@ fn request(method: Method, uri: &str, lines: &str) -> OutgoingRequest {
     }
 }
 
-fn with_body(mut request: OutgoingRequest, content_type: &[u8], body: &str) -> OutgoingRequest {
+pub fn with_body(mut request: OutgoingRequest, content_type: &[u8], body: &str) -> OutgoingRequest {
     request.content_type = Some(Bytes::copy_from_slice(content_type));
     request.body = Bytes::from(body.to_owned());
     request
@@ -52,7 +52,7 @@ fn counter(world: &World, name: &str) -> u64 {
 }
 
 /// A Mailbox server that connects to us.
-fn um(world: &mut World) -> Place {
+pub fn um(world: &mut World) -> Place {
     let place = ("um".to_owned(), 1);
     world.script(&place.0, place.1, Script::Silent);
     let peer = PeerIdentity::Verified { names: vec!["mbx01.contoso.com".into()] };
@@ -61,7 +61,7 @@ fn um(world: &mut World) -> Place {
     place
 }
 
-fn message_waiting() -> OutgoingRequest {
+pub fn message_waiting() -> OutgoingRequest {
     let lines = "Max-Forwards: 70\r\nContact: <sip:m@10.0.2.1>\r\nEvent: message-summary\r\nSubscription-State: terminated\r\n";
     let notify = request(Method::Notify, "sip:ken@umbra.contoso.com", lines);
     with_body(notify, b"application/simple-message-summary", "Messages-Waiting: yes\r\n")

@@ -549,6 +549,10 @@ fn event_name(event: &Event) -> String {
         Event::CallStarted(_) => "started".into(),
         Event::CallAnswered(_) => "answered".into(),
         Event::LegRerouted { peer, next_hop, way, .. } => format!("rerouted {peer} {next_hop} {way:?}"),
+        Event::Notified(notified) => {
+            let Notified { notification, delivery, user, to, .. } = &**notified;
+            format!("{notification:?} for {user} to {to}: {}", delivery.as_str())
+        }
         Event::Redirected { to, .. } => format!("redirected {to}"),
         Event::ServerFailed { server, .. } => format!("failed {server}"),
         Event::ServerDown { server, .. } => format!("down {server}"),
