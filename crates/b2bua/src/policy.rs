@@ -9,7 +9,7 @@ use std::time::Duration;
 use relay::Network;
 use serde::Serialize;
 
-pub use crate::headers::{HeaderRules, UnknownHeaders};
+pub use crate::headers::{CallerNames, HeaderRules, UnknownHeaders};
 pub use crate::profile::{Dialect, Digits, Profile};
 use crate::quirks::QuirkSet;
 pub use crate::um::*;

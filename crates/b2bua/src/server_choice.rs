@@ -1,8 +1,8 @@
-//! Which UM server gets the next attempt. Owns health marks, call counts and the round-robin
-//! position; knows neither flows nor messages.
+//! Which UM server gets the next attempt. Owns health marks with their reasons and history, an operator's wishes, call
+//! counts and the round-robin position; knows neither flows nor messages.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -10,9 +10,52 @@ use std::time::{Duration, Instant};
 use crate::engine::ledger::{give, take_below, taken};
 use crate::engine::{Counted, Ledger, OneShard};
 use crate::policy::{Selection, Server, ServerStatus};
+use crate::verdict::clean;
 
 /// A server that failed is left out of choice for this long, unless no other is left.
 pub const DOWN_FOR: Duration = Duration::from_secs(15);
+/// One that fails again at its first attempt afterwards rests twice as long each time, at most this long: a server that comes
+/// and goes costs fewer and fewer calls their first attempt.
+pub const DOWN_FOR_MAX: Duration = Duration::from_secs(120);
+/// Changes of one server that are remembered.
+pub const CHANGES_MAX: usize = 16;
+
+/// What became of a server, or was wished for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It answered after it had failed.
+    Up,
+    /// It failed and is left out for a while.
+    Resting,
+    /// An operator lets it take calls, whatever the configuration says.
+    Enabled,
+    /// An operator lets it keep its calls and get no new ones.
+    Draining,
+    /// An operator took it out.
+    Disabled,
+}
+
+impl Turn {
+    /// The wish of an operator for that status.
+    pub fn wished(status: ServerStatus) -> Self {
+        match status {
+            ServerStatus::Enabled => Self::Enabled,
+            ServerStatus::NoNewCalls => Self::Draining,
+            ServerStatus::Disabled => Self::Disabled,
+        }
+    }
+}
+
+/// A change of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub at: Instant,
+    /// To what.
+    pub to: Turn,
+    /// Why, cleaned.
+    pub why: String,
+}
 
 /// Health and load of every server used so far, by lower-case name.
 pub struct ServerTable {
@@ -27,12 +70,25 @@ pub struct ServerState {
     load: Arc<AtomicU64>,
     /// Left out of choice until then.
     pub down_until: Option<Instant>,
+    /// What an operator wants, beside the configuration.
+    pub wish: Option<ServerStatus>,
+    /// Its last changes, oldest first.
+    pub changes: VecDeque<Change>,
+    /// Rests one after the other, without an answer between them.
+    rests: u32,
 }
 
 impl ServerState {
     /// Calls on it now.
     pub fn calls(&self) -> usize {
         taken(&self.load)
+    }
+
+    fn turn(&mut self, at: Instant, to: Turn, why: &str) {
+        if self.changes.len() >= CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(Change { at, to, why: clean(why) });
     }
 }
 
@@ -54,6 +110,9 @@ impl ServerTable {
         self.states.entry(name.into_owned()).or_insert_with_key(|name| ServerState {
             load: ledger.counter(Counted::Server(name)),
             down_until: None,
+            wish: None,
+            changes: VecDeque::new(),
+            rests: 0,
         })
     }
 
@@ -74,7 +133,7 @@ impl ServerTable {
             }
         }
         let usable = |server: &&&Server| {
-            server.status == ServerStatus::Enabled
+            self.takes_calls(server)
                 && self.calls(&server.name) < server.max_calls_allowed
                 && !tried.iter().any(|name| name.eq_ignore_ascii_case(&server.name))
         };
@@ -125,15 +184,60 @@ impl ServerTable {
     }
 
     /// Marks a server down; true when it was up before.
-    pub fn failed(&mut self, now: Instant, name: &str) -> bool {
+    pub fn failed(&mut self, now: Instant, name: &str, why: &str) -> bool {
         let was_up = !self.is_down(name, now);
-        self.state(name).down_until = Some(now + DOWN_FOR);
+        let state = self.state(name);
+        if was_up {
+            let longer = 1 << state.rests.min(16);
+            state.down_until = Some(now + (DOWN_FOR * longer).min(DOWN_FOR_MAX));
+            state.rests += 1;
+            state.turn(now, Turn::Resting, why);
+        }
         was_up
     }
 
     /// Marks a server up; true when it was marked down before.
-    pub fn answered(&mut self, name: &str) -> bool {
-        self.states.get_mut(&*lower(name)).is_some_and(|state| state.down_until.take().is_some())
+    pub fn answered(&mut self, now: Instant, name: &str) -> bool {
+        let Some(state) = self.states.get_mut(&*lower(name)) else { return false };
+        state.rests = 0;
+        let was_down = state.down_until.take().is_some();
+        if was_down {
+            state.turn(now, Turn::Up, "it answered");
+        }
+        was_down
+    }
+
+    /// An operator's wish, which stands above the configuration until the next one. Enabling ends a rest.
+    pub fn wish(&mut self, now: Instant, name: &str, status: ServerStatus) {
+        let state = self.state(name);
+        state.wish = Some(status);
+        if status == ServerStatus::Enabled {
+            state.down_until = None;
+            state.rests = 0;
+        }
+        state.turn(now, Turn::wished(status), "an operator");
+    }
+
+    /// Whether it gets new calls, by configuration and operator.
+    pub fn takes_calls(&self, server: &Server) -> bool {
+        self.status(server) == ServerStatus::Enabled
+    }
+
+    fn status(&self, server: &Server) -> ServerStatus {
+        self.states.get(&*lower(&server.name)).and_then(|state| state.wish).unwrap_or(server.status)
+    }
+
+    /// Why a server gets no call now, in a few words; `None`: it might get one.
+    pub fn hindrance(&self, server: &Server) -> Option<String> {
+        let calls = self.calls(&server.name);
+        match self.status(server) {
+            ServerStatus::NoNewCalls => Some("takes no new calls".to_owned()),
+            ServerStatus::Disabled => Some("is disabled".to_owned()),
+            ServerStatus::Enabled if calls >= server.max_calls_allowed => {
+                Some(format!("has {calls} calls of {} allowed", server.max_calls_allowed))
+            }
+            ServerStatus::Enabled => None,
+        }
     }
 
     /// Calls on a server now.
@@ -214,15 +318,15 @@ mod tests {
         let all = [&one, &two];
         let mut table = ServerTable::default();
         let now = start();
-        assert!(table.failed(now, "A"));
-        assert!(!table.failed(now, "a"));
+        assert!(table.failed(now, "A", "refused"));
+        assert!(!table.failed(now, "a", "refused"));
         assert_eq!(turn(&mut table, now, &all, &[]), Some("b"));
         assert_eq!(turn(&mut table, now, &all, &[]), Some("b"));
         assert_eq!(turn(&mut table, now, &all, &["b".to_owned()]), Some("a"));
         let later = now + DOWN_FOR;
         let got: Vec<_> = (0..2).map(|_| turn(&mut table, later, &all, &[])).collect();
         assert_eq!(got, [Some("b"), Some("a")]);
-        assert!(table.answered("a"));
+        assert!(table.answered(later, "a"));
     }
 
     #[test]
@@ -233,5 +337,59 @@ mod tests {
         assert_eq!(turn(&mut table, start(), &[&one], &[]), None);
         table.give("a");
         assert_eq!(turn(&mut table, start(), &[&one], &[]), Some("a"));
+    }
+
+    #[test]
+    fn a_server_that_fails_at_every_attempt_rests_longer_and_longer_and_an_answer_forgives() {
+        let mut table = ServerTable::default();
+        let mut now = start();
+        let mut rests = Vec::new();
+        for _ in 0..6 {
+            assert!(table.failed(now, "a", "refused"));
+            assert!(!table.failed(now, "a", "others were on their way"), "one rest for all that failed");
+            let until = table.states["a"].down_until.unwrap();
+            rests.push((until - now).as_secs());
+            now = until;
+        }
+        assert_eq!(rests, [15, 30, 60, 120, 120, 120]);
+        assert!(table.answered(now, "A") && !table.answered(now, "A"));
+        assert!(table.failed(now, "a", "refused"));
+        assert_eq!(table.states["a"].down_until, Some(now + DOWN_FOR));
+    }
+
+    #[test]
+    fn the_history_tells_what_happened_and_why_and_is_bounded() {
+        let mut table = ServerTable::default();
+        let now = start();
+        table.failed(now, "a", "connect: refused\r\n");
+        table.answered(now, "a");
+        let told: Vec<_> = table.states["a"].changes.iter().map(|c| (c.to, c.why.as_str())).collect();
+        assert_eq!(told, [(Turn::Resting, "connect: refused??"), (Turn::Up, "it answered")]);
+        for _ in 0..100 {
+            table.wish(now, "a", ServerStatus::Enabled);
+        }
+        assert_eq!(table.states["a"].changes.len(), CHANGES_MAX);
+    }
+
+    #[test]
+    fn an_operator_drains_disables_and_enables_above_the_configuration() {
+        let (one, mut two) = (server("a", 9), server("b", 9));
+        two.status = ServerStatus::Disabled;
+        let all = [&one, &two];
+        let mut table = ServerTable::default();
+        let now = start();
+        assert_eq!(turn(&mut table, now, &all, &[]), Some("a"));
+        table.wish(now, "A", ServerStatus::NoNewCalls);
+        assert_eq!(turn(&mut table, now, &all, &[]), None);
+        assert_eq!(table.hindrance(&one).as_deref(), Some("takes no new calls"));
+        assert_eq!(table.hindrance(&two).as_deref(), Some("is disabled"));
+        table.wish(now, "b", ServerStatus::Enabled);
+        assert_eq!(turn(&mut table, now, &all, &[]), Some("b"));
+        table.failed(now, "b", "refused");
+        table.wish(now, "b", ServerStatus::Enabled);
+        assert!(!table.is_down("b", now), "a rest ends when the operator says so");
+        table.wish(now, "b", ServerStatus::Disabled);
+        table.wish(now, "a", ServerStatus::Enabled);
+        assert_eq!(turn(&mut table, now, &all, &[]), Some("a"));
     }
 }

@@ -60,6 +60,8 @@ pub struct MailboxUm {
     pub hosted_policy: Option<usize>,
     /// What holds it.
     pub exchange: ExchangeVersion,
+    /// The owner's name, for callers that bring none.
+    pub display_name: Option<String>,
 }
 
 /// An EUM proxy address: `EUM:john@contoso.com;phone-context=DP-Sip.contoso.com`.

@@ -394,7 +394,7 @@ impl Call {
             return;
         }
         cx.timers.clear(self.key, CallTimer::Step);
-        if cx.servers.answered(&attempt.hop.server) {
+        if cx.servers.answered(now, &attempt.hop.server) {
             cx.event(Event::ServerUp { server: attempt.hop.server.clone() });
         }
         match status {
@@ -437,12 +437,20 @@ impl Call {
         }
         let (routers, mailbox) = self.plan_servers();
         let servers: Vec<&Server> = routers.into_iter().chain(mailbox).collect();
+        let closed = servers.iter().filter(|server| !cx.servers.takes_calls(server));
+        let closed: Vec<String> = closed.map(|server| server.name.clone()).collect();
         let rules = Rules { servers: &servers, transport: self.b_transport(), visited: &self.trail.visited };
         let (mut good, faults) = redirect::hops(response, &rules);
         for fault in &faults {
             self.trail.evidence.push(format!("{from}: {fault}"));
             cx.count(fault_counter(fault));
         }
+        let is_taken = |hop: &Hop| closed.iter().all(|name| !name.eq_ignore_ascii_case(&hop.server));
+        if let Some(first) = good.first().filter(|_| !good.iter().any(is_taken)) {
+            let what = format!("{from} redirects to {}, which gets no new calls", first.server);
+            return self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_FAILED, &what));
+        }
+        good.retain(is_taken);
         if good.is_empty() {
             let failure = redirect_failure(&from, faults.first().unwrap_or(&RedirectFault::NoContact));
             return self.fail_hop(cx, now, attempt, failure);

@@ -30,7 +30,7 @@ impl Call {
             why: crate::verdict::clean(&why),
         });
         let is_server = !self.route.is_out_call();
-        if is_server && failure.health == Health::Down && cx.servers.failed(now, &server) {
+        if is_server && failure.health == Health::Down && cx.servers.failed(now, &server, &failure.what) {
             cx.event(Event::ServerDown { server: server.clone(), why: failure.what.clone() });
         }
         self.trail.evidence.push(why.clone());
@@ -81,11 +81,7 @@ impl Call {
     pub(super) fn give_up(&mut self, cx: &mut Core, now: Instant) {
         let refusal = match self.trail.failure.take() {
             failure if self.route.is_out_call() => self.gateway_not_reached(failure),
-            None if self.trail.tried.is_empty() && self.has_servers() => Refusal::new(
-                codes::SERVERS_FULL,
-                self.plan_name(),
-                "no server of the dial plan has free capacity",
-            ),
+            None if self.trail.tried.is_empty() && self.has_servers() => self.nobody_free(cx),
             None => {
                 Refusal::new(codes::NO_SERVER_LEFT, self.plan_name(), "the dial plan has no server to call")
             }
@@ -99,6 +95,22 @@ impl Call {
         };
         let refusal = self.with_evidence(refusal).retry_after(10);
         self.refuse(cx, now, &refusal, OfferResult::Failed);
+    }
+
+    // Every server has its reason, and none of them is a failure.
+    fn nobody_free(&self, cx: &Core) -> Refusal {
+        let (routers, mailbox) = self.plan_servers();
+        let candidates = if routers.is_empty() { mailbox } else { routers };
+        let is_full = candidates.iter().any(|server| cx.servers.takes_calls(server));
+        let refusal = match is_full {
+            true => (codes::SERVERS_FULL, "no server of the dial plan has free capacity"),
+            false => (codes::NO_SERVER_LEFT, "no server of the dial plan takes new calls"),
+        };
+        let refusal = Refusal::new(refusal.0, self.plan_name(), refusal.1);
+        let whys = candidates
+            .iter()
+            .filter_map(|server| cx.servers.hindrance(server).map(|why| format!("{} {why}", server.name)));
+        whys.fold(refusal, Refusal::evidence)
     }
 
     fn has_servers(&self) -> bool {

@@ -15,8 +15,8 @@ use super::reliable;
 use super::waiting::Waiting;
 use super::{Awaited, Call, Late, MediaState, Renegotiation, State};
 use crate::codes;
-use crate::engine::CallTimer;
 use crate::engine::core::{Answer, ClientUse, Core};
+use crate::engine::{CallTimer, Event};
 use crate::headers::{ALLOW, WithBody};
 use crate::leg::session::RefreshBy;
 use crate::media_plan::{self, Exchange};
@@ -66,6 +66,7 @@ impl Call {
             Ok(made) => made,
             Err(refusal) => {
                 cx.count("offers_refused_in_dialog");
+                self.note_refused_offer(cx, &refusal);
                 return cx.refuse(now, key, request, &refusal, None);
             }
         };
@@ -88,6 +89,16 @@ impl Call {
             State::Answering { .. } | State::Renegotiating(_) | State::Refreshing(_) | State::Transferring(_)
         );
         is_busy || self.early_offer.is_some() || self.reoffer.is_some()
+    }
+
+    /// The call goes on without it, so only event and verdict tell.
+    pub(super) fn note_refused_offer(&mut self, cx: &mut Core, refusal: &Refusal) {
+        if refusal.code() == codes::FAX_REFUSED {
+            cx.count("fax_refused_in_dialog");
+        }
+        let (code, what) = (refusal.code(), refusal.verdict.what.clone());
+        cx.event(Event::OfferRefused { call: self.key, code, what });
+        self.story.note(refusal.to_string());
     }
 
     // An UPDATE goes on as a re-INVITE toward a peer that takes no UPDATE (RFC 3311 §4).

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use relay::SessionStats;
 
+use crate::codes;
 use crate::engine::{Delivery, Notification, Notified};
 use crate::policy::{Allowed, Policy};
 use crate::record::{CallRecord, CallType, MediaSummary, OfferResult, ReasonForCall};
@@ -82,7 +83,11 @@ impl Story {
         let attendant =
             route.and_then(|r| r.auto_attendant).and_then(|index| policy.auto_attendants.get(index));
         let callee = route.and_then(|r| r.mailbox).and_then(|index| policy.mailboxes.get(index));
-        let call_type = self.call_type(outcome.missed);
+        let call_type = match outcome.verdict.code {
+            // Nothing but a fax was offered: the call never was anything else.
+            code if code == codes::FAX_REFUSED => CallType::Fax,
+            _ => self.call_type(outcome.missed),
+        };
         let is_missed = call_type == CallType::MissedCall;
         let silent = is_missed.then(|| self.silent_mailbox(policy)).flatten();
         let mut record = CallRecord {

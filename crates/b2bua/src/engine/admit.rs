@@ -25,9 +25,9 @@ use crate::leg::LegPeer;
 use crate::leg::session::is_interval_too_small;
 use crate::leg::{Leg, Session};
 use crate::media_plan;
-use crate::policy::Peer;
+use crate::policy::{CallerNames, Peer};
 use crate::record::{CallType, OfferResult};
-use crate::route::{Behalf, Route, RouteQuestion, hint_about, mailbox_of, route, route_out};
+use crate::route::{Behalf, Party, Route, RouteQuestion, hint_about, mailbox_of, name_of, route, route_out};
 use crate::security::{self, Decision, Direction, MediaSecurity, Phase, Question, Said, Signalling};
 use crate::verdict::{Refusal, clean};
 
@@ -235,7 +235,19 @@ fn gateway_of(core: &Core, route: &Route, a: &LegPeer) -> LegPeer {
 
 fn leg_b_set(core: &mut Core, invite: &Message, route: &Route, a: &Leg, b: &Leg) -> Bytes {
     let value = |id| headers::harmless(invite.value_bytes(id).unwrap_or_default());
-    let from = headers::with_tag(&headers::without_tag(&value(HeaderId::From)), &b.tag);
+    let policy = core.policy.clone();
+    let rule = if route.is_out_call() { CallerNames::Off } else { policy.headers.caller_names() };
+    let name_of = |entry: &sip::NameAddr| {
+        let party = Party::of(&entry.uri)?;
+        name_of(&policy, &party, route.dial_plan).map(str::to_owned)
+    };
+    let from = headers::without_tag(&value(HeaderId::From));
+    let told = sip::NameAddr::parse_one(from.clone()).ok();
+    let told = told.and_then(|entry| headers::named(&entry, rule, name_of));
+    if told.is_some() {
+        core.count("caller_names_added");
+    }
+    let from = headers::with_tag(&told.unwrap_or(from), &b.tag);
     let to = headers::without_tag(&value(HeaderId::To));
     let own = OwnLines {
         from: &from,
@@ -246,14 +258,17 @@ fn leg_b_set(core: &mut Core, invite: &Message, route: &Route, a: &Leg, b: &Leg)
         hop_token: &core.hop_token,
         correlation: core.policy.gateway.correlation_header.as_deref(),
     };
-    let policy = core.policy.clone();
     let (passage, pool, um) = match route.is_out_call() {
         true => (Passage::OutCall, b.peer.dialect, a.peer.dialect),
         false => (Passage::Invite, a.peer.dialect, b.peer.dialect),
     };
     let headers = HeaderPolicy::for_peers(&policy.headers, pool, um);
     let carried = headers::leg_b_set(invite, &headers, passage, &own);
-    core.carried(carried)
+    let lines = core.carried(carried);
+    match rule {
+        CallerNames::Off => lines,
+        _ => headers::with_named_identities(&lines, rule, name_of),
+    }
 }
 
 /// What is known of a call before it is routed.

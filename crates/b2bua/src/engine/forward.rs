@@ -276,7 +276,7 @@ impl Core {
         let server = last.map(|hop| hop.server.clone());
         self.count("forwards_unreached");
         let Some(server) = server else { return self.fail_forward(now, key, 503) };
-        if self.servers.failed(now, &server) {
+        if self.servers.failed(now, &server, &why.what) {
             self.event(Event::ServerDown { server, why: why.what.clone() });
         }
         self.try_next_server(now, key);
@@ -334,7 +334,7 @@ impl Core {
         }
         let Some(forward) = self.forwards.remove(&key) else { return };
         if let Some(server) = forward.walk.as_ref().and_then(|walk| walk.visited.last())
-            && self.servers.answered(&server.server)
+            && self.servers.answered(now, &server.server)
         {
             self.event(Event::ServerUp { server: server.server.clone() });
         }

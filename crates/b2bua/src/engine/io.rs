@@ -14,6 +14,10 @@ use super::replaces::NamedDialog;
 use crate::codes::Code;
 use crate::policy::{Policy, PortSource};
 use crate::record::CallRecord;
+use crate::server_choice::{CHANGES_MAX, Change};
+
+/// The same change, reported by several shards.
+const SAME_CHANGE: Duration = Duration::from_secs(1);
 
 slotmap::new_key_type! {
     /// One call in the engine's table (index and generation).
@@ -189,10 +193,17 @@ pub enum MediaFailure {
 }
 
 /// Admin commands.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
     /// End this call on both legs.
     HangUp(CallKey),
+    /// Whether that UM server gets new calls, whatever the configuration says.
+    Server {
+        /// FQDN.
+        name: String,
+        /// What is wanted.
+        wish: crate::policy::ServerStatus,
+    },
 }
 
 /// Whether the peer of a retired flow may still begin something there.
@@ -516,6 +527,15 @@ pub enum Event {
     },
     /// A notification came to its end.
     Notified(Box<Notified>),
+    /// An offer inside a call was refused here; the call goes on as it was.
+    OfferRefused {
+        /// Whose.
+        call: CallKey,
+        /// Why.
+        code: Code,
+        /// One sentence, cleaned.
+        what: String,
+    },
     /// A redirect is followed.
     Redirected {
         /// Whose.
@@ -637,7 +657,10 @@ impl EngineStatus {
         for server in other.servers {
             match self.servers.iter_mut().find(|known| known.name == server.name) {
                 // Both read the same count.
-                Some(known) => known.down_until = known.down_until.max(server.down_until),
+                Some(known) => {
+                    known.down_until = known.down_until.max(server.down_until);
+                    known.changes = both(std::mem::take(&mut known.changes), server.changes);
+                }
                 None => self.servers.push(server),
             }
         }
@@ -663,6 +686,26 @@ pub struct ServerStatus {
     pub calls: usize,
     /// Left out of choice until then.
     pub down_until: Option<Instant>,
+    /// What an operator wants, beside the configuration.
+    pub wish: Option<crate::policy::ServerStatus>,
+    /// Its last changes, oldest first.
+    pub changes: Vec<Change>,
+}
+
+/// The changes of both, as one history: what an operator wished reached every shard.
+fn both(mut own: Vec<Change>, others: Vec<Change>) -> Vec<Change> {
+    for change in others {
+        let is_same = |known: &Change| {
+            let apart = known.at.max(change.at).saturating_duration_since(known.at.min(change.at));
+            known.to == change.to && known.why == change.why && apart < SAME_CHANGE
+        };
+        if !own.iter().any(is_same) {
+            own.push(change);
+        }
+    }
+    own.sort_by_key(|change| change.at);
+    own.drain(..own.len().saturating_sub(CHANGES_MAX));
+    own
 }
 
 /// One live call.
@@ -743,7 +786,13 @@ mod tests {
     fn the_status_of_shards_adds_up_and_what_they_share_counts_once() {
         #[allow(clippy::disallowed_methods)]
         let later = Instant::now();
-        let server = |name: &str, down_until| ServerStatus { name: name.into(), calls: 5, down_until };
+        let server = |name: &str, down_until| ServerStatus {
+            name: name.into(),
+            calls: 5,
+            down_until,
+            wish: None,
+            changes: Vec::new(),
+        };
         let one = |servers| EngineStatus {
             calls: 3,
             by_state: vec![("dialing", 1), ("established", 2)],
@@ -770,5 +819,21 @@ mod tests {
         assert_eq!(servers, [("cas01", 5, Some(later)), ("cas02", 5, None)]);
         all.add(EngineStatus::default());
         assert!(all.draining, "a shard that drains is not outvoted");
+    }
+
+    #[test]
+    fn changes_of_several_shards_are_one_history_without_repetitions() {
+        use crate::server_choice::Turn;
+        #[allow(clippy::disallowed_methods)]
+        let now = Instant::now();
+        let change =
+            |secs: u64, to, why: &str| Change { at: now + Duration::from_secs(secs), to, why: why.into() };
+        let own = vec![change(1, Turn::Resting, "refused"), change(9, Turn::Draining, "an operator")];
+        let others = vec![change(9, Turn::Draining, "an operator"), change(5, Turn::Resting, "refused")];
+        let told: Vec<_> = both(own, others).into_iter().map(|change| (change.at - now, change.to)).collect();
+        let wanted = [(1, Turn::Resting), (5, Turn::Resting), (9, Turn::Draining)];
+        assert_eq!(told, wanted.map(|(secs, to)| (Duration::from_secs(secs), to)));
+        let many = (0..40).map(|number| change(number, Turn::Up, "it answered")).collect();
+        assert_eq!(both(Vec::new(), many).len(), CHANGES_MAX);
     }
 }

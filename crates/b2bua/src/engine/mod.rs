@@ -31,6 +31,7 @@ pub use io::{
     Question, Reason, ResolveFailure, ResolveFailureKind, ServerStatus, Target, Way,
 };
 
+pub use crate::server_choice::{Change, Turn};
 pub use ledger::{Counted, Ledger, OneShard};
 pub use replaces::NamedDialog;
 pub use shard::{Names, Sharding, call_id_of};
@@ -110,6 +111,7 @@ impl Engine {
                 self.core.policy = policy;
             }
             Input::Command(Command::HangUp(call)) => self.hang_up(now, call),
+            Input::Command(Command::Server { name, wish }) => self.core.servers.wish(now, &name, wish),
             Input::Drain { until } => self.core.drain = Some(Drain { until, announced: Announced::No }),
             Input::QueueWait(waited) => self.core.on_queue_wait(now, waited),
             Input::Timeout => self.on_timeout(now),
@@ -191,6 +193,8 @@ impl Engine {
                 name: name.clone(),
                 calls: state.calls(),
                 down_until: state.down_until,
+                wish: state.wish,
+                changes: state.changes.iter().cloned().collect(),
             })
             .collect()
     }

@@ -5,6 +5,7 @@
 mod address;
 mod block;
 mod demands;
+mod names;
 mod regenerate;
 mod rules;
 mod table;
@@ -19,7 +20,8 @@ use crate::quirks::{Quirk, QuirkSet};
 pub(crate) use address::{body_type, harmless, with_tag, without_tag};
 pub(crate) use block::{Block, is_clean};
 pub(crate) use demands::unsupported;
-pub use rules::{HeaderRules, UnknownHeaders};
+pub(crate) use names::{named, with_named_identities};
+pub use rules::{CallerNames, HeaderRules, UnknownHeaders};
 pub use table::{Action, Passage, Row, rows};
 
 /// Carries our hop tokens; a request that comes back with one of ours is a loop.

@@ -14,6 +14,18 @@ pub enum UnknownHeaders {
     Drop,
 }
 
+/// Whether UM is told the name of a caller whose mailbox is known here, whatever dial plan it is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CallerNames {
+    /// What the caller's side says, and nothing else.
+    #[default]
+    Off,
+    /// Where the caller's side gives no name.
+    Missing,
+    /// Instead of what the caller's side says.
+    Always,
+}
+
 /// Configured additions to the header table.
 #[derive(Clone, Debug)]
 pub struct HeaderRules {
@@ -22,6 +34,7 @@ pub struct HeaderRules {
     pass: Vec<String>,
     stop: Vec<String>,
     stopped: u128,
+    caller_names: CallerNames,
 }
 
 impl HeaderRules {
@@ -30,7 +43,18 @@ impl HeaderRules {
     pub fn new(to_um: UnknownHeaders, from_um: UnknownHeaders, pass: Vec<String>, stop: Vec<String>) -> Self {
         let known = stop.iter().map(|name| HeaderId::from_name(name.as_bytes()));
         let stopped = known.filter(|id| *id != HeaderId::Other).fold(0, |bits, id| bits | bit(id));
-        Self { to_um, from_um, pass, stop, stopped }
+        Self { to_um, from_um, pass, stop, stopped, caller_names: CallerNames::default() }
+    }
+
+    /// The same with another rule for callers' names.
+    #[must_use]
+    pub fn naming_callers(self, caller_names: CallerNames) -> Self {
+        Self { caller_names, ..self }
+    }
+
+    /// Whether callers get names from the mailboxes.
+    pub fn caller_names(&self) -> CallerNames {
+        self.caller_names
     }
 
     /// What happens to unknown headers toward UM.

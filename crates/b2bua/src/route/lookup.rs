@@ -217,3 +217,26 @@ pub(crate) fn mailbox_of(policy: &Policy, party: &Party, dial_plan: Option<usize
     };
     policy.mailboxes.iter().position(is_owner)
 }
+
+/// The name of a party, from the mailboxes of all dial plans: by SIP address anywhere; by extension in this plan, in plans
+/// that share its numbering, else where only one mailbox has it.
+pub fn name_of<'a>(policy: &'a Policy, party: &Party, dial_plan: usize) -> Option<&'a str> {
+    let named =
+        |index: usize| policy.mailboxes.get(index).and_then(|mailbox| mailbox.um.display_name.as_deref());
+    let shares = |other: &usize| {
+        let (own, other) = (policy.dial_plans.get(dial_plan), policy.dial_plans.get(*other));
+        own.zip(other).is_some_and(|(own, other)| {
+            other.equivalent_phone_contexts.iter().any(|c| c.eq_ignore_ascii_case(&own.phone_context))
+                || own.equivalent_phone_contexts.iter().any(|c| c.eq_ignore_ascii_case(&other.phone_context))
+        })
+    };
+    let near = std::iter::once(dial_plan).chain((0..policy.dial_plans.len()).filter(shares));
+    let found = near.into_iter().find_map(|plan| mailbox_of(policy, party, Some(plan)));
+    let only = || {
+        let all = (0..policy.dial_plans.len()).filter_map(|plan| mailbox_of(policy, party, Some(plan)));
+        let mut all: Vec<usize> = all.collect();
+        all.dedup();
+        all.first().copied().filter(|_| all.len() == 1)
+    };
+    named(found.or_else(only)?)
+}

@@ -14,6 +14,7 @@ mod tests;
 
 pub use hosted::HostedRoute;
 pub(crate) use lookup::mailbox_of;
+pub use lookup::name_of;
 pub use out::{Behalf, gateways_for_out_calls, hint_about, route_out};
 pub use party::Party;
 pub use question::{CalledBy, DIVERTERS_MAX, Diverter, RouteQuestion, Spoken, UmView};

@@ -5,6 +5,7 @@ mod cert;
 mod check;
 mod directory;
 mod doctor;
+mod endpoint;
 mod exit;
 mod explain;
 mod keylog;
@@ -13,6 +14,7 @@ mod quirks;
 mod route;
 mod run;
 mod screen;
+mod servers;
 mod status;
 
 use std::ffi::OsString;
@@ -72,6 +74,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Say how the running gateway stands: calls, peers, connections, certificates, failed handshakes
     Status(status::StatusArgs),
+    /// The UM servers of the running gateway: state and reasons; drain, enable, disable
+    Servers(servers::ServersArgs),
     /// Explain a UMB code, a SIP status code or an ms-diagnostics number
     Explain(explain::ExplainArgs),
     /// Dry-run the routing of one request
@@ -126,6 +130,7 @@ fn dispatch(screen: &Screen, command: Command) -> Exit {
         Command::Check(arguments) => check::run(screen, &arguments),
         Command::Doctor(arguments) => doctor::run(screen, &arguments),
         Command::Status(arguments) => status::run(screen, &arguments),
+        Command::Servers(arguments) => servers::run(screen, &arguments),
         Command::Explain(arguments) => explain::run(screen, &arguments),
         Command::Route(arguments) => route::run(screen, &arguments),
         Command::Import(arguments) => directory::import(screen, &arguments),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use b2bua::codes;
 use b2bua::policy::{
-    Allowed, Gateway, HeaderRules, HealthRules, IcePolicy, MediaAddresses, MediaMode, OutOfDialog,
-    OutOfDialogRules, QUEUE_WAIT_MAX, RoutingRules, RtcpMode, Selection, SessionRules, SrtpRules,
-    UnknownHeaders, UnknownPeer,
+    Allowed, CallerNames, Gateway, HeaderRules, HealthRules, IcePolicy, MediaAddresses, MediaMode,
+    OutOfDialog, OutOfDialogRules, QUEUE_WAIT_MAX, RoutingRules, RtcpMode, Selection, SessionRules,
+    SrtpRules, UnknownHeaders, UnknownPeer,
 };
 use serde_json::Value;
 use sip::HeaderId;
@@ -594,7 +594,10 @@ fn headers(section: &Reader<'_>) -> HeaderRules {
         let what = format!("`{known}` is ruled by `umbra quirks --headers`: naming it here has no effect");
         section.warn(codes::CFG_VALUE, "pass", what);
     }
-    let rules = HeaderRules::new(to_um, from_um, pass, names("stop"));
+    let callers =
+        [("off", CallerNames::Off), ("missing", CallerNames::Missing), ("always", CallerNames::Always)];
+    let callers = section.word("caller_names", &callers).unwrap_or_default();
+    let rules = HeaderRules::new(to_um, from_um, pass, names("stop")).naming_callers(callers);
     section.finish();
     rules
 }

@@ -98,6 +98,7 @@ fn mailbox_um(table: &Reader<'_>, eum_addresses: Vec<EumAddress>, known: &Known<
             Some(false) => Home::OnPremises,
         },
         hosted_policy: hosted::granted(table, "hosted_policy", known.hosted_policies),
+        display_name: table.text("display_name"),
         exchange: table.word("exchange_version", &versions).unwrap_or_default(),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use b2bua::Policy;
 use b2bua::engine::{CallKey, ConnectFailure, ConnectKey, EngineStatus, FlowLoss, Input, Newcomers};
+use b2bua::policy::ServerStatus;
 use bytes::Bytes;
 use mio::{Registry, Token, Waker};
 use sip::FlowKey;
@@ -128,6 +129,13 @@ pub enum Control {
     },
     /// End one call.
     HangUp(CallKey),
+    /// Whether a UM server gets new calls.
+    Server {
+        /// FQDN.
+        name: String,
+        /// What is wanted.
+        wish: ServerStatus,
+    },
     /// How do you stand?
     Status(oneshot::Sender<EngineStatus>),
     /// End everything.

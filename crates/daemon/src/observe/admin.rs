@@ -1,14 +1,16 @@
-//! The admin endpoint: `/metrics`, `/livez`, `/readyz`, `/tls/refusals`, `/status`. Owns its listener and its task; refuses every mutation.
+//! The admin endpoint: `/metrics`, `/livez`, `/readyz`, `/tls/refusals`, `/status`, and `POST /servers/NAME/drain|enable|disable`.
+//! Owns its listener, its task and the guard of what changes something: a header that no page of a browser may send to
+//! another origin, and a Host that is an address, so that no foreign name leads here.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +20,49 @@ use super::{Metrics, Status, TlsRefusals};
 
 /// Content type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Says that a request comes from a tool of ours: a browser sends it to no other origin without asking first.
+pub const ORDER_HEADER: &str = "x-umbra-order";
+
+/// What an operator wants of a UM server.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum ServerWish {
+    /// It keeps its calls and gets no new ones.
+    Drain,
+    /// It gets calls.
+    Enable,
+    /// It is not used.
+    Disable,
+}
+
+impl ServerWish {
+    /// The last part of the path, and the word of the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Enable => "enable",
+            Self::Disable => "disable",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        [Self::Drain, Self::Enable, Self::Disable].into_iter().find(|wish| wish.word() == word)
+    }
+}
+
+/// What became of a wish.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Ordered {
+    /// Every signalling thread knows it.
+    Done,
+    /// No server has that name.
+    Unknown,
+    /// A signalling thread takes nothing now.
+    Busy,
+}
+
+/// Takes a wish for the server of that name.
+pub type Orders = dyn Fn(&str, ServerWish) -> Ordered + Send + Sync;
 
 /// Whether new calls are welcome.
 #[derive(Debug, Default)]
@@ -51,6 +96,8 @@ pub struct Pages {
     pub health: Arc<Health>,
     /// The last handshakes that failed.
     pub refusals: Arc<TlsRefusals>,
+    /// Takes an operator's wish.
+    pub order: Arc<Orders>,
     /// How the gateway stands at the moment it is asked.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
 }
@@ -76,6 +123,7 @@ impl AdminServer {
             .route("/readyz", get(readiness))
             .route("/tls/refusals", get(refused))
             .route("/status", get(standing))
+            .route("/servers/{name}/{wish}", post(ordered))
             .with_state(pages);
         let task = tokio::spawn(async move {
             let stopped = async move {
@@ -113,6 +161,27 @@ async fn standing(State(pages): State<Pages>) -> impl IntoResponse {
         Ok(status) => json(&status).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+async fn ordered(
+    State(pages): State<Pages>,
+    Path((name, wish)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    if !is_from_here(&headers) {
+        return (StatusCode::FORBIDDEN, "\"not from a tool of this gateway\"");
+    }
+    match ServerWish::of(&wish).map(|wish| (pages.order)(&name, wish)) {
+        Some(Ordered::Done) => (StatusCode::OK, "\"done\""),
+        Some(Ordered::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "\"busy\""),
+        Some(Ordered::Unknown) | None => (StatusCode::NOT_FOUND, "\"no such server or wish\""),
+    }
+}
+
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_address = host.parse::<SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
+    is_address && headers.contains_key(ORDER_HEADER)
 }
 
 fn json(value: &impl serde::Serialize) -> ([(header::HeaderName, &'static str); 1], String) {
@@ -153,7 +222,8 @@ mod tests {
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let status = Arc::new(|| Status { fqdn: "umbra.contoso.test".to_owned(), ..Status::default() });
-        let pages = Pages { metrics, health: health.clone(), refusals: Arc::default(), status };
+        let order = Arc::new(|name: &str, _| if name == "mbx01" { Ordered::Done } else { Ordered::Unknown });
+        let pages = Pages { metrics, health: health.clone(), refusals: Arc::default(), order, status };
         let address = listener.local_addr().unwrap();
         let server = AdminServer::start(listener, address, pages, stopped);
         health.set_ready();
@@ -163,6 +233,29 @@ mod tests {
         let status: Status = crate::observe::ask(server.address, "/status").await.unwrap();
         assert_eq!(status.fqdn, "umbra.contoso.test");
         assert!(fetch(server.address, "/metrics").await.contains("umbra_calls_active 0"));
+        for (path, wanted) in [
+            ("/servers/mbx01/drain", Ok(())),
+            ("/servers/x/drain", Err("404")),
+            ("/servers/mbx01/sing", Err("404")),
+        ] {
+            let told = crate::observe::order(server.address, path).await;
+            assert_eq!(told.is_ok(), wanted.is_ok(), "{path}");
+        }
+        let by_browser = |host: &str, line: &str| {
+            format!("POST /servers/mbx01/drain HTTP/1.0\r\nHost: {host}\r\n{line}Content-Length: 0\r\n\r\n")
+        };
+        for (host, line, status) in [
+            ("127.0.0.1:1", "", "403"),
+            ("evil.example", "X-Umbra-Order: 1\r\n", "403"),
+            ("127.0.0.1:1", "X-Umbra-Order: 1\r\n", "200"),
+        ] {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            stream.write_all(by_browser(host, line).as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{host} {line}");
+        }
+        assert!(fetch(server.address, "/servers/mbx01/drain").await.starts_with("HTTP/1.1 405"));
         health.set_unready();
         assert!(fetch(server.address, "/readyz").await.starts_with("HTTP/1.1 503"));
         assert!(fetch(server.address, "/other").await.starts_with("HTTP/1.1 404"));

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::admin::ORDER_HEADER;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -20,9 +21,22 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// Nobody answers, not in time, or somebody who is no gateway of this version; in words.
 pub async fn ask<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, String> {
+    exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")).await
+}
+
+/// Tells the gateway behind that endpoint to do what stands at `path`.
+///
+/// # Errors
+/// As for [`ask`]; also when it does not know what is meant.
+pub async fn order(address: SocketAddr, path: &str) -> Result<(), String> {
+    let question =
+        format!("POST {path} HTTP/1.0\r\nHost: {address}\r\n{ORDER_HEADER}: 1\r\nContent-Length: 0\r\n\r\n");
+    exchange::<String>(address, &question).await.map(|_| ())
+}
+
+async fn exchange<T: DeserializeOwned>(address: SocketAddr, question: &str) -> Result<T, String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let question = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
         stream.write_all(question.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;

@@ -44,6 +44,9 @@ impl Reporter {
                 self.metrics.notified(notified.notification, notified.delivery);
                 log_notified(&notified);
             }
+            Event::OfferRefused { call, code, what } => {
+                info!(event = "offer_refused", call = call.as_u64(), umb_code = code.as_str(), what = %what, "refused inside the call");
+            }
             Event::Redirected { call, from, to } => {
                 self.metrics.redirected(&from, &to);
                 debug!(event = "redirected", call = call.as_u64(), from = %clean(&from), to = %clean(&to));

@@ -12,8 +12,8 @@ mod records;
 mod refusals;
 mod status;
 
-pub use admin::{AdminServer, Health, Pages};
-pub use asking::ask;
+pub use admin::{AdminServer, Health, Ordered, Orders, Pages, ServerWish};
+pub use asking::{ask, order};
 pub use events::Reporter;
 pub use limiter::WarnLimiter;
 pub use logging::{LogColour, LogFormat, LogSettings, init_logging};
@@ -23,8 +23,8 @@ pub(crate) use records::tests::record as a_record;
 pub use records::{RecordSender, RecordSettings, RecordWriter, Written};
 pub use refusals::{REFUSALS_MAX, RefusedSide, TlsRefusal, TlsRefusals};
 pub use status::{
-    Calls, Connections, Direction, FailedHandshakes, LegacyAllowed, LegacyUsed, OwnCertificate, PeerState,
-    PeerStatus, Presented, Reload, Role, RtpPorts, Spoken, Status, WeakUsed,
+    Calls, ChangedTo, Connections, Direction, FailedHandshakes, LegacyAllowed, LegacyUsed, OwnCertificate,
+    PeerChange, PeerState, PeerStatus, Presented, Reload, Role, RtpPorts, Spoken, Status, WeakUsed,
 };
 
 /// A moment as RFC 3339 writes it, UTC.

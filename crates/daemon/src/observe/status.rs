@@ -118,6 +118,9 @@ pub struct PeerStatus {
     pub state: PeerState,
     /// Seconds that it is still left out.
     pub resting_secs: Option<u64>,
+    /// Its last changes since the start, oldest first; of UM servers.
+    #[serde(default)]
+    pub changes: Vec<PeerChange>,
     /// Calls on it, where they are counted.
     pub calls: Option<u64>,
     /// At most.
@@ -126,6 +129,33 @@ pub struct PeerStatus {
     pub connections: Vec<Connections>,
     /// Connections beyond those.
     pub more_connections: u64,
+}
+
+/// A change of a UM server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PeerChange {
+    /// When, RFC 3339.
+    pub at: String,
+    /// To what.
+    pub to: ChangedTo,
+    /// Why.
+    pub why: String,
+}
+
+/// What a UM server became.
+#[derive(Copy, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangedTo {
+    /// It answered after it had failed.
+    Up,
+    /// It failed and is left out for a while.
+    Resting,
+    /// An operator lets it take calls.
+    Enabled,
+    /// An operator lets it get no new ones.
+    Draining,
+    /// An operator took it out.
+    Disabled,
 }
 
 /// Who opened a connection.

@@ -558,6 +558,7 @@ impl Pump {
             Control::Policy(policy) => self.feed(Input::Policy(policy)),
             Control::Drain { until } => self.feed(Input::Drain { until }),
             Control::HangUp(call) => self.feed(Input::Command(Command::HangUp(call))),
+            Control::Server { name, wish } => self.feed(Input::Command(Command::Server { name, wish })),
             Control::Status(answer) => {
                 // Whoever asked may have left.
                 let _left = answer.send(self.engine.status());

@@ -11,11 +11,14 @@ use b2bua::Policy;
 use b2bua::engine::{self, EngineStatus, PeerIdentity};
 use b2bua::policy::{GatewayStatus, Peer, Server, ServerRole, ServerStatus};
 
+use tracing::info;
+
 use crate::media::MediaGauges;
-use crate::net::{Chain, NetContext, Opened, Secured, Standing};
+use crate::net::{Chain, Control, Errand, NetContext, Opened, Secured, Standing};
 use crate::observe::{
-    Calls, Connections, Direction, FailedHandshakes, Health, LegacyAllowed, LegacyUsed, OwnCertificate,
-    Pages, PeerState, PeerStatus, Presented, Reload, Role, RtpPorts, Spoken, Status, Up, WeakUsed, rfc3339,
+    Calls, ChangedTo, Connections, Direction, FailedHandshakes, Health, LegacyAllowed, LegacyUsed, Ordered,
+    Orders, OwnCertificate, Pages, PeerChange, PeerState, PeerStatus, Presented, Reload, Role, RtpPorts,
+    ServerWish, Spoken, Status, Up, WeakUsed, rfc3339,
 };
 use crate::tls::facts::CertificateFacts;
 use crate::tls::{Agreed, Legacy, OurCertificate, TlsContext, Version};
@@ -56,8 +59,31 @@ impl Source {
             metrics: self.context.metrics.clone(),
             health: self.health.clone(),
             refusals: self.context.refusals.clone(),
+            order: self.orders(),
             status: Arc::new(move || self.status()),
         }
+    }
+
+    // An operator's wish reaches every shard, or none is told of: a full inbox is that of a shard that hangs.
+    fn orders(&self) -> Arc<Orders> {
+        let (policy, context) = (self.policy.clone(), self.context.clone());
+        Arc::new(move |name, wish| {
+            let Some(peer @ Peer::Server(..)) = policy.load().server_by_name(name) else {
+                return Ordered::Unknown;
+            };
+            let name = policy.load().peer_name(peer).to_owned();
+            let wish = match wish {
+                ServerWish::Drain => ServerStatus::NoNewCalls,
+                ServerWish::Enable => ServerStatus::Enabled,
+                ServerWish::Disable => ServerStatus::Disabled,
+            };
+            let told = context.shards.iter().map(|shard| {
+                shard.offer(Errand::Control(Control::Server { name: name.clone(), wish })).is_ok()
+            });
+            let told: Vec<bool> = told.collect();
+            info!(event = "server_wish", server = %name, wish = ?wish, "an operator's wish");
+            if told.into_iter().all(|told| told) { Ordered::Done } else { Ordered::Busy }
+        })
     }
 
     /// How everything stands now.
@@ -247,6 +273,7 @@ fn gateway(policy: &Policy, index: usize) -> Option<PeerStatus> {
             GatewayStatus::Disabled => PeerState::Disabled,
         },
         resting_secs: None,
+        changes: Vec::new(),
         calls: None,
         calls_allowed: gateway.max_calls_allowed.map(|allowed| allowed as u64),
         connections: Vec::new(),
@@ -266,7 +293,7 @@ fn server(server: &Server, role: ServerRole, engines: &EngineStatus) -> PeerStat
             ServerRole::Hosted => Role::Hosted,
         },
         name: server.name.clone(),
-        state: match server.status {
+        state: match known.and_then(|known| known.wish).unwrap_or(server.status) {
             ServerStatus::Disabled => PeerState::Disabled,
             ServerStatus::NoNewCalls => PeerState::NoNewCalls,
             ServerStatus::Enabled if rest.is_some() => PeerState::Resting,
@@ -274,10 +301,27 @@ fn server(server: &Server, role: ServerRole, engines: &EngineStatus) -> PeerStat
             ServerStatus::Enabled => PeerState::Up,
         },
         resting_secs: rest.map(|rest| rest.as_secs() + 1),
+        changes: known.map_or_else(Vec::new, |known| known.changes.iter().map(change).collect()),
         calls: Some(calls as u64),
         calls_allowed: Some(server.max_calls_allowed as u64),
         connections: Vec::new(),
         more_connections: 0,
+    }
+}
+
+fn change(change: &engine::Change) -> PeerChange {
+    // The engine counts time, the calendar is ours.
+    let at = SystemTime::now().checked_sub(change.at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+    PeerChange {
+        at: rfc3339(at),
+        to: match change.to {
+            engine::Turn::Up => ChangedTo::Up,
+            engine::Turn::Resting => ChangedTo::Resting,
+            engine::Turn::Enabled => ChangedTo::Enabled,
+            engine::Turn::Draining => ChangedTo::Draining,
+            engine::Turn::Disabled => ChangedTo::Disabled,
+        },
+        why: change.why.clone(),
     }
 }
 

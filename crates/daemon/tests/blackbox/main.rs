@@ -33,6 +33,7 @@ mod restart;
 mod rtp;
 mod samples;
 mod secrets;
+mod servers;
 mod shapes;
 mod shards;
 mod sipp;

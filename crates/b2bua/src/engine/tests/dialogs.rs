@@ -92,6 +92,47 @@ fn a_downgrade_or_a_fax_inside_the_call_is_refused_and_the_call_stays() {
 }
 
 #[test]
+fn a_fax_inside_the_call_is_refused_on_its_own_leg_with_61006_and_told_in_event_and_verdict() {
+    let fax =
+        "v=0\r\no=- 1 1 IN IP4 10.0.2.1\r\ns=-\r\nc=IN IP4 10.0.2.1\r\nt=0 0\r\nm=image 4000 udptl t38\r\n";
+    for (from, other) in [(caller(), worker()), (worker(), caller())] {
+        let mut world = answered();
+        let asked = world.party(&other.0, other.1).requests.len();
+        world.in_dialog(&from, Method::Invite, "", Some(Bytes::from_static(fax.as_bytes())));
+        let last = world.party(&from.0, from.1).responses.last().unwrap().clone();
+        assert_eq!(world.party(&from.0, from.1).last_status(), 488);
+        assert!(last.header(HeaderId::MsDiagnostics).unwrap().starts_with(b"61006;"));
+        assert_eq!(world.party(&other.0, other.1).requests.len(), asked, "the other leg hears nothing");
+        assert_eq!(world.engine.status().by_state, [("established", 1)]);
+        assert!(world.events.iter().any(|event| event.starts_with("offer refused UMB-MEDIA005")));
+        world.in_dialog(&caller(), Method::Bye, "", None);
+        world.assert_clean();
+        let verdict = &world.records[0].verdict;
+        assert_eq!(verdict.code, crate::codes::COMPLETED);
+        let is_told =
+            verdict.evidence.iter().any(|line| line.contains("offered fax only; the audio call goes on"));
+        assert!(is_told, "{:?}", verdict.evidence);
+        assert_eq!(world.records[0].call_type, crate::record::CallType::CallAnswering);
+    }
+}
+
+#[test]
+fn a_call_that_offers_nothing_but_a_fax_is_recorded_as_one() {
+    let mut world = World::new(super::policy::secured());
+    world.connect_caller("10.0.0.5", Some(super::policy::POOL));
+    let fax =
+        "v=0\r\no=- 1 1 IN IP4 10.0.0.5\r\ns=-\r\nc=IN IP4 10.0.0.5\r\nt=0 0\r\nm=image 4000 udptl t38\r\n";
+    world.invite(super::DEPOSIT, super::DIVERSION, Some(Bytes::from_static(fax.as_bytes())));
+    assert_eq!(world.caller().last_status(), 488);
+    world.assert_clean();
+    let record = &world.records[0];
+    assert_eq!(
+        (record.call_type, record.verdict.code),
+        (crate::record::CallType::Fax, crate::codes::FAX_REFUSED)
+    );
+}
+
+#[test]
 fn other_requests_and_their_answers_cross_in_both_directions() {
     let mut world = answered();
     for method in

@@ -1,5 +1,6 @@
 //! Calls through a whole engine in virtual time, by scenario.
 
+mod caller_names;
 mod continuity;
 mod crowd;
 mod dialogs;
@@ -15,6 +16,7 @@ mod handover;
 mod hold;
 mod ice;
 mod mux;
+mod nobody_left;
 mod notifications;
 mod numbers;
 mod offer_answer;

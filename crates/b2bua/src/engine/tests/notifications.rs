@@ -258,3 +258,33 @@ fn notifications_that_wait_for_a_deaf_pool_are_bounded_and_end() {
     assert_eq!(told(&world).iter().filter(|told| told.ends_with("lync: failed")).count(), 1_000);
     world.assert_clean();
 }
+
+/// Ken's mailbox under a policy that allows nothing.
+pub fn forbidding() -> Policy {
+    let mut policy = config();
+    policy.um.mailbox_policies.push(crate::policy::MailboxPolicy {
+        name: "strict".into(),
+        dial_plan: 0,
+        min_pin_length: 6,
+        max_logon_attempts: 15,
+        logon_failures_before_pin_reset: 5,
+        max_greeting_duration: Duration::from_secs(300),
+        allow_missed_call_notifications: Allowed::No,
+        allow_message_waiting_indicator: Allowed::No,
+        allow_play_on_phone: Allowed::No,
+        allow_subscriber_access: Allowed::Yes,
+    });
+    policy.mailboxes[0].um.policy = Some(0);
+    policy
+}
+
+#[test]
+fn the_mailbox_policy_of_the_user_is_obeyed() {
+    let (mut world, um) = site(forbidding());
+    world.send_as(&um, message_waiting());
+    assert_eq!(world.party("um", 1).last_status(), 403);
+    assert!(world.caller().requests.is_empty());
+    let last = world.party("um", 1).responses.last().unwrap().clone();
+    assert!(value(&last, HeaderId::Warning).contains("mailbox policy strict"));
+    world.assert_clean();
+}

@@ -421,3 +421,13 @@ fn a_call_of_um_that_comes_from_this_gateway_is_a_loop() {
     assert_eq!(world.party("um", 1).last_status(), 482);
     world.assert_clean();
 }
+
+#[test]
+fn a_user_whose_mailbox_policy_forbids_it_hears_nothing_on_the_telephone() {
+    let (mut world, um) = site(super::notifications::forbidding(), Script::Answer);
+    call(&mut world, &um, PHONE, FROM_KEN, sealed());
+    assert_eq!(world.party("um", 1).last_status(), 403);
+    assert!(world.connects.is_empty());
+    world.assert_clean();
+    assert!(world.records[0].verdict.what.contains("mailbox policy strict"));
+}

@@ -441,8 +441,25 @@ impl World {
 
     /// The same under another Call-ID.
     pub fn invite_as(&mut self, call: u32, uri: &str, lines: &str, body: Option<Bytes>) -> ClientKey {
+        let from = "\"Dana Birkby\"<sip:dana@contoso.com>;tag=8612eea1ea;epid=c21eec507a";
+        self.invite_with(call, from, uri, lines, body)
+    }
+
+    /// The same from somebody else.
+    pub fn invite_from(&mut self, from: &str, uri: &str, lines: &str, body: Option<Bytes>) -> ClientKey {
+        self.invite_with(1, &format!("{from};tag=8612eea1ea"), uri, lines, body)
+    }
+
+    fn invite_with(
+        &mut self,
+        call: u32,
+        from: &str,
+        uri: &str,
+        lines: &str,
+        body: Option<Bytes>,
+    ) -> ClientKey {
         let headers = format!(
-            "Max-Forwards: 70\r\nFrom: \"Dana Birkby\"<sip:dana@contoso.com>;tag=8612eea1ea;epid=c21eec507a\r\n\
+            "Max-Forwards: 70\r\nFrom: {from}\r\n\
              To: <sip:ken@contoso.com>\r\nCall-ID: a-leg-{call}\r\nCSeq: 1 INVITE\r\n\
              Contact: <sip:dana@10.0.0.5:5061>\r\n{lines}"
         );
@@ -553,6 +570,7 @@ fn event_name(event: &Event) -> String {
             let Notified { notification, delivery, user, to, .. } = &**notified;
             format!("{notification:?} for {user} to {to}: {}", delivery.as_str())
         }
+        Event::OfferRefused { code, what, .. } => format!("offer refused {code}: {what}"),
         Event::Redirected { to, .. } => format!("redirected {to}"),
         Event::ServerFailed { server, .. } => format!("failed {server}"),
         Event::ServerDown { server, .. } => format!("down {server}"),

@@ -222,6 +222,7 @@ mod tests {
             role,
             name: name.to_owned(),
             state,
+            changes: Vec::new(),
             resting_secs: (state == PeerState::Resting).then_some(12),
             calls: (role != Role::Pool).then_some(7),
             calls_allowed: (role != Role::Pool).then_some(100),
