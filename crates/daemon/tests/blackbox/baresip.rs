@@ -64,13 +64,17 @@ async fn next_message(facts: &mut tokio::sync::broadcast::Receiver<LabFact>) -> 
     }
 }
 
-/// Strongest tone of the second half of the message, in Hz, by counting zero crossings: independent of the lab's detector.
+/// The tone of the middle half of the message, in Hz, by counting zero crossings: independent of the lab's detector. Counted in stretches of
+/// which the median is taken, because a baresip that is kept waiting leaves gaps.
 fn lab_tone(wav: &Path) -> f64 {
+    const STRETCH: usize = 3_200;
     let mut reader = hound::WavReader::open(wav).unwrap();
     let samples: Vec<i16> = reader.samples::<i16>().map(Result::unwrap).collect();
     let middle = &samples[samples.len() / 4..samples.len() * 3 / 4];
-    let rises = middle.windows(2).filter(|w| w[0] < 0 && w[1] >= 0).count();
-    rises as f64 * 8000.0 / middle.len() as f64
+    let rises = |stretch: &[i16]| stretch.windows(2).filter(|w| w[0] < 0 && w[1] >= 0).count();
+    let mut counts: Vec<usize> = middle.chunks_exact(STRETCH).map(rises).collect();
+    counts.sort_unstable();
+    counts[counts.len() / 2] as f64 * 8000.0 / STRETCH as f64
 }
 
 /// One baresip: who it is, and the tone it plays.
