@@ -180,18 +180,20 @@ pub fn offer(
 ) -> Result<Offer, NegotiationError> {
     let mut spec = spec(local, OriginSeed { session_id: seed & 0x7fff_ffff, version: 1 });
     match shape {
-        OfferShape::Lync2013Multipart | OfferShape::Lync2015 => {
+        OfferShape::Lync2013Multipart | OfferShape::Lync2015 | OfferShape::UmSecured => {
             spec.profile = Profile::RtpSavp;
             spec.crypto = vec![line(LYNC_TAG, Suite::AesCm128HmacSha1_80, key)?];
         }
         OfferShape::LyncOptional => {
             spec.crypto = vec![line(LYNC_TAG, Suite::AesCm128HmacSha1_80, key)?];
         }
-        OfferShape::LyncNone | OfferShape::PbxTcp | OfferShape::LateOffer => {}
+        OfferShape::LyncNone | OfferShape::PbxTcp | OfferShape::LateOffer | OfferShape::UmPlain => {}
     }
     let plain = sdp::write_offer(&spec);
     let dressed = match shape {
-        OfferShape::PbxTcp | OfferShape::LateOffer => plain.clone(),
+        OfferShape::PbxTcp | OfferShape::LateOffer | OfferShape::UmSecured | OfferShape::UmPlain => {
+            plain.clone()
+        }
         _ => dress(&plain, local),
     };
     let session = Session::parse(&dressed).map_err(|why| NegotiationError::Description(why.to_string()))?;

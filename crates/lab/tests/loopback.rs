@@ -13,7 +13,7 @@ use umbra_lab::frontend::{
     CallEnd, CallSpec, Caller, CallerConfig, CallerError, EndedBy, OfferShape, Target, TlsTarget,
 };
 use umbra_lab::pki::{CertSpec, KeyKind, Naming, Pki};
-use umbra_lab::shell::{LabUmConfig, ListenRole};
+use umbra_lab::shell::{LabUmConfig, ListenRole, PlayOnPhone, UmIpGateway, UmTransport};
 use umbra_lab::um::{
     AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig, MediaKind,
     PlanSecurity, Ports,
@@ -52,7 +52,11 @@ async fn stage(security: PlanSecurity, answer: AnswerRules, fault: Fault) -> Sta
             fault: Fault::None,
             worker_fault: fault,
         }],
-        mailboxes: vec![MailboxConfig { alias: "ken".to_owned(), ..MailboxConfig::default() }],
+        mailboxes: vec![MailboxConfig {
+            alias: "ken".to_owned(),
+            sip: Some("sip:ken@contoso.test".to_owned()),
+            ..MailboxConfig::default()
+        }],
         answer,
         pki: Some(pki.clone()),
         voicemail: folder.path().join("voicemail"),
@@ -288,5 +292,52 @@ async fn raw_requests_get_their_responses_back() {
     assert_eq!(got.len(), 1);
     assert!(got[0].starts_with(b"SIP/2.0 200"));
     caller.close().await;
+    stage.lab.stop().await;
+}
+
+/// There is no gateway here: the worker itself is called, and takes it for a voice memo.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_played_on_the_phone_that_is_named_and_counts_as_heard() {
+    let stage = stage(PlanSecurity::Secured, AnswerRules::default(), Fault::None).await;
+    let mut facts = stage.lab.facts();
+    let caller =
+        Caller::connect(front_end(), stage.tls(ListenRole::Worker(0), MAILBOX_SERVER)).await.unwrap();
+    caller.place_call(deposit(OfferShape::Lync2015)).await.unwrap();
+    caller.close().await;
+    let left = fact(&mut facts, stored).await;
+    let listening = stage.lab.listening();
+    let worker = listening.iter().find(|l| l.role == ListenRole::Worker(0)).unwrap();
+    let gateway = UmIpGateway {
+        name: MAILBOX_SERVER.to_owned(),
+        address: worker.tls.unwrap(),
+        transport: UmTransport::Tls,
+    };
+    let order = PlayOnPhone {
+        server: MAILBOX_SERVER.to_owned(),
+        mailbox: "ken".to_owned(),
+        message: left.note.call_id.clone(),
+        to: "sip:dana@contoso.test;opaque=app:voicemail;local-resource-path=voicememo".to_owned(),
+    };
+    let mut others = stage.lab.facts();
+    let outcome = stage.lab.play_on_phone(&order, &gateway).await.unwrap();
+    assert_eq!(
+        (outcome.status, outcome.media, outcome.ended_by),
+        (200, Some(MediaKind::Srtp), Some(EndedBy::Us))
+    );
+    let heard = fact(&mut facts, |f| match f {
+        LabFact::Waiting(waiting) if waiting.new == 0 => Some(waiting),
+        _ => None,
+    })
+    .await;
+    assert_eq!((heard.mailbox.as_str(), heard.old), ("ken", 1));
+    let played = fact(&mut others, stored).await;
+    assert_eq!(played.note.mailbox, "dana");
+    assert!(
+        (played.note.dominant_hz.unwrap() - 440.0).abs() < 4.0,
+        "the message was played: {:?}",
+        played.note
+    );
+    let unknown = PlayOnPhone { message: "none".to_owned(), ..order };
+    assert!(stage.lab.play_on_phone(&unknown, &gateway).await.is_err());
     stage.lab.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The INVITE in the shapes of Lync 2013, Lync 2015 and an IP-PBX: header names, order, spelling and parameters as these products send them.
+//! The INVITE in the shapes of Lync 2013, Lync 2015, an IP-PBX and a Mailbox server: header names, order, spelling and parameters as these products send them.
 
 use std::net::SocketAddr;
 
@@ -31,6 +31,7 @@ pub(super) fn invite(
 ) -> Result<OutgoingRequest, BuildError> {
     let lines = match spec.shape {
         OfferShape::PbxTcp | OfferShape::LateOffer => pbx(spec, flow, names),
+        OfferShape::UmSecured | OfferShape::UmPlain => um(config, spec, flow, names),
         _ => lync(config, spec, names),
     };
     Ok(OutgoingRequest {
@@ -95,6 +96,21 @@ fn pbx(spec: &CallSpec, flow: &Flow, names: &Names<'_>) -> Vec<Line> {
         format!("\"{}\" <{from}>;party=calling;screen=yes;privacy=off", spec.from_display),
     ));
     lines
+}
+
+fn um(config: &CallerConfig, spec: &CallSpec, flow: &Flow, names: &Names<'_>) -> Vec<Line> {
+    let (from, word) = (&spec.from, flow.transport.as_param());
+    vec![
+        ("Max-Forwards", "70".to_owned()),
+        ("From", format!("\"{}\"<{from}>;tag={}", spec.from_display, text(names.tag))),
+        ("To", format!("<{}>", to(spec))),
+        ("Call-ID", text(names.call_id)),
+        ("CSeq", "1 INVITE".to_owned()),
+        ("Contact", format!("<sip:{}:{};transport={word}>", config.fqdn, flow.via_port)),
+        ("User-Agent", crate::um::SERVER_HEADER.to_owned()),
+        ("Supported", "replaces".to_owned()),
+        ("Allow", PBX_ALLOW.to_owned()),
+    ]
 }
 
 /// The OPTIONS of a Front End.

@@ -22,6 +22,8 @@ use crate::negotiate::{self, FreshKey, KEY_BYTES, Offer};
 
 /// A caller who waits for the beep talks anyway after this long.
 const BEEP_WAIT: Duration = Duration::from_secs(8);
+/// From the answer to what is played, so that it is not cut off while media begins.
+const SAYS_AFTER: Duration = Duration::from_millis(500);
 /// From the end of the talk to BYE, so that the last packets arrive.
 const AFTER_TALK: Duration = Duration::from_millis(200);
 /// After giving up, the call is closed whatever the other side says.
@@ -331,13 +333,14 @@ impl CallerLogic {
 
     fn start_media(&mut self, now: Instant, key: MediaKey, plan: Box<MediaPlan>) {
         let Some(call) = self.calls.get_mut(&key) else { return };
-        call.talk_at = call.spec.talk.map(|talk| match talk.start {
+        let talk_at = call.spec.talk.map(|talk| match talk.start {
             TalkStart::AfterBeep => now + BEEP_WAIT,
             TalkStart::AfterAnswer(after) => now + after,
         });
+        call.talk_at = if call.spec.says.is_some() { Some(now + SAYS_AFTER) } else { talk_at };
         call.hang_up_at = match call.spec.end {
             CallEnd::HangUpAfter(after) => Some(now + after),
-            CallEnd::HangUpAfterTalk if call.spec.talk.is_none() => Some(now + AFTER_TALK),
+            CallEnd::HangUpAfterTalk if call.talk_at.is_none() => Some(now + AFTER_TALK),
             // answered before the CANCEL could be sent, or crossing it
             CallEnd::CancelAfter(_) => Some(now),
             _ => None,
@@ -421,7 +424,10 @@ impl CallerLogic {
         let Some(call) = self.calls.get_mut(&key) else { return };
         if is_past(call.talk_at) {
             call.talk_at = None;
-            if let Some(talk) = call.spec.talk {
+            if let Some(samples) = &call.spec.says {
+                let samples = samples.to_vec();
+                self.station.media(key, MediaCommand::Play(samples));
+            } else if let Some(talk) = call.spec.talk {
                 let samples = (talk.lasts.as_secs_f64() * f64::from(RATE)) as usize;
                 self.station.media(key, MediaCommand::Play(tone(talk.hz, talk.level_dbfs, samples)));
             }
@@ -612,7 +618,7 @@ impl Machine for CallerLogic {
 }
 
 fn waits_for_beep(spec: &CallSpec) -> bool {
-    spec.talk.is_some_and(|talk| talk.start == TalkStart::AfterBeep)
+    spec.says.is_none() && spec.talk.is_some_and(|talk| talk.start == TalkStart::AfterBeep)
 }
 
 fn no_outcome(call_id: &[u8]) -> CallOutcome {

@@ -1,6 +1,7 @@
 //! What the Front End is to dial and say, and what came of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
@@ -57,6 +58,10 @@ pub enum OfferShape {
     PbxTcp,
     /// IP-PBX without SDP in the INVITE; the offer comes in 200, the answer goes in ACK.
     LateOffer,
+    /// A call that a Mailbox server places under a plan with SRTP.
+    UmSecured,
+    /// The same with RTP.
+    UmPlain,
 }
 
 /// When the caller starts to talk.
@@ -141,6 +146,8 @@ pub struct CallSpec {
     pub headers: Vec<(String, String)>,
     /// What to say; `None` = send silence.
     pub talk: Option<Talk>,
+    /// What to play after the answer, instead of `talk`.
+    pub says: Option<Arc<[i16]>>,
     /// Keys to press.
     pub presses: Vec<Presses>,
     /// What becomes of a REFER.
@@ -168,6 +175,7 @@ impl CallSpec {
                 lasts: Duration::from_secs(2),
                 start: TalkStart::AfterBeep,
             }),
+            says: None,
             presses: Vec::new(),
             on_refer: OnRefer::Follow,
             end: CallEnd::HangUpAfterTalk,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -13,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::messenger::{Messaging, MessengerPlan};
 use super::role::{BoundPorts, Opened, Role, RoleKind, RolePlan};
 use super::voicemail::Voicemail;
-use super::{LabError, LabUmConfig, ListenRole, Listening, UmTransport, tls};
+use super::{LabError, LabUmConfig, ListenRole, Listening, UmIpGateway, UmTransport, tls};
 use crate::audio::{WavError, read_wav};
 use crate::frontend::{Target, TlsTarget};
 use crate::um::{
@@ -23,8 +24,8 @@ use crate::um::{
 
 /// Facts a slow reader may lag behind.
 const FACTS_MAX: usize = 1_024;
-/// Sets the seeds of messengers apart from those of roles.
-const MESSENGER_SEED: u64 = 0x6d77_6900_0000_0000;
+/// Sets the seeds of connections that the lab opens apart from those of roles.
+const OUTWARD_SEED: u64 = 0x6f75_7400_0000_0000;
 /// Messages waiting to be written.
 const ARCHIVE_QUEUE_MAX: usize = 512;
 /// Time for BYEs and for media to end before everything is closed.
@@ -32,12 +33,15 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The running lab. Dropping it aborts its tasks; [`LabUm::stop`] ends calls first.
 pub struct LabUm {
-    config: LabUmConfig,
+    pub(super) config: LabUmConfig,
+    pub(super) directory: Directory,
+    /// Connections of our own so far: each has a seed of its own.
+    outward: AtomicU64,
     roles: Vec<Role>,
     messengers: Vec<Messaging>,
     facts: broadcast::Sender<LabFact>,
     archivist: JoinHandle<()>,
-    archive: Archive,
+    pub(super) archive: Archive,
 }
 
 impl std::fmt::Debug for LabUm {
@@ -55,6 +59,8 @@ impl LabUm {
         let (archive, archivist) = Archive::open(Voicemail::new(config.voicemail.clone()), facts.clone());
         let mut lab = LabUm {
             config: config.clone(),
+            directory: directory.clone(),
+            outward: AtomicU64::new(0),
             roles: Vec::new(),
             messengers: Vec::new(),
             facts,
@@ -112,26 +118,38 @@ impl LabUm {
         server: &MailboxServerConfig,
     ) -> Result<(), LabError> {
         let Some(gateway) = &config.message_waiting else { return Ok(()) };
-        let tls = match (gateway.transport, &config.pki) {
-            (UmTransport::Tcp, _) => None,
-            (UmTransport::Tls, Some(pki)) => Some(TlsTarget {
-                identity: Some(pki.identity(&server.name)?),
-                roots: pki.roots(),
-                expected_name: gateway.name.clone(),
-            }),
-            (UmTransport::Tls, None) => return Err(no_authority(&server.name)),
-        };
+        let target = self.target(&server.name, gateway)?;
         let plan = MessengerPlan {
             server: server.name.clone(),
             address: server.address,
             gateway: gateway.name.clone(),
-            target: Target { address: gateway.address, tls },
-            seed: self.seed(config) ^ MESSENGER_SEED,
+            target,
+            seed: self.next_seed(),
         };
         let messaging = Messaging::start(plan, self.facts.clone());
         self.archive.news.insert(server.name.clone(), messaging.news.clone());
         self.messengers.push(messaging);
         Ok(())
+    }
+
+    /// A UM IP gateway as this server connects to it.
+    pub(super) fn target(&self, server: &str, gateway: &UmIpGateway) -> Result<Target, LabError> {
+        let tls = match (gateway.transport, &self.config.pki) {
+            (UmTransport::Tcp, _) => None,
+            (UmTransport::Tls, Some(pki)) => Some(TlsTarget {
+                identity: Some(pki.identity(server)?),
+                roots: pki.roots(),
+                expected_name: gateway.name.clone(),
+            }),
+            (UmTransport::Tls, None) => return Err(no_authority(server)),
+        };
+        Ok(Target { address: gateway.address, tls })
+    }
+
+    /// Of a connection of our own.
+    pub(super) fn next_seed(&self) -> u64 {
+        let number = self.outward.fetch_add(1, Ordering::Relaxed);
+        self.config.seed.wrapping_mul(1_000_003) ^ OUTWARD_SEED ^ number
     }
 
     async fn start_call_router(

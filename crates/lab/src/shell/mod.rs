@@ -9,6 +9,7 @@ mod listen;
 mod mail;
 mod media_io;
 mod messenger;
+mod play_on_phone;
 mod role;
 pub(crate) mod tls;
 mod voicemail;
@@ -22,6 +23,7 @@ use thiserror::Error;
 pub use caller::Caller;
 pub use lab_um::{LabUm, Liveness};
 pub use mail::MailError;
+pub use play_on_phone::PlayOnPhone;
 pub use voicemail::{StoreError, Voicemail};
 
 use crate::pki::Pki;

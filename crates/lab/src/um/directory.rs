@@ -165,7 +165,7 @@ impl Directory {
     }
 
     /// Where whoever is dialled is: a SIP address as it stands, a mailbox's own, else the number at `domain`.
-    pub(super) fn address_of(&self, dialled: &str, domain: &str) -> String {
+    pub fn address_of(&self, dialled: &str, domain: &str) -> String {
         if dialled.starts_with("sip:") || dialled.starts_with("tel:") {
             return dialled.to_owned();
         }
@@ -242,7 +242,7 @@ impl Directory {
     }
 
     /// It was heard; what waits then, if that changed something.
-    pub(super) fn heard(&self, alias: &str, call_id: &str) -> Option<Waiting> {
+    pub fn heard(&self, alias: &str, call_id: &str) -> Option<Waiting> {
         {
             let mut all = self.contents();
             let message = all.get_mut(alias)?.messages.iter_mut().find(|m| m.call_id == call_id)?;
