@@ -40,6 +40,8 @@ pub(crate) struct Forward {
     to: String,
     /// What it notifies of, if it does.
     about: Option<Notification>,
+    /// Where else to try when the connection breaks under it: a pool that is about to close one has not heard it.
+    again: Option<(Peer, Place)>,
 }
 
 /// Which servers a request has been to.
@@ -109,7 +111,9 @@ impl Core {
         let peer = Peer::IpGateway(way.ip_gateway);
         let uri = request.to().map(|to| to.uri.raw().clone()).unwrap_or_else(|_| request.request_uri());
         let (from, to) = (entry.name.clone(), policy.peer_name(peer).to_owned());
-        let forward = Forward { request: request.clone(), uri, walk: None, from, to, about: Some(about) };
+        let again = Some((peer, place.clone()));
+        let forward =
+            Forward { request: request.clone(), uri, walk: None, from, to, about: Some(about), again };
         self.forwards.insert(key, forward);
         if about == Notification::MessageWaiting {
             self.count("mwi_forwarded");
@@ -179,6 +183,7 @@ impl Core {
             from: entry.name.clone(),
             to: String::new(),
             about: super::outdialog::is_user_notification(request).then_some(Notification::MissedCall),
+            again: None,
         };
         self.forwards.insert(key, forward);
         self.count("requests_forwarded_outside_calls");
@@ -379,8 +384,14 @@ impl Core {
 
     /// Nobody answered.
     pub(super) fn fail_forwarded(&mut self, now: Instant, key: ServerKey, why: &ClientFailure) {
-        let status = if matches!(why, ClientFailure::Timeout) { 504 } else { 503 };
-        self.fail_forward(now, key, status);
+        let is_silence = matches!(why, ClientFailure::Timeout);
+        let again =
+            self.forwards.get_mut(&key).filter(|_| !is_silence).and_then(|forward| forward.again.take());
+        if let Some((peer, place)) = again {
+            self.count("forwards_sent_again");
+            return self.reach_for(now, key, peer, &place);
+        }
+        self.fail_forward(now, key, if is_silence { 504 } else { 503 });
     }
 
     fn fail_forward(&mut self, now: Instant, key: ServerKey, status: u16) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lab::frontend::Caller;
 
-use crate::site::{PBX_HOST, Site};
+use crate::site::{KEN, PBX_HOST, Site};
 
 const WAIT: Duration = Duration::from_millis(1_500);
 
@@ -113,8 +113,7 @@ fn ip_pbx_samples_over_tcp_reach_the_unsecured_plan() {
 
 #[test]
 fn a_message_waiting_notify_from_a_mailbox_server_reaches_the_pool() {
-    let ken = "\n[[mailbox]]\nalias = \"ken\"\nsip = \"ken@contoso.com\"\ndial_plan = \"DP-Sip\"\n";
-    let site = Site::start_as(|config| config + ken);
+    let site = Site::start_as(|config| config + KEN);
     let pool = site.pool("pool01");
     let server = site.server("mbx01.contoso.com", 31);
     let response = final_response(&site, &server, sample(&site, "14-um-mwi-notify.sip", site.net.host(31)));

@@ -37,6 +37,9 @@ pub const POOLS: &[(&str, &str, &str)] = &[
     ("pool06", "DoNotSupportEncryption", "DP-SipSecured"),
 ];
 
+/// Whose pool is known: of six gateways that serve his server, those of his dial plan.
+pub const KEN: &str = "\n[[mailbox]]\nalias = \"ken\"\nsip = \"ken@contoso.com\"\ndial_plan = \"DP-Sip\"\n";
+
 /// Callers so far: two of one seed would use the same Call-IDs.
 static CALLERS: AtomicU64 = AtomicU64::new(0);
 
@@ -72,7 +75,7 @@ impl Site {
             let gateway = UmIpGateway { name: FQDN.into(), address, transport: UmTransport::Tls };
             LabUmConfig { message_waiting: Some(gateway), ..lab }
         };
-        Self::start_changed(|config| config, told)
+        Self::start_changed(|config| config + KEN, told)
     }
 
     fn start_changed(

@@ -12,6 +12,7 @@ use super::policy::{self, PBX, POOL};
 use super::world::{Place, Script, World, caller, offer};
 use super::{DEPOSIT, DIVERSION, redirecting, value};
 use crate::codes;
+use crate::engine::{FlowLoss, Input};
 use crate::policy::{
     Allowed, DialPlan, ExchangeVersion, GatewayStatus, Mailbox, OutOfDialog, Policy, PoolEncryption,
     VoipSecurity,
@@ -165,6 +166,25 @@ fn a_pool_that_is_not_there_is_a_failure_with_a_code() {
     assert!(value(&last, HeaderId::Warning).contains("lync could not be reached"));
     assert_eq!(told(&world), ["MessageWaiting for ken@contoso.com to lync: failed"]);
     world.assert_clean();
+}
+
+#[test]
+fn a_connection_that_breaks_under_a_notification_costs_a_second_attempt_and_no_more() {
+    for comes_back in [true, false] {
+        let (mut world, um) = site(config());
+        world.caller().is_mute = true;
+        world.send_as(&um, message_waiting());
+        assert_eq!(world.caller().methods(), ["NOTIFY"]);
+        let flow = world.caller().flow.unwrap().key;
+        if comes_back {
+            super::refer::guest(&mut world, "fe", POOL, "10.0.0.5");
+        }
+        world.feed(Input::FlowDown { flow, why: FlowLoss::ClosedByPeer });
+        assert_eq!(world.party("um", 1).last_status(), if comes_back { 200 } else { 503 });
+        let result = if comes_back { "delivered" } else { "failed" };
+        assert_eq!(told(&world), [format!("MessageWaiting for ken@contoso.com to lync: {result}")]);
+        world.assert_clean();
+    }
 }
 
 #[test]
