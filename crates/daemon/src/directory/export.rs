@@ -60,7 +60,10 @@ fn exchange(script: &mut Script, tree: &Value) {
         }
         script.blank();
         for object in list {
-            made(script, kind, object);
+            match table {
+                "call_router" | "mailbox_server" => made(script, kind, &server(object, tree)),
+                _ => made(script, kind, object),
+            }
             state(script, kind, object);
         }
         if table == "ip_gateway" {
@@ -69,6 +72,24 @@ fn exchange(script: &mut Script, tree: &Value) {
     }
     script.blank();
     script.comment("ExchUcUtil.ps1 also lets Lync's groups read the UM objects; no cmdlet of its own does that. Run it once:\n  & \"$env:ExchangeInstallPath\\Scripts\\ExchUcUtil.ps1\"");
+}
+
+/// A server that says no dial plans has them all here, and there none; one that says no startup mode listens for TCP alone.
+fn server(object: &Value, tree: &Value) -> Value {
+    let mut whole = object.clone();
+    let plans = objects(tree, "dial_plan");
+    let names: Vec<&str> = plans.iter().map(|plan| said(plan, "name")).collect();
+    if let Some(map) = whole.as_object_mut() {
+        if !map.contains_key("dial_plans") {
+            map.insert("dial_plans".to_owned(), Value::from(names));
+        }
+        if plans.iter().any(|plan| said(plan, "voip_security") != "Unsecured")
+            && !map.contains_key("startup_mode")
+        {
+            map.insert("startup_mode".to_owned(), Value::from("Dual"));
+        }
+    }
+    whole
 }
 
 /// Umbra itself, as UM sees it: a UM IP gateway with a hunt group for each dial plan, whose pilot is the plan's name.

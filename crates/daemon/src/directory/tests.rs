@@ -240,6 +240,55 @@ fn the_cmdlets_of_lync_say_the_same_as_the_configuration() {
     commented(&script);
 }
 
+#[test]
+fn a_server_that_names_no_dial_plan_is_given_all_of_them_and_both_listeners() {
+    let folder = Folder::new();
+    let secured = include_str!("../../../../config/minimal-secured.toml");
+    let script = export(Side::Exchange, &folder.tree(secured));
+    for line in [
+        "Set-UMCallRouterSettings -Server 'cas01.contoso.test' -UMStartupMode 'Dual' -DialPlans 'DP-Sip'",
+        "Set-UMService -Identity 'mbx01.contoso.test' -UMStartupMode 'Dual' -DialPlans 'DP-Sip'",
+    ] {
+        assert!(script.lines().any(|own| own == line), "{line}\n{script}");
+    }
+}
+
+#[test]
+fn no_value_of_any_property_breaks_the_reading_or_the_file() {
+    let junk = [
+        json!(null),
+        json!(-1),
+        json!(1.5e300),
+        json!(true),
+        json!(""),
+        json!("a\nb = 1"),
+        json!("é\u{202e}\u{0}"),
+        json!([]),
+        json!([[]]),
+        json!({}),
+        json!({ "Name": {} }),
+        json!({ "value": [null], "Count": 1 }),
+        json!("x".repeat(5_000)),
+        json!("CN="),
+        json!("\\"),
+    ];
+    for whole in [exchange(), lync()] {
+        for (cmdlet, objects) in whole.as_object().expect("object") {
+            let Some(first) = objects.get(0).or(Some(objects)).and_then(Value::as_object) else { continue };
+            for (property, value) in first.keys().flat_map(|key| junk.iter().map(move |value| (key, value))) {
+                let mut changed = first.clone();
+                changed.insert(property.clone(), value.clone());
+                let mut document = whole.clone();
+                document[cmdlet] = json!([changed]);
+                let Ok(found) = collect(&[document]) else { continue };
+                let text = to_toml(&found, &Frame::default());
+                text.parse::<toml_edit::DocumentMut>()
+                    .unwrap_or_else(|fault| panic!("{cmdlet} {property} {value}: {fault}\n{text}"));
+            }
+        }
+    }
+}
+
 /// Every cmdlet stands behind a comment.
 fn commented(script: &str) {
     let lines: Vec<&str> = script.lines().collect();

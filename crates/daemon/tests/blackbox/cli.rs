@@ -57,6 +57,45 @@ fn quirks_are_listed_with_their_state_and_the_key_that_switched_them() {
 }
 
 #[test]
+fn what_exchange_prints_is_taken_over_compared_and_written_out_again() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (export, file) = (path("exchange.json"), path("umbra.toml"));
+    std::fs::write(
+        &export,
+        r#"{"Get-UMDialPlan":{"Name":"DP-Tel","URIType":"TelExtn","VoIPSecurity":"Unsecured","PhoneContext":"DP-Tel.contoso.test"},
+            "Get-UMIPGateway":{"Name":"pbx","Address":"127.0.0.2","Port":5060},
+            "Get-UMHuntGroup":{"Name":"hg","UMIPGateway":"pbx","UMDialPlan":"DP-Tel","PilotIdentifier":null},
+            "Get-UMService":{"Fqdn":"mbx01.contoso.test","DialPlans":["DP-Tel"]}}"#,
+    )
+    .unwrap();
+    let (code, toml, err) = run(&["import", "exchange", &export, "--fqdn", "gw.contoso.test"]);
+    assert_eq!(code, 0, "{err}");
+    std::fs::write(&file, &toml).unwrap();
+    let (code, out, err) = run(&["check", &file]);
+    assert_eq!(code, 0, "{out}{err}\n{toml}");
+    assert_eq!(run(&["drift", &export, "-c", &file]), (0, "no difference\n".into(), String::new()));
+    std::fs::write(&file, toml.replace("\"TelExtn\"", "\"E164\"")).unwrap();
+    let (code, out, _) = run(&["drift", &export, "-c", &file]);
+    assert_eq!(code, 1);
+    assert!(out.contains("UMB-DRIFT003  dial_plan DP-Tel: uri_type: here E164, there TelExtn"), "{out}");
+    let (code, out, _) = run(&["export", "powershell", "--side", "exchange", "-c", &file]);
+    assert!(code == 0 && out.contains("New-UMDialPlan -Name 'DP-Tel' -URIType 'E164'"), "{out}");
+    let (code, out, _) = run(&["export", "powershell", "--side", "lync", "--collect"]);
+    assert!(code == 0 && out.contains("$all['Get-CsPool']"), "{out}");
+    for (bytes, umb) in [
+        ("{", "UMB-IMPORT001"),
+        ("[]", "UMB-IMPORT002"),
+        ("{\"Get-UMDialPlan\":{\"VoIPSecurity\":2}}", "UMB-IMPORT003"),
+    ] {
+        std::fs::write(&export, bytes).unwrap();
+        let (code, _, err) = run(&["import", "exchange", &export]);
+        assert!(code == 1 && err.contains(umb), "{bytes}: {err}");
+    }
+    assert_eq!(run(&["import", "exchange"]).0, 2);
+}
+
+#[test]
 fn an_unknown_quirk_is_a_configuration_error_with_a_suggestion() {
     let folder = folder();
     let plain = include_str!("../../../../config/minimal-plain.toml");

@@ -14,6 +14,7 @@ mod gate;
 mod glare;
 mod handover;
 mod hold;
+mod hosted;
 mod ice;
 mod mux;
 mod nobody_left;

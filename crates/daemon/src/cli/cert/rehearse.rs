@@ -107,7 +107,7 @@ fn rehearse(screen: &Screen, compiled: &Compiled, findings: Vec<Finding>) -> Exi
     }
 }
 
-/// Everybody that this gateway opens TLS connections to: UM IP gateways of pools, Call Routers, Mailbox servers.
+/// Everybody that this gateway opens TLS connections to: UM IP gateways of pools, Call Routers, Mailbox servers, hosted UM.
 fn peers(policy: &Policy) -> Vec<(&'static str, Target)> {
     let is_tls = |gateway: &&IpGateway| gateway.pool.is_some();
     let gateways = policy.ip_gateways.iter().filter(is_tls).map(|gateway| {
@@ -129,6 +129,7 @@ fn peers(policy: &Policy) -> Vec<(&'static str, Target)> {
     gateways
         .chain(routers.map(|(_, peer)| server("call router")(peer)))
         .chain(mailboxes.map(|(_, peer)| server("mailbox server")(peer)))
+        .chain(policy.um.hosted.servers.iter().map(server("hosted UM")))
         .collect()
 }
 
