@@ -40,6 +40,16 @@ impl Object {
         self.values.push((key, value));
     }
 
+    /// Whether it is one of these UM IP gateways, or a hunt group of one.
+    pub fn is_of(&self, gateways: &BTreeSet<String>) -> bool {
+        let key = match self.kind.table {
+            "ip_gateway" => "name",
+            "hunt_group" => "ip_gateway",
+            _ => return false,
+        };
+        gateways.contains(&self.text(key).to_ascii_lowercase())
+    }
+
     /// What it is called.
     pub fn name(&self) -> String {
         let named = ["name", "alias", "identity", "sip_address", "fqdn"];
@@ -100,6 +110,12 @@ impl Imported {
 
     pub(super) fn of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a Object> {
         self.objects.iter().filter(move |object| object.kind.table == table)
+    }
+
+    /// Names of the UM IP gateways that are this gateway itself, as UM knows it.
+    pub(super) fn own_gateways(&self, fqdn: &str) -> BTreeSet<String> {
+        let is_own = |object: &&Object| !fqdn.is_empty() && object.text("address").eq_ignore_ascii_case(fqdn);
+        self.of("ip_gateway").filter(is_own).map(|object| object.text("name").to_ascii_lowercase()).collect()
     }
 
     /// Whether any of it is of this side.

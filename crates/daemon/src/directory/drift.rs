@@ -30,6 +30,8 @@ pub struct Drift {
 
 /// Compares an export with the tree of a configuration file.
 pub fn drift(found: &Imported, tree: &Value) -> Vec<Drift> {
+    let fqdn = tree.get("gateway").and_then(|gateway| gateway.get("fqdn")).and_then(Value::as_str);
+    let own = found.own_gateways(fqdn.unwrap_or_default());
     let mut all = Vec::new();
     for kind in KINDS.iter().filter(|kind| found.cmdlets.contains(kind.cmdlet)) {
         let here: Vec<&Value> = match (tree.get(kind.table), kind.count) {
@@ -37,14 +39,20 @@ pub fn drift(found: &Imported, tree: &Value) -> Vec<Drift> {
             (Some(section), Count::One) => vec![section],
             _ => Vec::new(),
         };
-        compare(kind, &here, found, &mut all);
+        let there: Vec<&Object> = found.of(kind.table).filter(|object| !object.is_of(&own)).collect();
+        compare(kind, &here, &there, &mut all);
     }
+    // Where UM knows this gateway, the peers behind it and their pilots are this configuration's business alone.
+    let is_ours = |drift: &Drift| {
+        drift.code == codes::DRIFT_EXTRA && matches!(drift.table, "ip_gateway" | "hunt_group")
+    };
+    all.retain(|drift| own.is_empty() || !is_ours(drift));
     all
 }
 
-fn compare(kind: &'static Kind, here: &[&Value], found: &Imported, all: &mut Vec<Drift>) {
+fn compare(kind: &'static Kind, here: &[&Value], there: &[&Object], all: &mut Vec<Drift>) {
     let mut met = BTreeSet::new();
-    for there in found.of(kind.table) {
+    for there in there {
         let at = here.iter().position(|own| is_same(kind, own, there));
         let Some(at) = at else {
             if kind.count == Count::Many {

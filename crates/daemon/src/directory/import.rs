@@ -7,7 +7,7 @@ use serde_json::Value;
 use toml_edit::Value as TomlValue;
 
 use super::collect::{Imported, Object};
-use super::table::{Count, Form, KINDS};
+use super::table::{Count, Form, KINDS, kind_of};
 use crate::cli::escaped;
 
 /// What the objects do not say: this process.
@@ -20,34 +20,85 @@ pub struct Frame {
 /// The configuration. With a dial plan it is a whole file, without one a part of one.
 pub fn to_toml(found: &Imported, frame: &Frame) -> String {
     let mut out = String::new();
+    let (fqdn, _) = own_name(found, frame);
+    let own = found.own_gateways(&fqdn);
+    let mut objects: Vec<Object> =
+        found.objects.iter().filter(|object| !object.is_of(&own)).cloned().collect();
+    objects.extend(pool_gateways(found));
     // Writing to a String cannot fail.
-    let _ = write(&mut out, found, frame);
+    let _ = write(&mut out, found, &objects, frame);
+    if !own.is_empty() {
+        let _ = comment(
+            &mut out,
+            "",
+            &format!("Left out: what UM has for {fqdn}, which is this gateway itself."),
+        );
+    }
     out
 }
 
-fn write(out: &mut String, found: &Imported, frame: &Frame) -> std::fmt::Result {
+/// FQDN of this gateway, and the forest.
+fn own_name(found: &Imported, frame: &Frame) -> (String, String) {
+    let context = found.of("dial_plan").next().map_or("", |plan| plan.text("phone_context"));
+    let forest = context.split_once('.').map_or(context, |(_, forest)| forest).to_ascii_lowercase();
+    (frame.fqdn.clone().unwrap_or_else(|| format!("umbra.{forest}")), forest)
+}
+
+/// The UM IP gateway and hunt groups of each pool that has none, as ExchUcUtil.ps1 makes them: behind this gateway UM need not know
+/// the pools.
+fn pool_gateways(found: &Imported) -> Vec<Object> {
+    const NOTE: &str = "assumed: as ExchUcUtil.ps1 makes it for the pool; Exchange has none";
+    let made = |table: &str, values: Vec<(&'static str, Value)>| {
+        Some(Object { kind: kind_of(table)?, values, notes: vec![NOTE.to_owned()] })
+    };
+    let has_gateway = |pool: &&Object| {
+        found.of("ip_gateway").any(|gateway| gateway.text("address").eq_ignore_ascii_case(pool.text("fqdn")))
+    };
+    let plans: Vec<&str> = found
+        .of("dial_plan")
+        .filter(|plan| plan.text("uri_type") == "SipName")
+        .map(|plan| plan.text("name"))
+        .collect();
+    let mut all = Vec::new();
+    for pool in found.of("pool").filter(|pool| !plans.is_empty() && !has_gateway(pool)) {
+        let name = pool.text("fqdn");
+        let of_gateway = vec![("name", name.into()), ("address", name.into()), ("port", Value::from(5061))];
+        all.extend(made("ip_gateway", of_gateway));
+        for plan in &plans {
+            let group = format!("{}-{plan}", pool.text("name"));
+            let values = vec![
+                ("name", Value::from(group)),
+                ("ip_gateway", name.into()),
+                ("dial_plan", Value::from(*plan)),
+                ("pilot_identifier", Value::from(*plan)),
+            ];
+            all.extend(made("hunt_group", values));
+        }
+    }
+    all
+}
+
+fn write(out: &mut String, found: &Imported, objects: &[Object], frame: &Frame) -> std::fmt::Result {
     let cmdlets: Vec<&str> = found.cmdlets.iter().copied().collect();
     comment(out, "", &format!("From the output of {}.", cmdlets.join(", ")))?;
     for remark in &found.remarks {
         comment(out, "", remark)?;
     }
     match found.of("dial_plan").next() {
-        Some(plan) => head(out, found, plan, frame)?,
+        Some(_) => head(out, found, frame)?,
         None => comment(out, "", "A part of a configuration: there was no dial plan. Put it behind one.")?,
     }
     lync(out, found)?;
     for kind in KINDS {
-        for object in found.of(kind.table) {
+        for object in objects.iter().filter(|object| object.kind.table == kind.table) {
             table(out, object)?;
         }
     }
     Ok(())
 }
 
-fn head(out: &mut String, found: &Imported, plan: &Object, frame: &Frame) -> std::fmt::Result {
-    let context = plan.text("phone_context");
-    let forest = context.split_once('.').map_or(context, |(_, forest)| forest).to_ascii_lowercase();
-    let fqdn = frame.fqdn.clone().unwrap_or_else(|| format!("umbra.{forest}"));
+fn head(out: &mut String, found: &Imported, frame: &Frame) -> std::fmt::Result {
+    let (fqdn, forest) = own_name(found, frame);
     writeln!(out, "\n[gateway]")?;
     let note = if frame.fqdn.is_some() { "" } else { "assumed: the name in this gateway's certificate" };
     line(out, "fqdn", &Value::from(fqdn), note)?;

@@ -241,6 +241,24 @@ fn the_cmdlets_of_lync_say_the_same_as_the_configuration() {
 }
 
 #[test]
+fn where_um_knows_this_gateway_it_is_no_peer_of_itself_and_the_pools_are_behind_it() {
+    let folder = Folder::new();
+    let mut fronted = exchange();
+    fronted["Get-UMIPGateway"] = json!([{ "Name": "umbra", "Address": "umbra.contoso.test", "Port": 5061 }]);
+    fronted["Get-UMHuntGroup"] = json!([{ "Name": "umbra-DP-Sip", "UMIPGateway": "umbra", "UMDialPlan": "DP-Sip", "PilotIdentifier": "DP-Sip" }]);
+    let (found, text) = imported(&[fronted, lync()]);
+    let policy = folder.check(&text).policy;
+    let names: Vec<&str> = policy.ip_gateways.iter().map(|gateway| gateway.name.as_str()).collect();
+    assert_eq!((names, policy.ip_gateways[0].pool), (vec!["pool01.contoso.test"], Some(0)), "{text}");
+    assert_eq!(policy.hunt_groups[0].pilot_identifier.as_deref(), Some("DP-Sip"));
+    assert!(
+        text.contains("assumed: as ExchUcUtil.ps1 makes it") && text.contains("this gateway itself"),
+        "{text}"
+    );
+    assert_eq!(drift(&found, &folder.tree(&text)), []);
+}
+
+#[test]
 fn a_server_that_names_no_dial_plan_is_given_all_of_them_and_both_listeners() {
     let folder = Folder::new();
     let secured = include_str!("../../../../config/minimal-secured.toml");
