@@ -349,7 +349,7 @@ fn placed_by_um(
     let who = &entry.name;
     let policy = core.policy.clone();
     let server = policy.mailbox_server_of(peer).ok_or_else(|| {
-        let what = format!("{who} is a Call Router; only Mailbox servers place calls");
+        let what = format!("{who} is no Mailbox server of a dial plan; only these place calls");
         Refusal::new(codes::OUTCALLS_NOT_ALLOWED, who, what)
     })?;
     let question = RouteQuestion::of_um(invite)?;
