@@ -70,11 +70,7 @@ impl Site {
 
     /// Whose Mailbox servers tell the gateway what waits in mailboxes.
     pub fn start_telling() -> Self {
-        let told = |lab, net: Net| {
-            let address = (net.host(GATEWAY_HOST), 5061).into();
-            let gateway = UmIpGateway { name: FQDN.into(), address, transport: UmTransport::Tls };
-            LabUmConfig { message_waiting: Some(gateway), ..lab }
-        };
+        let told = |lab, net: Net| LabUmConfig { message_waiting: Some(um_ip_gateway(net)), ..lab };
         Self::start_changed(|config| config + KEN, told)
     }
 
@@ -96,6 +92,11 @@ impl Site {
     /// Runs a future on the site's runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
+    }
+
+    /// The lab.
+    pub fn lab(&self) -> &LabUm {
+        self.lab.as_ref().unwrap()
     }
 
     /// What happens in the lab from now on.
@@ -159,6 +160,12 @@ impl Drop for Site {
                 .block_on(async { tokio::time::timeout(Duration::from_secs(5), lab.stop()).await });
         }
     }
+}
+
+/// The gateway as the Mailbox servers reach it.
+pub fn um_ip_gateway(net: Net) -> UmIpGateway {
+    let address = (net.host(GATEWAY_HOST), 5061).into();
+    UmIpGateway { name: FQDN.into(), address, transport: UmTransport::Tls }
 }
 
 fn pool_host(name: &str) -> u8 {

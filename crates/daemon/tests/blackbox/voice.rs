@@ -1,13 +1,18 @@
 //! Callers who press keys, through the running gateway: Outlook Voice Access with a wrong and a right PIN, a message listened to and
-//! deleted, and the message waiting NOTIFYs of both; an auto attendant whose key is a REFER, carried to the caller, and its NOTIFYs carried back.
+//! deleted, and the message waiting NOTIFYs of both; an auto attendant whose key is a REFER, carried to the caller, and its NOTIFYs
+//! carried back; a message that UM plays on the phone.
 
 use std::time::Duration;
 
-use lab::frontend::{CallEnd, CallOutcome, CallSpec, EndedBy, OnRefer, Presses};
-use lab::um::{EndReason, LabFact, Milestone, StoredMessage};
+use lab::frontend::{CallEnd, CallOutcome, CallSpec, Caller, EndedBy, OnRefer, Presses};
+use lab::shell::PlayOnPhone;
+use lab::um::{
+    EndReason, Fault, LabFact, MailboxServerConfig, Milestone, PlanSecurity, Ports, StoredMessage,
+};
+use lab::{LabUm, LabUmConfig};
 use tokio::sync::broadcast::Receiver;
 
-use crate::site::{PIN, Site};
+use crate::site::{PIN, Site, um_ip_gateway};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const DOMAIN: &str = "contoso.com";
@@ -56,18 +61,13 @@ fn ends(facts: &[LabFact]) -> Vec<EndReason> {
     facts.iter().filter_map(|f| if let LabFact::Ended { why, .. } = f { Some(*why) } else { None }).collect()
 }
 
-fn call(site: &Site, spec: CallSpec) -> CallOutcome {
-    let caller = site.pool("pool01");
-    site.block_on(async move {
-        let outcome = caller.place_call(spec).await.unwrap();
-        caller.close().await;
-        outcome
-    })
+fn call(site: &Site, caller: &Caller, spec: CallSpec) -> CallOutcome {
+    site.block_on(caller.place_call(spec)).unwrap()
 }
 
-fn left(site: &Site) -> StoredMessage {
+fn left(site: &Site, caller: &Caller) -> StoredMessage {
     let mut facts = site.facts();
-    let outcome = call(site, CallSpec::call_answering("ken", "dana", DOMAIN));
+    let outcome = call(site, caller, CallSpec::call_answering("ken", "dana", DOMAIN));
     assert_eq!(outcome.status, 200, "{outcome:?}\n{}", site.gateway.process.output());
     let seen = site.block_on(facts_until(&mut facts, |fact| matches!(fact, LabFact::Stored(_))));
     let Some(LabFact::Stored(message)) = seen.into_iter().last() else { panic!("nothing was stored") };
@@ -77,10 +77,9 @@ fn left(site: &Site) -> StoredMessage {
 #[test]
 fn an_owner_types_a_wrong_and_the_right_pin_listens_and_deletes() {
     let site = Site::start_telling();
-    // Message waiting goes where a Front End is.
     let front_end = site.pool("pool01");
     let mut told = site.facts();
-    let message = left(&site);
+    let message = left(&site, &front_end);
     let files = [&message.wav, &message.json, &message.eml];
     assert!(files.iter().all(|path| path.is_file()), "{message:?}");
     wait_for_indicator(&site, &mut told);
@@ -88,7 +87,7 @@ fn an_owner_types_a_wrong_and_the_right_pin_listens_and_deletes() {
     let right = format!("{PIN}#");
     let presses = [(500, "246802#"), (3_500, right.as_str()), (6_500, "1"), (12_500, "3"), (15_000, "*")];
     let spec = session("ken", &format!("sip:ken@{DOMAIN};opaque=app:voicemail"), &presses);
-    let outcome = call(&site, spec);
+    let outcome = call(&site, &front_end, spec);
     let log = site.gateway.process.output();
     assert_eq!((outcome.status, outcome.ended_by), (200, Some(EndedBy::Them)), "{outcome:?}\n{log}");
     let heard = outcome.heard.dominant_hz.unwrap_or_default();
@@ -127,6 +126,7 @@ fn wait_for_indicator(site: &Site, told: &mut Receiver<LabFact>) {
 #[test]
 fn a_key_of_an_attendant_is_a_refer_to_the_caller_and_its_notify_lets_um_go() {
     let site = Site::start();
+    let front_end = site.pool("pool01");
     for (on_refer, status, end) in [
         (OnRefer::Follow, 200, EndReason::Transferred),
         (OnRefer::Fail(486), 486, EndReason::TooManyFailures),
@@ -135,7 +135,7 @@ fn a_key_of_an_attendant_is_a_refer_to_the_caller_and_its_notify_lets_um_go() {
         // After a failure the menu comes again; nonsense twice more and UM hangs up.
         let uri = format!("sip:aa-main@{DOMAIN};opaque=app:exum:DP-Sip.{DOMAIN}");
         let spec = session("dana", &uri, &[(500, "1"), (6_000, "#"), (7_000, "#")]);
-        let outcome = call(&site, CallSpec { on_refer, ..spec });
+        let outcome = call(&site, &front_end, CallSpec { on_refer, ..spec });
         let log = site.gateway.process.output();
         assert_eq!((outcome.status, outcome.ended_by), (200, Some(EndedBy::Them)), "{outcome:?}\n{log}");
         assert_eq!(outcome.referred_to, [format!("<sip:ken@{DOMAIN}>")], "{log}");
@@ -147,4 +147,53 @@ fn a_key_of_an_attendant_is_a_refer_to_the_caller_and_its_notify_lets_um_go() {
         );
         assert_eq!(ends(&seen), [end]);
     }
+}
+
+/// A telephone of the pool that keeps what it hears: a worker of another lab under the pool's name, called for a voice memo.
+fn telephone(site: &Site) -> LabUm {
+    let pool = MailboxServerConfig {
+        name: format!("pool01.{DOMAIN}"),
+        address: site.pool_address("pool01").into(),
+        service: Ports::default(),
+        workers: vec![Ports { tcp: None, tls: Some(5061) }],
+        max_calls_allowed: 10,
+        security: PlanSecurity::Secured,
+        fault: Fault::None,
+        worker_fault: Fault::None,
+    };
+    let config = LabUmConfig {
+        mailbox_servers: vec![pool],
+        pki: Some(site.pki.clone()),
+        voicemail: site.gateway.folder.path().join("telephone"),
+        seed: 23,
+        ..LabUmConfig::default()
+    };
+    site.block_on(LabUm::start(config)).unwrap()
+}
+
+#[test]
+fn um_plays_a_message_on_the_phone_that_is_named() {
+    let site = Site::start();
+    let front_end = site.pool("pool01");
+    let message = left(&site, &front_end);
+    // Nobody of the pool is connected any more: the gateway has to call.
+    site.block_on(front_end.close());
+    let telephone = telephone(&site);
+    let mut heard = telephone.facts();
+    let order = PlayOnPhone {
+        server: format!("mbx01.{DOMAIN}"),
+        mailbox: "ken".to_owned(),
+        message: message.note.call_id.clone(),
+        to: format!("sip:dana@{DOMAIN};opaque=app:voicemail;local-resource-path=voicememo"),
+    };
+    let outcome = site.block_on(site.lab().play_on_phone(&order, &um_ip_gateway(site.net))).unwrap();
+    let log = site.gateway.process.output();
+    assert_eq!((outcome.status, outcome.ended_by), (200, Some(EndedBy::Us)), "{outcome:?}\n{log}");
+    let seen = site.block_on(facts_until(&mut heard, |fact| matches!(fact, LabFact::Stored(_))));
+    let Some(LabFact::Stored(played)) = seen.last() else { panic!("nothing was kept") };
+    let hz = played.note.dominant_hz.unwrap_or_default();
+    assert!((hz - 440.0).abs() < 5.0, "{hz} Hz instead of the message; {:?}", played.note);
+    let records = site.gateway.wait_for_records(2, PATIENCE);
+    assert_eq!(records[1]["call_type"], "PlayOnPhone", "{:#}", records[1]);
+    site.block_on(telephone.stop());
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::lab_um::LabUm;
-use super::{Caller, LabError, UmIpGateway};
+use super::{Caller, LabError, UmIpGateway, UmTransport};
 use crate::frontend::{CallEnd, CallOutcome, CallSpec, CallerConfig, OfferShape, OnRefer};
 use crate::um::{Allowed, MailboxServerConfig, PlanSecurity, UmReport};
 
@@ -71,6 +71,7 @@ impl LabUm {
         let domain = domain_of(&server.name);
         let shape = match mailbox.security.unwrap_or(server.security) {
             PlanSecurity::Secured => OfferShape::UmSecured,
+            PlanSecurity::AsOffered if gateway.transport == UmTransport::Tls => OfferShape::UmSecured,
             _ => OfferShape::UmPlain,
         };
         Ok(CallSpec {
