@@ -46,9 +46,9 @@ enum ExportVerb {
   umbra export powershell --side exchange -c umbra.toml
   umbra export powershell --side lync --collect > collect.ps1")]
 struct PowershellArgs {
-    /// In whose shell they are typed
-    #[arg(long, value_enum)]
-    side: Side,
+    /// In whose shell they are typed; --collect without it prints both scripts
+    #[arg(long, value_enum, required_unless_present = "collect")]
+    side: Option<Side>,
     /// Print the script that collects what `import` and `drift` read; it changes nothing
     #[arg(long)]
     collect: bool,
@@ -88,13 +88,14 @@ pub(super) fn import(screen: &Screen, arguments: &ImportArgs) -> Exit {
 
 pub(super) fn export(screen: &Screen, arguments: &ExportArgs) -> Exit {
     let ExportVerb::Powershell(arguments) = &arguments.verb;
+    let sides = arguments.side.map_or_else(|| vec![Side::Exchange, Side::Lync], |side| vec![side]);
     if arguments.collect {
-        screen.data(&directory::collector(arguments.side));
+        sides.iter().for_each(|side| screen.data(&directory::collector(*side)));
         return Exit::Fine;
     }
     match tree(screen, arguments.config.as_deref()) {
         Ok(tree) => {
-            screen.data(&directory::export(arguments.side, &tree));
+            sides.iter().for_each(|side| screen.data(&directory::export(*side, &tree)));
             Exit::Fine
         }
         Err(exit) => exit,

@@ -150,9 +150,9 @@ fn table(servers: &[&PeerStatus]) -> String {
     let mut out = row("SERVER", "STATE", "CALLS", "SINCE", "WHY");
     for server in servers {
         let last = server.changes.last();
-        let since = last.map_or("start", |change| moment(&change.at));
+        let since = last.map_or_else(|| "start".to_owned(), |change| moment(&change.at));
         let why = last.map_or_else(|| unchanged(server).to_owned(), |change| escaped(&change.why));
-        out.push_str(&row(&server.name, &state(server), &calls(server), since, &why));
+        out.push_str(&row(&server.name, &state(server), &calls(server), &since, &why));
     }
     out
 }
@@ -170,8 +170,8 @@ fn history(server: &PeerStatus) -> String {
 }
 
 // Whole seconds are enough.
-fn moment(rfc3339: &str) -> &str {
-    rfc3339.get(..19).unwrap_or(rfc3339)
+fn moment(rfc3339: &str) -> String {
+    rfc3339.get(..19).map_or_else(|| rfc3339.to_owned(), |seconds| format!("{seconds}Z"))
 }
 
 fn unchanged(server: &PeerStatus) -> &'static str {
@@ -238,15 +238,15 @@ mod tests {
         let three = server("mbx03.contoso.test", PeerState::Disabled, &[]);
         let wanted = "\
 SERVER              STATE            CALLS  SINCE                 WHY
-mbx01.contoso.test  up               3/100  2026-11-22T00:00:17   it answered
-mbx02.contoso.test  rests 9 s        3/100  2026-11-22T00:00:01   no connection in time
+mbx01.contoso.test  up               3/100  2026-11-22T00:00:17Z  it answered
+mbx02.contoso.test  rests 9 s        3/100  2026-11-22T00:00:01Z  no connection in time
 mbx03.contoso.test  disabled         3/100  start                 configured so
 ";
         assert_eq!(table(&[&one, &two, &three]), wanted);
         let wanted = "\
 mbx01.contoso.test: up, 3/100 calls
-  2026-11-22T00:00:17  up        it answered
-  2026-11-22T00:00:01  rests     no connection in time
+  2026-11-22T00:00:17Z  up        it answered
+  2026-11-22T00:00:01Z  rests     no connection in time
 ";
         assert_eq!(history(&one), wanted);
         assert_eq!(

@@ -1,6 +1,8 @@
 //! A configuration as the cmdlets that make the same objects: what ExchUcUtil.ps1 and OcsUmUtil would come to, ready to paste,
 //! each with a comment that says what it changes.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::collector::kinds_of;
@@ -262,9 +264,10 @@ fn lync(script: &mut Script, tree: &Value) {
 
 fn pools(script: &mut Script, tree: &Value) {
     let fqdn = tree.get("gateway").map(|gateway| said(gateway, "fqdn")).unwrap_or_default();
+    let mut levels: BTreeMap<String, Vec<(&str, &str)>> = BTreeMap::new();
     for (index, pool) in objects(tree, "pool").into_iter().enumerate() {
-        script.blank();
         if index == 0 {
+            script.blank();
             let parameters = [
                 ("Identity", text(fqdn)),
                 ("Registrar", text(said(pool, "fqdn"))),
@@ -287,12 +290,28 @@ fn pools(script: &mut Script, tree: &Value) {
             "DoNotSupport" | "None" => "DoNotSupportEncryption",
             word => word,
         };
-        let parameters = [("Identity", text(&identity)), ("EncryptionLevel", text(level))];
-        let what = format!(
-            "media encryption of every pool in the scope {identity}; it must fit the dial plans' VoIPSecurity"
-        );
-        script.command(&what, "Set-CsMediaConfiguration", &parameters);
+        levels.entry(identity).or_default().push((said(pool, "fqdn"), level));
     }
+    levels.iter().for_each(|(identity, pools)| media_encryption(script, identity, pools));
+}
+
+/// Lync keeps one level for a scope: pools of one that differ cannot all have theirs.
+fn media_encryption(script: &mut Script, identity: &str, pools: &[(&str, &str)]) {
+    script.blank();
+    let Some((_, level)) = pools.first() else { return };
+    if pools.iter().any(|(_, other)| other != level) {
+        let each: Vec<String> = pools.iter().map(|(fqdn, level)| format!("{fqdn} {level}")).collect();
+        script.comment(&format!(
+            "media encryption is one for all pools of the scope {identity}, and these differ: {}.\nGive each [[pool]] its `site`, or the pools of a scope one level.",
+            each.join(", ")
+        ));
+        return;
+    }
+    let parameters = [("Identity", text(identity)), ("EncryptionLevel", text(level))];
+    let what = format!(
+        "media encryption of every pool in the scope {identity}; it must fit the dial plans' VoIPSecurity"
+    );
+    script.command(&what, "Set-CsMediaConfiguration", &parameters);
 }
 
 fn said_or<'a>(object: &'a Value, key: &str) -> &'a str {
