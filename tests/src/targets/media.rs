@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use relay::{
-    Channel, Direction, Formats, KeyParams, LatchRule, LegPlan, MasterKey, PacketBuffer, Plan, Protection,
-    Reports, Session, Side, Suite, Verdict,
+    Channel, Formats, KeyParams, LegPlan, MasterKey, PacketBuffer, Plan, Protection, Reports, Session, Side,
+    Suite, Verdict,
 };
 
 /// What the first octet of each packet says.
@@ -146,17 +146,7 @@ fn at(side: Side) -> SocketAddr {
 }
 
 fn leg(side: Side, protection: Protection) -> LegPlan {
-    LegPlan {
-        remote_rtp: at(side),
-        remote_rtcp: at(side),
-        rtcp_mux: false,
-        protection,
-        direction: Direction::SendRecv,
-        latch: LatchRule::default(),
-        formats: Formats::any(),
-        ice: None,
-        events: None,
-    }
+    LegPlan::at(at(side), protection)
 }
 
 #[allow(clippy::disallowed_methods, reason = "some instant to count from")]
