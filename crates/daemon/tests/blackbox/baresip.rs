@@ -1,7 +1,7 @@
 //! baresip (TLS, SDES mandatory) calls the lab UM through the gateway: the stored voice message holds the tone it played,
 //! and it hears the greeting.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use crate::harness::{Process, peers_present};
 use crate::site::Site;
 
 const TONE_HZ: f64 = 620.0;
+/// Where baresip takes commands, on its own address.
+pub const CONTROL_PORT: u16 = 4444;
 
 #[test]
 fn baresip_leaves_a_message_through_the_gateway_and_hears_the_greeting() {
@@ -31,6 +33,7 @@ fn baresip_leaves_a_message_through_the_gateway_and_hears_the_greeting() {
             "sip:dana@contoso.com;transport=tls>;regint=0;mediaenc=srtp-mand;outbound=\"sip:{gateway}:5061;transport=tls\""
         ),
         tone_hz: TONE_HZ,
+        names: None,
     };
     let mut baresip =
         phone.start(&site.pki, &["-e", "/dial sip:ken@contoso.com;opaque=app:voicemail", "-t", "12"]);
@@ -89,6 +92,8 @@ pub struct Phone {
     /// Behind `<` in its account.
     pub account: String,
     pub tone_hz: f64,
+    /// Whom it asks for names; without one it knows addresses only.
+    pub names: Option<SocketAddr>,
 }
 
 impl Phone {
@@ -125,12 +130,14 @@ impl Phone {
         let account = format!("<{};audio_codecs=PCMU/8000/1\n", self.account);
         std::fs::write(self.home.join("accounts"), account).unwrap();
         let (address, port) = (self.address, self.port);
+        let names = self.names.map_or_else(String::new, |server| format!("dns_server {server}\n"));
         let config = format!(
             "poll_method epoll\nsip_listen {address}:{port}\nsip_certificate {home}/client.pem\nsip_cafile {home}/root.pem\n\
              call_local_timeout 120\ncall_max_calls 1\naudio_source aufile,{home}/tone.wav\naudio_player aubridge,nil\n\
              audio_alert aubridge,nil\nausrc_srate 8000\nauplay_srate 8000\nrtp_ports 30000-30100\nmodule_path /usr/lib/baresip/modules\n\
              module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\nsnd_path {home}/rec\n\
-             module_tmp account.so\nmodule_app menu.so\nnet_interface {address}\n"
+             module_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen {address}:{CONTROL_PORT}\n\
+             net_interface {address}\n{names}"
         );
         std::fs::write(self.home.join("config"), config).unwrap();
     }

@@ -1,7 +1,7 @@
 //! `umbra doctor` against a lab site: green when nothing is wrong, and each fault found by its code in the table, in
 //! JSON and in JUnit.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use lab::{LabUm, LabUmConfig};
 use serde_json::Value;
 
 use crate::harness::{Gateway, Net, Process, folder, peers_present, umbra};
+use crate::names::NameServer;
 
 /// A lab with two servers of each kind and a pool that listens, and the configuration of a gateway before it.
 struct Place {
@@ -317,36 +318,12 @@ fn a_name_that_nobody_answers_for_fails() {
     assert!(found["what"].as_str().unwrap().contains("cas02.contoso.test"), "{found}");
 }
 
-/// Knows one address, and of everything else that it is not there.
-fn name_server(socket: UdpSocket, name: &str, address: Ipv4Addr) {
-    let label = |label: &str| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat();
-    let name: Vec<u8> = name.split('.').flat_map(label).collect();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 512];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            // Header, name, a zero, type and class (RFC 1035 §4.1).
-            let Some(end) = buffer[12..length].iter().position(|byte| *byte == 0) else { continue };
-            let question = &buffer[12..12 + end + 5];
-            let is_known =
-                question[..end].eq_ignore_ascii_case(&name) && question[end + 1..end + 3] == [0, 1];
-            let mut answer =
-                [&buffer[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_known), 0, 0, 0, 0], question].concat();
-            if is_known {
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-                answer.extend(address.octets());
-            }
-            let _sent = socket.send_to(&answer, from);
-        }
-    });
-}
-
 #[test]
 fn the_members_of_a_pool_are_visited_one_by_one() {
     let place = Place::new(&Faults::default());
-    let server = UdpSocket::bind((place.net.host(53), 0)).unwrap();
-    let dns = format!("[dns]\nservers = [\"{}\"]\ntimeout = \"2s\"\n\n", server.local_addr().unwrap());
-    name_server(server, "fe01.contoso.test", place.net.host(11));
-    place.edit("[media]", &format!("{dns}[media]"));
+    let names = NameServer::start();
+    names.knows_address("fe01.contoso.test", place.net.host(11));
+    place.edit("[media]", &format!("{}[media]", names.section()));
     let members = "members = [\"fe01.contoso.test\", \"fe02.contoso.test\"]\nencryption = ";
     place.edit("encryption = ", members);
     let (exit, json) = place.doctor(&["-o", "json"]);

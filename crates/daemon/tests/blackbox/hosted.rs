@@ -7,6 +7,7 @@ use bytes::Bytes;
 use lab::um::{Fault, LabFact, MailboxServerConfig, PlanSecurity, Ports};
 use lab::{LabUm, LabUmConfig};
 
+use crate::names::NameServer;
 use crate::samples::{final_response, sample, status};
 use crate::site::Site;
 
@@ -54,13 +55,13 @@ fn site(change: impl FnOnce(String) -> String) -> Site {
     })
 }
 
-/// What stands behind the provider's proxy: a UM service and its worker under one name, on the port of federation.
-fn hosted_um(site: &Site) -> LabUm {
+/// What stands behind the provider's proxy: a UM service and its worker under one name.
+fn hosted_um(site: &Site, port: u16) -> LabUm {
     let config = LabUmConfig {
         mailbox_servers: vec![MailboxServerConfig {
             name: PROXY.into(),
             address: site.net.host(PROXY_HOST).into(),
-            service: Ports { tcp: None, tls: Some(5061) },
+            service: Ports { tcp: None, tls: Some(port) },
             workers: vec![Ports { tcp: None, tls: Some(5066) }],
             max_calls_allowed: 100,
             security: PlanSecurity::AsOffered,
@@ -104,7 +105,7 @@ fn answered_by(facts: &mut tokio::sync::broadcast::Receiver<LabFact>) -> (Vec<St
 #[test]
 fn one_gateway_serves_a_hosted_user_and_one_whose_mailbox_is_here() {
     let site = site(|config| config);
-    let hosted = hosted_um(&site);
+    let hosted = hosted_um(&site, 5061);
     let (mut there, mut here) = (hosted.facts(), site.facts());
     let caller = site.pool("pool01");
     for user in ["ken", "sue"] {
@@ -122,6 +123,30 @@ fn one_gateway_serves_a_hosted_user_and_one_whose_mailbox_is_here() {
     assert_eq!(of_site.len(), 1, "sue's call alone: {of_site:?}");
     assert!(of_site[0].starts_with("mbx0"), "{of_site:?}");
     println!("the hosted UM redirected to {redirected:?}");
+    site.block_on(caller.close());
+    site.block_on(async { tokio::time::timeout(Duration::from_secs(5), hosted.stop()).await }).unwrap();
+}
+
+#[test]
+fn a_provider_without_address_is_found_by_the_srv_record_of_federation() {
+    let names = NameServer::start();
+    let site = site(|config| {
+        let address =
+            config.lines().find(|line| line.starts_with("address = ") && line.contains(".50\"")).unwrap();
+        config.replace(&format!("{address}\n"), "") + &names.section()
+    });
+    const PORT: u16 = 5075;
+    names.knows_service(&format!("_sipfederationtls._tcp.{PROXY}"), "edge07.hosted.test", PORT);
+    // Its worker is named with a port, and so without SRV (RFC 3263 §4.2).
+    for name in ["edge07.hosted.test", PROXY] {
+        names.knows_address(name, site.net.host(PROXY_HOST));
+    }
+    let hosted = hosted_um(&site, PORT);
+    let mut there = hosted.facts();
+    let caller = site.pool("pool01");
+    let response = final_response(&site, &caller, deposit(&site, "ken"));
+    assert_eq!(status(response.as_deref()), 200, "{response:?}\n{}", site.gateway.process.output());
+    assert_eq!(answered_by(&mut there).0, [PROXY]);
     site.block_on(caller.close());
     site.block_on(async { tokio::time::timeout(Duration::from_secs(5), hosted.stop()).await }).unwrap();
 }

@@ -74,7 +74,8 @@ impl Site {
         Self::start_changed(|config| config + KEN, told)
     }
 
-    fn start_changed(
+    /// With another configuration and another lab.
+    pub fn start_changed(
         change: impl FnOnce(String) -> String,
         change_lab: impl FnOnce(LabUmConfig, Net) -> LabUmConfig,
     ) -> Self {

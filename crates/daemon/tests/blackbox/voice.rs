@@ -14,7 +14,7 @@ use tokio::sync::broadcast::Receiver;
 
 use crate::site::{PIN, Site, um_ip_gateway};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const DOMAIN: &str = "contoso.com";
 
 /// A call in which only keys are pressed, and that UM ends.
@@ -33,7 +33,7 @@ fn session(from: &str, uri: &str, presses: &[(u64, &str)]) -> CallSpec {
 }
 
 /// Facts up to the end of the call under way and what it brought, in order.
-async fn facts_until(facts: &mut Receiver<LabFact>, is_last: impl Fn(&LabFact) -> bool) -> Vec<LabFact> {
+pub async fn facts_until(facts: &mut Receiver<LabFact>, is_last: impl Fn(&LabFact) -> bool) -> Vec<LabFact> {
     let mut seen = Vec::new();
     let search = async {
         loop {
@@ -50,14 +50,14 @@ async fn facts_until(facts: &mut Receiver<LabFact>, is_last: impl Fn(&LabFact) -
     seen
 }
 
-fn milestones(facts: &[LabFact]) -> Vec<&Milestone> {
+pub fn milestones(facts: &[LabFact]) -> Vec<&Milestone> {
     facts
         .iter()
         .filter_map(|f| if let LabFact::Did { milestone, .. } = f { Some(milestone) } else { None })
         .collect()
 }
 
-fn ends(facts: &[LabFact]) -> Vec<EndReason> {
+pub fn ends(facts: &[LabFact]) -> Vec<EndReason> {
     facts.iter().filter_map(|f| if let LabFact::Ended { why, .. } = f { Some(*why) } else { None }).collect()
 }
 
@@ -65,7 +65,7 @@ fn call(site: &Site, caller: &Caller, spec: CallSpec) -> CallOutcome {
     site.block_on(caller.place_call(spec)).unwrap()
 }
 
-fn left(site: &Site, caller: &Caller) -> StoredMessage {
+pub fn left(site: &Site, caller: &Caller) -> StoredMessage {
     let mut facts = site.facts();
     let outcome = call(site, caller, CallSpec::call_answering("ken", "dana", DOMAIN));
     assert_eq!(outcome.status, 200, "{outcome:?}\n{}", site.gateway.process.output());

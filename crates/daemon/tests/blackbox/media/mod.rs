@@ -20,7 +20,7 @@ mod ng;
 mod rekey;
 mod relays;
 mod stranger;
-mod tones;
+pub mod tones;
 
 use std::net::Ipv4Addr;
 use std::ops::Range;

@@ -26,7 +26,7 @@ const SILENCE: f64 = 10_000.0;
 const PACKETS_PER_SECOND: f64 = 50.0;
 
 /// How many of the windows hold that tone and hardly anything else.
-fn windows_of(samples: &[i16], hz: f64) -> usize {
+pub fn windows_of(samples: &[i16], hz: f64) -> usize {
     samples.chunks_exact(WINDOW).filter(|window| holds(window, hz)).count()
 }
 
@@ -67,6 +67,7 @@ fn callee(umbra: &Gateway, net: Net) -> Phone {
         account: "sip:88895@contoso.test;transport=tls>;regint=0;answermode=auto;mediaenc=srtp-mand"
             .to_owned(),
         tone_hz: CALLEE_HZ,
+        names: None,
     }
 }
 
@@ -102,6 +103,7 @@ fn two_baresips_hear_each_others_tone() {
             "sip:101@contoso.test;transport=tls>;regint=0;mediaenc=srtp-mand;outbound=\"sip:{outbound}:5061;transport=tls\""
         ),
         tone_hz: CALLER_HZ,
+        names: None,
     };
     let lasts = (SECONDS + 1).to_string();
     let mut calling = caller.start(&pki, &["-e", "/dial sip:88895@umbra.contoso.test", "-t", &lasts]);
