@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::screen::{Format, Screen, Style, Tone, escaped};
 use super::{Exit, escaped_lines, load};
-use crate::config;
+use crate::config::{self, Problem, Severity};
 use crate::directory::{self, Drift, Frame, Imported, Side};
 
 #[derive(Debug, Args)]
@@ -119,13 +119,24 @@ pub(super) fn drift(screen: &Screen, arguments: &DriftArgs) -> Exit {
     if all.is_empty() { Exit::Fine } else { Exit::Failed }
 }
 
-/// The words of a configuration that can be used.
+/// The words of a configuration whose objects can be used. Its certificate files need not be here: they lie with the gateway, not where
+/// cmdlets are written and compared.
 fn tree(screen: &Screen, named: Option<&Path>) -> Result<Value, Exit> {
-    let loaded = load::compiled(screen, named)?;
-    config::tree(&loaded.path).map_err(|problems| {
-        screen.story(&load::rendered(&problems.list, screen.story));
+    let path = load::locate(screen, named)?;
+    let refused = |list: &[Problem]| {
+        screen.story(&load::rendered(list, screen.story));
         Exit::BadConfiguration
-    })
+    };
+    if let Err(problems) = config::load(&path) {
+        let of_objects =
+            |problem: &&Problem| problem.severity == Severity::Error && problem.code != codes::FILE_UNUSABLE;
+        let of_objects: Vec<Problem> = problems.list.iter().filter(of_objects).cloned().collect();
+        if !of_objects.is_empty() {
+            return Err(refused(&of_objects));
+        }
+        screen.story("certificate files of the configuration are not here; its objects do not need them");
+    }
+    config::tree(&path).map_err(|problems| refused(&problems.list))
 }
 
 fn read(screen: &Screen, files: &[PathBuf]) -> Result<Imported, Exit> {

@@ -9,6 +9,8 @@ use super::read::parse;
 use super::*;
 use crate::config;
 
+mod scripts;
+
 fn exchange() -> Value {
     json!({
         "Get-UMDialPlan": [

@@ -83,6 +83,13 @@ fn what_exchange_prints_is_taken_over_compared_and_written_out_again() {
     assert!(code == 0 && out.contains("New-UMDialPlan -Name 'DP-Tel' -URIType 'E164'"), "{out}");
     let (code, out, _) = run(&["export", "powershell", "--side", "lync", "--collect"]);
     assert!(code == 0 && out.contains("$all['Get-CsPool']"), "{out}");
+    // Where the cmdlets are typed the gateway's key is not.
+    let whole = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/umbra.toml");
+    let (code, out, err) = run(&["export", "powershell", "--side", "exchange", "-c", whole]);
+    assert!(
+        code == 0 && out.contains("New-UMDialPlan -Name 'DP-Sip'") && err.contains("are not here"),
+        "{err}"
+    );
     for (bytes, umb) in [
         ("{", "UMB-IMPORT001"),
         ("[]", "UMB-IMPORT002"),
