@@ -56,7 +56,8 @@ pub(crate) fn policy(security: VoipSecurity, calls_max: usize) -> Arc<Policy> {
         um: Default::default(),
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
-        health: HealthRules::default(),
+        // Nothing but calls is counted.
+        health: HealthRules { options_interval: None, ..HealthRules::default() },
         session: SessionRules::default(),
     })
 }

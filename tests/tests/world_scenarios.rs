@@ -2,8 +2,11 @@
 
 #![allow(clippy::expect_used, clippy::panic)] // helpers of tests
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use b2bua::engine::Turn;
+use b2bua::policy::HealthRules;
 use b2bua::record::OfferResult;
 use lab::frontend::CallEnd;
 use lab::um::{Fault, MediaKind};
@@ -57,6 +60,56 @@ fn calls_of_every_security_succeed_over_two_redirects() {
             assert!(record.security.contains(security), "{} for {caller:?}", record.security);
             assert!(!world.plans.is_empty());
         }
+    }
+}
+
+/// A world whose servers are asked by OPTIONS from the beginning, until a drain at that time.
+fn probing(settings: Settings, until: Duration) -> World {
+    let mut world = World::new(settings);
+    let mut policy = site::policy();
+    policy.health = HealthRules::default();
+    world.at(Duration::ZERO, Act::Policy(Arc::new(policy)));
+    world.at(until, Act::Drain(None));
+    world
+}
+
+#[test]
+fn a_call_router_that_dies_between_calls_costs_no_call_its_first_attempt() {
+    for seed in 0..5 {
+        let mut world = probing(Settings::fair(seed), ms(200_000));
+        let router = world.actor("cas01");
+        world.at(ms(5_000), Act::Fault(router, Fault::Dead));
+        for number in 0..4 {
+            let call = |id| Act::Call(id, Caller::Secured, CallEnd::HangUpAfter(ms(1_000)));
+            world.at(ms(60_000 + 100 * number), call(1 + number));
+            world.at(ms(140_000 + 100 * number), call(11 + number));
+        }
+        world.at(ms(80_000), Act::Fault(router, Fault::None));
+        world.run_until(ms(199_000)).expect("no rule is broken");
+        let servers = world.status().servers;
+        let cas01 = servers.iter().find(|server| server.name.starts_with("cas01.")).expect("asked");
+        let turns: Vec<Turn> = cas01.changes.iter().map(|change| change.to).collect();
+        assert!(turns.starts_with(&[Turn::Down]) && turns.ends_with(&[Turn::Up]), "{:?}", cas01.changes);
+        ends(&mut world);
+        assert_eq!((world.records.len(), world.drained), (8, 1), "seed {seed}");
+        for record in &world.records {
+            assert_eq!((record.offer_result, record.failovers), (OfferResult::Answer, 0), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn probes_in_bad_weather_break_no_rule_and_leave_nothing() {
+    for seed in 0..10 {
+        let settings = Settings { slow_connects: 15, refused_connects: 15, ..Settings::fair(seed) };
+        let mut world = probing(settings, ms(120_000));
+        for number in 0..20 {
+            let caller = [Caller::Secured, Caller::SipSecured, Caller::Plain][number as usize % 3];
+            world.at(ms(number * 5_000), Act::Call(number, caller, CallEnd::HangUpAfter(ms(2_000))));
+            world.at(ms(number * 5_000 + 2_500), Act::BreakServer);
+        }
+        ends(&mut world);
+        assert_eq!(world.records.len(), 20, "seed {seed}");
     }
 }
 

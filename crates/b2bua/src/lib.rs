@@ -6,6 +6,7 @@ pub mod codes;
 mod dtmf;
 pub mod engine;
 pub mod headers;
+mod health;
 mod leg;
 mod media;
 mod media_plan;

@@ -575,17 +575,19 @@ pub enum Selection {
 }
 
 /// OPTIONS probes toward UM servers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct HealthRules {
     /// Between two probes; `None` switches them off.
     pub options_interval: Option<Duration>,
-    /// Failed probes after which a server is down.
+    /// Failed probes in a row after which a server is down.
     pub down_after: u32,
+    /// Good probes in a row after which it is up again.
+    pub up_after: u32,
 }
 
 impl Default for HealthRules {
     fn default() -> Self {
-        Self { options_interval: Some(Duration::from_secs(10)), down_after: 3 }
+        Self { options_interval: Some(Duration::from_secs(10)), down_after: 3, up_after: 2 }
     }
 }
 
@@ -670,6 +672,12 @@ impl Policy {
             ServerRole::Mailbox => &self.mailbox_servers,
             ServerRole::Hosted => &self.um.hosted.servers,
         }
+    }
+
+    /// The roles that a server has.
+    pub fn roles_of(&self, name: &str) -> Vec<ServerRole> {
+        let has = |role: &ServerRole| self.servers(*role).iter().any(|s| s.name.eq_ignore_ascii_case(name));
+        ServerRole::ALL.into_iter().filter(has).collect()
     }
 
     /// The servers of all roles.

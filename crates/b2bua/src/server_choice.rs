@@ -1,18 +1,21 @@
-//! Which UM server gets the next attempt. Owns health marks with their reasons and history, an operator's wishes, call
-//! counts and the round-robin position; knows neither flows nor messages.
+//! Which UM server gets the next attempt. Owns health marks with their reasons and history (failed calls, probes), an
+//! operator's wishes, call counts and the round-robin position; knows neither flows nor messages.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use sip::Transport;
+
 use crate::engine::ledger::{give, take_below, taken};
 use crate::engine::{Counted, Ledger, OneShard};
-use crate::policy::{Selection, Server, ServerStatus};
+use crate::health::{Calls, Door, DoorHealth, DoorTurn, Probed};
+use crate::policy::{HealthRules, Selection, Server, ServerRole, ServerStatus};
 use crate::verdict::clean;
 
-/// A server that failed is left out of choice for this long, unless no other is left.
+/// A server that failed is left out of choice for this long, unless no other is left, or probes say earlier that it is back.
 pub const DOWN_FOR: Duration = Duration::from_secs(15);
 /// One that fails again at its first attempt afterwards rests twice as long each time, at most this long: a server that comes
 /// and goes costs fewer and fewer calls their first attempt.
@@ -25,8 +28,10 @@ pub const CHANGES_MAX: usize = 16;
 pub enum Turn {
     /// It answered after it had failed.
     Up,
-    /// It failed and is left out for a while.
+    /// It failed a call and is left out for a while.
     Resting,
+    /// It fails probes and is left out until it does not.
+    Down,
     /// An operator lets it take calls, whatever the configuration says.
     Enabled,
     /// An operator lets it keep its calls and get no new ones.
@@ -55,6 +60,8 @@ pub struct Change {
     pub to: Turn,
     /// Why, cleaned.
     pub why: String,
+    /// When a probe was last answered; of [`Turn::Down`].
+    pub last_good: Option<Instant>,
 }
 
 /// Health and load of every server used so far, by lower-case name.
@@ -64,18 +71,21 @@ pub struct ServerTable {
     ledger: Arc<dyn Ledger>,
 }
 
-/// One server. Its calls are counted over all shards; whether it is down, each shard finds out for itself.
+/// One server. Its calls are counted over all shards; what one shard finds out about it, the others are told.
 #[derive(Clone, Debug)]
 pub struct ServerState {
     load: Arc<AtomicU64>,
-    /// Left out of choice until then.
+    /// Left out of choice until then, for a failed call.
     pub down_until: Option<Instant>,
+    /// Its doors that are probed.
+    pub doors: BTreeMap<(ServerRole, Transport), DoorHealth>,
     /// What an operator wants, beside the configuration.
     pub wish: Option<ServerStatus>,
     /// Its last changes, oldest first.
     pub changes: VecDeque<Change>,
-    /// Rests one after the other, without an answer between them.
+    /// Rests one after the other, without an answer to a call between them, and when the last of them began.
     rests: u32,
+    failed_at: Option<Instant>,
 }
 
 impl ServerState {
@@ -84,11 +94,26 @@ impl ServerState {
         taken(&self.load)
     }
 
-    fn turn(&mut self, at: Instant, to: Turn, why: &str) {
+    fn is_resting(&self, now: Instant) -> bool {
+        self.down_until.is_some_and(|until| until > now)
+    }
+
+    // A server may answer OPTIONS and fail calls all the same: one that failed again right after a rest sits the next out.
+    fn may_be_called_back(&self, now: Instant, probed: &Probed) -> bool {
+        let since = |at: Option<Instant>| at >= self.failed_at;
+        (self.rests <= 1 || !self.is_resting(now))
+            && since(Some(probed.begun))
+            && self.doors.values().all(|door| since(door.last_good) && !door.is_down)
+    }
+
+    fn turn(&mut self, at: Instant, to: Turn, why: &str) -> &Change {
         if self.changes.len() >= CHANGES_MAX {
             self.changes.pop_front();
         }
-        self.changes.push_back(Change { at, to, why: clean(why) });
+        let last_good = self.doors.values().filter(|door| door.is_down).find_map(|door| door.last_good);
+        let last_good = last_good.filter(|_| to == Turn::Down);
+        self.changes.push_back(Change { at, to, why: clean(why), last_good });
+        &self.changes[self.changes.len() - 1]
     }
 }
 
@@ -110,18 +135,20 @@ impl ServerTable {
         self.states.entry(name.into_owned()).or_insert_with_key(|name| ServerState {
             load: ledger.counter(Counted::Server(name)),
             down_until: None,
+            doors: BTreeMap::new(),
             wish: None,
             changes: VecDeque::new(),
             rests: 0,
+            failed_at: None,
         })
     }
 
-    /// Picks a server of `candidates` that was not `tried`: healthy with free capacity first, then
-    /// one that is marked down but may have come back; never one without capacity.
+    /// Picks a server of `candidates` that was not `tried`, for a call over that transport: healthy with free capacity first,
+    /// then one that is marked down but may have come back; never one without capacity.
     pub fn choose<'a>(
         &mut self,
         now: Instant,
-        plan: &str,
+        (plan, transport): (&str, Transport),
         candidates: &[&'a Server],
         tried: &[String],
         selection: Selection,
@@ -138,7 +165,8 @@ impl ServerTable {
                 && !tried.iter().any(|name| name.eq_ignore_ascii_case(&server.name))
         };
         let open: Vec<&'a Server> = candidates.iter().filter(usable).copied().collect();
-        let healthy: Vec<&'a Server> = open.iter().copied().filter(|s| !self.is_down(&s.name, now)).collect();
+        let healthy: Vec<&'a Server> =
+            open.iter().copied().filter(|s| !self.is_left_out(s, transport, now)).collect();
         let pick_from = if healthy.is_empty() { open } else { healthy };
         match selection {
             Selection::Priority => pick_from.first().copied(),
@@ -183,20 +211,56 @@ impl ServerTable {
         give(&state.load);
     }
 
-    /// Marks a server down; true when it was up before.
+    /// A call failed there: the server rests; true when it did not before.
     pub fn failed(&mut self, now: Instant, name: &str, why: &str) -> bool {
-        let was_up = !self.is_down(name, now);
         let state = self.state(name);
+        let was_up = !state.is_resting(now);
         if was_up {
             let longer = 1 << state.rests.min(16);
             state.down_until = Some(now + (DOWN_FOR * longer).min(DOWN_FOR_MAX));
+            state.failed_at = Some(now);
             state.rests += 1;
             state.turn(now, Turn::Resting, why);
         }
         was_up
     }
 
-    /// Marks a server up; true when it was marked down before.
+    /// What a probe found; the change it makes, if it makes one.
+    pub fn probed(&mut self, now: Instant, probed: &Probed, rules: &HealthRules) -> Option<Change> {
+        let Door { server, role, transport } = &probed.door;
+        let state = self.states.get_mut(server)?;
+        let calls = if state.down_until.is_some() { Calls::Failed } else { Calls::Fine };
+        let turn = state.doors.get_mut(&(*role, *transport))?.take(now, probed, calls, rules);
+        if let Some(DoorTurn::Down(why)) = &turn {
+            return Some(state.turn(now, Turn::Down, why).clone());
+        }
+        let is_called_back =
+            calls == Calls::Failed && probed.result.is_ok() && state.may_be_called_back(now, probed);
+        if is_called_back {
+            state.down_until = None;
+        }
+        let over = transport.as_param();
+        let why = match turn {
+            Some(DoorTurn::Up(times)) => format!("answered OPTIONS over {over}, {times} in a row"),
+            _ if is_called_back => format!("answered OPTIONS over {over}"),
+            _ => return None,
+        };
+        Some(state.turn(now, Turn::Up, &why).clone())
+    }
+
+    /// These doors are probed from now on; what was known of others is forgotten.
+    pub fn keep_doors(&mut self, doors: &BTreeSet<Door>) {
+        for (name, state) in &mut self.states {
+            state.doors.retain(|(role, transport), _| {
+                doors.contains(&Door { server: name.clone(), role: *role, transport: *transport })
+            });
+        }
+        for door in doors {
+            self.state(&door.server).doors.entry((door.role, door.transport)).or_default();
+        }
+    }
+
+    /// A call was answered there: the server rests no longer; true when it did.
     pub fn answered(&mut self, now: Instant, name: &str) -> bool {
         let Some(state) = self.states.get_mut(&*lower(name)) else { return false };
         state.rests = 0;
@@ -207,13 +271,15 @@ impl ServerTable {
         was_down
     }
 
-    /// An operator's wish, which stands above the configuration until the next one. Enabling ends a rest.
+    /// An operator's wish, which stands above the configuration until the next one. Enabling ends a rest, and lets probes
+    /// count from the beginning.
     pub fn wish(&mut self, now: Instant, name: &str, status: ServerStatus) {
         let state = self.state(name);
         state.wish = Some(status);
         if status == ServerStatus::Enabled {
             state.down_until = None;
             state.rests = 0;
+            state.doors.values_mut().for_each(DoorHealth::forgive);
         }
         state.turn(now, Turn::wished(status), "an operator");
     }
@@ -250,9 +316,18 @@ impl ServerTable {
         self.states.iter()
     }
 
-    fn is_down(&self, name: &str, now: Instant) -> bool {
-        let state = self.states.get(&*lower(name));
-        state.and_then(|s| s.down_until).is_some_and(|until| until > now)
+    /// Whether others get calls over that transport before it: a call failed there lately, or probes fail.
+    pub fn is_left_out(&self, server: &Server, transport: Transport, now: Instant) -> bool {
+        let Some(state) = self.states.get(&*lower(&server.name)) else { return false };
+        let door = state.doors.get(&(server.role, transport));
+        state.is_resting(now) || door.is_some_and(|door| door.is_down)
+    }
+
+    /// Whether nothing keeps calls from a server in that role, over whatever transport it is probed.
+    pub fn is_up(&self, name: &str, role: ServerRole, now: Instant) -> bool {
+        let Some(state) = self.states.get(&*lower(name)) else { return true };
+        let mut doors = state.doors.iter().filter(|((of, _), _)| *of == role);
+        !state.is_resting(now) && doors.all(|(_, door)| !door.is_down)
     }
 }
 
@@ -268,7 +343,8 @@ fn lower(name: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Dialect, PortSource, Profile, ServerRole};
+    use crate::health::ProbeFault;
+    use crate::policy::{Dialect, PortSource, Profile};
 
     fn server(name: &str, calls: usize) -> Server {
         Server {
@@ -297,7 +373,7 @@ mod tests {
         of: &[&'a Server],
         tried: &[String],
     ) -> Option<&'a str> {
-        table.choose(now, "DP", of, tried, Selection::RoundRobin).map(|s| s.name.as_str())
+        table.choose(now, ("DP", Transport::Tls), of, tried, Selection::RoundRobin).map(|s| s.name.as_str())
     }
 
     #[test]
@@ -387,9 +463,90 @@ mod tests {
         assert_eq!(turn(&mut table, now, &all, &[]), Some("b"));
         table.failed(now, "b", "refused");
         table.wish(now, "b", ServerStatus::Enabled);
-        assert!(!table.is_down("b", now), "a rest ends when the operator says so");
+        assert!(!table.is_left_out(&two, Transport::Tls, now), "a rest ends when the operator says so");
         table.wish(now, "b", ServerStatus::Disabled);
         table.wish(now, "a", ServerStatus::Enabled);
         assert_eq!(turn(&mut table, now, &all, &[]), Some("a"));
+    }
+
+    fn door(name: &str, transport: Transport) -> Door {
+        Door { server: name.to_owned(), role: ServerRole::CallRouter, transport }
+    }
+
+    fn probe(
+        table: &mut ServerTable,
+        now: Instant,
+        door: &Door,
+        result: Result<Duration, ProbeFault>,
+    ) -> Option<Turn> {
+        let probed = Probed { door: door.clone(), begun: now, result };
+        table.probed(now, &probed, &HealthRules::default()).map(|change| change.to)
+    }
+
+    const GOOD: Result<Duration, ProbeFault> = Ok(Duration::from_millis(1));
+    const SILENT: Result<Duration, ProbeFault> = Err(ProbeFault::Silence);
+
+    #[test]
+    fn a_server_that_fails_probes_gets_calls_over_other_transports_only_and_when_nobody_else_is_left() {
+        let (one, two) = (server("a", 9), server("b", 9));
+        let all = [&one, &two];
+        let mut table = ServerTable::default();
+        let now = start();
+        let (tls, tcp) = (door("a", Transport::Tls), door("a", Transport::Tcp));
+        table.keep_doors(&[tls.clone(), tcp.clone()].into());
+        assert_eq!(probe(&mut table, now, &tls, SILENT), None);
+        assert_eq!(probe(&mut table, now, &tls, SILENT), None);
+        assert_eq!(probe(&mut table, now, &tls, SILENT), Some(Turn::Down));
+        assert_eq!(table.states["a"].changes[0].last_good, None);
+        let got: Vec<_> = (0..2).map(|_| turn(&mut table, now, &all, &[])).collect();
+        assert_eq!(got, [Some("b"), Some("b")]);
+        assert_eq!(turn(&mut table, now, &all, &["b".to_owned()]), Some("a"));
+        assert!(!table.is_left_out(&one, Transport::Tcp, now));
+        assert!(!table.is_up("A", ServerRole::CallRouter, now));
+        assert!(table.is_up("A", ServerRole::Mailbox, now), "the other service of that host");
+        // No timer brings it back, two answers do.
+        let later = now + DOWN_FOR_MAX * 10;
+        assert!(table.is_left_out(&one, Transport::Tls, later));
+        assert_eq!(probe(&mut table, later, &tls, GOOD), None);
+        assert_eq!(probe(&mut table, later, &tls, GOOD), Some(Turn::Up));
+        assert!(!table.is_left_out(&one, Transport::Tls, later));
+        assert_eq!(table.states["a"].changes[1].why, "answered OPTIONS over tls, 2 in a row");
+        // Who is not probed any more is not down for ever.
+        for _ in 0..3 {
+            probe(&mut table, later, &tls, SILENT);
+        }
+        assert_eq!(table.states["a"].changes[2].last_good, Some(later));
+        table.keep_doors(&BTreeSet::new());
+        assert!(!table.is_left_out(&one, Transport::Tls, later));
+        assert_eq!(probe(&mut table, later, &tls, SILENT), None, "an answer that came too late");
+    }
+
+    #[test]
+    fn a_good_probe_ends_the_first_rest_and_a_bad_one_makes_it_last() {
+        let one = server("a", 9);
+        let mut table = ServerTable::default();
+        let now = start();
+        let tls = door("a", Transport::Tls);
+        table.keep_doors(&[tls.clone()].into());
+        let second = Duration::from_secs(1);
+        // A probe that began before the call failed proves nothing.
+        let early = Probed { door: tls.clone(), begun: now, result: GOOD };
+        assert!(table.failed(now + second, "a", "refused"));
+        assert_eq!(table.probed(now + second, &early, &HealthRules::default()), None);
+        assert_eq!(probe(&mut table, now + second * 2, &tls, GOOD), Some(Turn::Up));
+        assert!(!table.is_left_out(&one, Transport::Tls, now + second * 2));
+        // One that fails calls all the same sits its rest out.
+        assert!(table.failed(now + second * 3, "a", "no answer to INVITE in time"));
+        assert_eq!(probe(&mut table, now + second * 4, &tls, GOOD), None);
+        assert!(table.is_left_out(&one, Transport::Tls, now + second * 32));
+        assert_eq!(probe(&mut table, now + second * 33, &tls, GOOD), Some(Turn::Up));
+        assert!(!table.is_left_out(&one, Transport::Tls, now + second * 33));
+        assert!(!table.answered(now + second * 33, "a"), "it was up already");
+        // A failed call and a failed probe agree: no timer ends that.
+        assert!(table.failed(now + second * 40, "a", "refused"));
+        assert_eq!(probe(&mut table, now + second * 41, &tls, SILENT), Some(Turn::Down));
+        assert!(table.is_left_out(&one, Transport::Tls, now + DOWN_FOR_MAX * 10));
+        table.wish(now + second * 42, "a", ServerStatus::Enabled);
+        assert!(!table.is_left_out(&one, Transport::Tls, now + second * 42), "the operator knows better");
     }
 }

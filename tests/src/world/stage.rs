@@ -119,6 +119,9 @@ impl World {
             Output::Connect { connect, target } => self.on_connect(connect, target),
             Output::Resolve { query, question } => self.on_resolve(query, &question),
             Output::Media(command) => self.on_gateway_media(command),
+            Output::Told(_) => {
+                self.watch.break_rule("a lone shard tells nobody anything".to_owned(), Vec::new());
+            }
             Output::Event(event) => self.on_engine_event(event),
         }
     }

@@ -26,7 +26,7 @@ use crate::engine::{
 use crate::headers::{Block, WithBody};
 use crate::media_plan::CallMedia;
 use crate::place::ADDRESSES_MAX;
-use crate::policy::{Peer, Policy, Server};
+use crate::policy::{Peer, Policy, Server, ServerRole};
 use crate::quirks::Quirk;
 use crate::record::OfferResult;
 use crate::redirect::{self, Hop, RedirectFault, Rules};
@@ -163,8 +163,8 @@ impl Call {
         let candidates = if routers.is_empty() { mailbox } else { routers };
         let selection = self.policy.routing.selection;
         let server = loop {
-            let server =
-                cx.servers.choose(now, self.plan_name(), &candidates, &self.trail.tried, selection)?;
+            let wanted = (self.plan_name(), transport);
+            let server = cx.servers.choose(now, wanted, &candidates, &self.trail.tried, selection)?;
             // Another shard may have taken the last place since; the next choice sees that.
             if cx.servers.take_below(&server.name, server.max_calls_allowed) {
                 break server;
@@ -394,9 +394,7 @@ impl Call {
             return;
         }
         cx.timers.clear(self.key, CallTimer::Step);
-        if cx.servers.answered(now, &attempt.hop.server) {
-            cx.event(Event::ServerUp { server: attempt.hop.server.clone() });
-        }
+        cx.server_answered(now, &attempt.hop.server);
         match status {
             101..=199 => {
                 self.limit_ringing(cx, now);
@@ -439,7 +437,11 @@ impl Call {
         let servers: Vec<&Server> = routers.into_iter().chain(mailbox).collect();
         let closed = servers.iter().filter(|server| !cx.servers.takes_calls(server));
         let closed: Vec<String> = closed.map(|server| server.name.clone()).collect();
-        let rules = Rules { servers: &servers, transport: self.b_transport(), visited: &self.trail.visited };
+        let transport = self.b_transport();
+        let is_asked = |server: &&&Server| server.role != ServerRole::CallRouter;
+        let out = servers.iter().filter(is_asked).filter(|s| cx.servers.is_left_out(s, transport, now));
+        let out: Vec<String> = out.map(|server| server.name.clone()).collect();
+        let rules = Rules { servers: &servers, transport, visited: &self.trail.visited };
         let (mut good, faults) = redirect::hops(response, &rules);
         for fault in &faults {
             self.trail.evidence.push(format!("{from}: {fault}"));
@@ -451,6 +453,8 @@ impl Call {
             return self.fail_hop(cx, now, attempt, Failure::new(codes::SERVER_FAILED, &what));
         }
         good.retain(is_taken);
+        // Where the redirecting server leaves a choice, one that is out comes last.
+        good.sort_by_key(|hop| out.iter().any(|name| name.eq_ignore_ascii_case(&hop.server)));
         if good.is_empty() {
             let failure = redirect_failure(&from, faults.first().unwrap_or(&RedirectFault::NoContact));
             return self.fail_hop(cx, now, attempt, failure);

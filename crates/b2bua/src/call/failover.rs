@@ -30,8 +30,8 @@ impl Call {
             why: crate::verdict::clean(&why),
         });
         let is_server = !self.route.is_out_call();
-        if is_server && failure.health == Health::Down && cx.servers.failed(now, &server, &failure.what) {
-            cx.event(Event::ServerDown { server: server.clone(), why: failure.what.clone() });
+        if is_server && failure.health == Health::Down {
+            cx.server_failed(now, &server, &failure.what);
         }
         self.trail.evidence.push(why.clone());
         self.trail.failure = Some(Refusal::new(failure.code, &server, why));

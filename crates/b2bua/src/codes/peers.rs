@@ -13,7 +13,7 @@ registry! {
         cause "A request over TCP or UDP came from an address that belongs to no UM IP gateway and no server.",
         exchange "New-UMIPGateway -Address <ip>.", lync "", umbra "Add an [[ip_gateway]] with this address.";
     SERVER_DOWN = "UMB-PEER003", "UM server left out of choice", sip None, ms None,
-        cause "A call could not reach it, or it did not answer in time; for 15 s calls prefer other servers.",
+        cause "A call failed there, or OPTIONS did in a row (`down_after`); calls prefer other servers until its rest is over or it answers again. `umbra servers why` tells the reason.",
         exchange "Check that the Microsoft Exchange Unified Messaging (or Call Router) service runs and listens: Test-UMConnectivity.", lync "", umbra "Check name resolution and the path to the server; the log names the step that failed.";
     FOREIGN_DIALOG = "UMB-PEER004", "call touched by a peer that has no part in it", sip Some((481, "Call/Transaction Does Not Exist")), ms None,
         cause "An in-dialog request came on a connection of another peer than the call's.",

@@ -18,6 +18,7 @@ use super::gate::Gate;
 use super::io::{CallKey, ConnectKey, EngineConfig, Event, Output, QueryKey};
 use super::keys::KeySource;
 use super::parked::ParkedFlows;
+use super::probes::{ProbeKey, Probes};
 use super::reach::Reach;
 use super::timers::Timers;
 use crate::call::transfer::Named;
@@ -54,6 +55,8 @@ pub(crate) enum ClientUse {
     Transfer(CallKey),
     /// An out-of-dialog request on its way through.
     Forwarded(ServerKey),
+    /// OPTIONS to a UM server.
+    Health(ProbeKey),
     /// A PRACK of ours.
     Prack,
     /// An INFO of ours with a digit.
@@ -94,6 +97,8 @@ pub(crate) struct Core {
     /// Stand-ins for lost flows.
     pub parked: ParkedFlows,
     pub servers: ServerTable,
+    /// UM servers that this shard asks by OPTIONS.
+    pub probes: Probes,
     pub gate: Gate,
     /// The request that is being handled, until it has found its call or its answer.
     pub serving: Option<ServerKey>,
@@ -126,12 +131,13 @@ impl Core {
     pub fn new(config: EngineConfig, policy: Arc<Policy>) -> Self {
         let seeded = |salt| ahash::RandomState::with_seeds(config.seed, salt, 0x5eed, 0xb2b);
         let instance = instance_token(&policy.gateway.fqdn);
-        Self {
+        let mut core = Self {
             endpoint: Endpoint::new(endpoint_config(&config, &policy), config.seed),
             outputs: VecDeque::new(),
             timers: Timers::default(),
             flows: Flows::default(),
             servers: ServerTable::new(config.ledger.clone()),
+            probes: Probes::new(config.seed),
             gate: Gate::new(config.started, config.ledger.clone()),
             serving: None,
             served: HashMap::with_hasher(seeded(4)),
@@ -155,7 +161,9 @@ impl Core {
             next_number: 0,
             config,
             policy,
-        }
+        };
+        core.choose_doors(core.config.started);
+        core
     }
 
     /// Where tests let the engine break.

@@ -276,16 +276,11 @@ impl Engine {
                     call.on_refresh_response(core, now, side, key, response);
                 });
             }
-            Some(ClientUse::Digit) if is_final => {
+            Some(purpose @ (ClientUse::Digit | ClientUse::Prack)) if is_final => {
                 self.core.clients.remove(&key);
+                let is_digit = purpose == ClientUse::Digit;
                 if !response.status().is_some_and(sip::StatusCode::is_success) {
-                    self.core.count("digits_refused");
-                }
-            }
-            Some(ClientUse::Prack) if is_final => {
-                self.core.clients.remove(&key);
-                if !response.status().is_some_and(sip::StatusCode::is_success) {
-                    self.core.count("pracks_refused");
+                    self.core.count(if is_digit { "digits_refused" } else { "pracks_refused" });
                 }
             }
             Some(ClientUse::OwnReoffer(call)) => {
@@ -308,6 +303,10 @@ impl Engine {
                 self.core.clients.remove(&key);
                 let status = response.status().map(sip::StatusCode::code);
                 self.with_call(Some(call), |call, core| call.on_probed(core, now, side, status));
+            }
+            Some(ClientUse::Health(probe)) if is_final => {
+                self.core.clients.remove(&key);
+                self.core.on_probe_answered(now, probe, response);
             }
             Some(ClientUse::Forwarded(server)) if is_final => {
                 self.core.clients.remove(&key);
@@ -354,6 +353,9 @@ impl Engine {
                 self.with_call(Some(call), |call, core| call.on_probed(core, now, side, None));
             }
             Some(ClientUse::Probe(..)) => {}
+            Some(ClientUse::Health(probe)) => {
+                self.core.on_probe_failed(now, probe, "the connection broke while OPTIONS was out");
+            }
             Some(ClientUse::Forwarded(server)) => self.core.fail_forwarded(now, server, &why),
             None => {}
         }

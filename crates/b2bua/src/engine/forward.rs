@@ -219,7 +219,10 @@ impl Core {
         let name = walk.plan().map_or("", |plan| plan.name.as_str());
         let may_try = walk.tried.len() < routing.redirect_targets_max;
         let server = may_try
-            .then(|| self.servers.choose(now, name, &candidates, &walk.tried, routing.selection))
+            .then(|| {
+                let wanted = (name, walk.transport);
+                self.servers.choose(now, wanted, &candidates, &walk.tried, routing.selection)
+            })
             .flatten();
         let Some(server) = server else {
             return self.fail_forward(now, key, 503);
@@ -281,9 +284,7 @@ impl Core {
         let server = last.map(|hop| hop.server.clone());
         self.count("forwards_unreached");
         let Some(server) = server else { return self.fail_forward(now, key, 503) };
-        if self.servers.failed(now, &server, &why.what) {
-            self.event(Event::ServerDown { server, why: why.what.clone() });
-        }
+        self.server_failed(now, &server, &why.what);
         self.try_next_server(now, key);
     }
 
@@ -338,10 +339,8 @@ impl Core {
             return self.go_to(now, key, hop);
         }
         let Some(forward) = self.forwards.remove(&key) else { return };
-        if let Some(server) = forward.walk.as_ref().and_then(|walk| walk.visited.last())
-            && self.servers.answered(now, &server.server)
-        {
-            self.event(Event::ServerUp { server: server.server.clone() });
+        if let Some(server) = forward.walk.as_ref().and_then(|walk| walk.visited.last()) {
+            self.server_answered(now, &server.server);
         }
         let status = response.status().map_or(500, |s| if s.is_redirect() { 503 } else { s.code() });
         let delivery = if status < 300 { Delivery::Delivered } else { Delivery::Rejected };

@@ -12,7 +12,8 @@ use sip::{FlowKey, Transport};
 use super::ledger::{Ledger, OneShard};
 use super::replaces::NamedDialog;
 use crate::codes::Code;
-use crate::policy::{Policy, PortSource};
+use crate::health::{DoorHealth, Probed};
+use crate::policy::{Policy, PortSource, ServerRole};
 use crate::record::CallRecord;
 use crate::server_choice::{CHANGES_MAX, Change};
 
@@ -281,6 +282,8 @@ pub enum Input {
     },
     /// A new compiled configuration; calls keep the one they started with.
     Policy(Arc<Policy>),
+    /// What another shard found out about a UM server: see [`Output::Told`].
+    Told(ServerNews),
     /// An administrator's wish.
     Command(Command),
     /// Take no new calls; hang up the rest at `until` (never, when `None`).
@@ -338,6 +341,25 @@ pub struct Target {
     pub port: u16,
     /// Over what.
     pub transport: Transport,
+}
+
+/// What one shard found out about a UM server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ServerNews {
+    /// By a probe.
+    Probed(Probed),
+    /// By a call that failed there.
+    Failed {
+        /// Which server.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// By a call that was answered there.
+    Answered {
+        /// Which server.
+        server: String,
+    },
 }
 
 /// A wish to the media workers.
@@ -402,6 +424,8 @@ pub enum Output {
     },
     /// For the media workers.
     Media(MediaCommand),
+    /// For all other shards; answered by nobody. Only where there are any.
+    Told(ServerNews),
     /// A fact for logs, records and metrics.
     Event(Event),
 }
@@ -554,17 +578,37 @@ pub enum Event {
         /// Why.
         why: String,
     },
-    /// No new call goes to this server for a while.
+    /// New calls go to others before this server.
     ServerDown {
-        /// Which.
+        /// Which, in lower case where a probe found out.
         server: String,
-        /// Why.
-        why: String,
+        /// What it does there.
+        roles: Vec<ServerRole>,
+        /// What became of it, and why.
+        change: Change,
     },
     /// This server answered again.
     ServerUp {
-        /// Which.
+        /// Which, in lower case where a probe found out.
         server: String,
+        /// What it does there.
+        roles: Vec<ServerRole>,
+        /// How that is known.
+        why: String,
+    },
+    /// A server is not asked in that role any more.
+    ServerLeft {
+        /// Which, in lower case.
+        server: String,
+        /// What it was here.
+        role: ServerRole,
+    },
+    /// A server was asked by OPTIONS.
+    ServerProbed {
+        /// Where, when, and what came of it.
+        probed: Probed,
+        /// Nothing keeps calls from it in that role.
+        is_up: bool,
     },
     /// Somebody who is no peer was refused.
     PeerRefused {
@@ -659,6 +703,9 @@ impl EngineStatus {
                 // Both read the same count.
                 Some(known) => {
                     known.down_until = known.down_until.max(server.down_until);
+                    if known.doors.is_empty() {
+                        known.doors = server.doors;
+                    }
                     known.changes = both(std::mem::take(&mut known.changes), server.changes);
                 }
                 None => self.servers.push(server),
@@ -684,8 +731,10 @@ pub struct ServerStatus {
     pub name: String,
     /// Calls on it now.
     pub calls: usize,
-    /// Left out of choice until then.
+    /// Left out of choice until then, for a failed call.
     pub down_until: Option<Instant>,
+    /// Its doors that are probed.
+    pub doors: Vec<(ServerRole, Transport, DoorHealth)>,
     /// What an operator wants, beside the configuration.
     pub wish: Option<crate::policy::ServerStatus>,
     /// Its last changes, oldest first.
@@ -745,6 +794,8 @@ pub enum Reason {
     },
     /// A place that is looked for answered nothing in time.
     Reach,
+    /// A UM server is to be asked by OPTIONS, or has not answered in time.
+    Probe,
     /// The end of a drain's patience.
     DrainEnd,
 }
@@ -790,6 +841,7 @@ mod tests {
             name: name.into(),
             calls: 5,
             down_until,
+            doors: Vec::new(),
             wish: None,
             changes: Vec::new(),
         };
@@ -826,8 +878,12 @@ mod tests {
         use crate::server_choice::Turn;
         #[allow(clippy::disallowed_methods)]
         let now = Instant::now();
-        let change =
-            |secs: u64, to, why: &str| Change { at: now + Duration::from_secs(secs), to, why: why.into() };
+        let change = |secs: u64, to, why: &str| Change {
+            at: now + Duration::from_secs(secs),
+            to,
+            why: why.into(),
+            last_good: None,
+        };
         let own = vec![change(1, Turn::Resting, "refused"), change(9, Turn::Draining, "an operator")];
         let others = vec![change(9, Turn::Draining, "an operator"), change(5, Turn::Resting, "refused")];
         let told: Vec<_> = both(own, others).into_iter().map(|change| (change.at - now, change.to)).collect();

@@ -14,6 +14,7 @@ pub(crate) mod keys;
 pub(crate) mod ledger;
 mod outdialog;
 pub(crate) mod parked;
+mod probes;
 pub(crate) mod reach;
 mod recover;
 mod replaces;
@@ -28,9 +29,10 @@ pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
     ConnectKey, Delivery, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand,
     MediaFailure, MediaPorts, Newcomers, Notification, Notified, Origin, Output, PeerIdentity, QueryKey,
-    Question, Reason, ResolveFailure, ResolveFailureKind, ServerStatus, Target, Way,
+    Question, Reason, ResolveFailure, ResolveFailureKind, ServerNews, ServerStatus, Target, Way,
 };
 
+pub use crate::health::{Door, DoorHealth, ProbeFault, Probed};
 pub use crate::server_choice::{Change, Turn};
 pub use ledger::{Counted, Ledger, OneShard};
 pub use replaces::NamedDialog;
@@ -109,10 +111,15 @@ impl Engine {
             Input::Policy(policy) => {
                 self.core.flows.identify_again(&policy);
                 self.core.policy = policy;
+                self.core.choose_doors(now);
             }
+            Input::Told(news) => self.core.on_news(now, &news),
             Input::Command(Command::HangUp(call)) => self.hang_up(now, call),
             Input::Command(Command::Server { name, wish }) => self.core.servers.wish(now, &name, wish),
-            Input::Drain { until } => self.core.drain = Some(Drain { until, announced: Announced::No }),
+            Input::Drain { until } => {
+                self.core.drain = Some(Drain { until, announced: Announced::No });
+                self.core.end_probes();
+            }
             Input::QueueWait(waited) => self.core.on_queue_wait(now, waited),
             Input::Timeout => self.on_timeout(now),
         }
@@ -129,8 +136,9 @@ impl Engine {
         let sip = self.core.endpoint.poll_deadline().map(|(at, reason)| (at, Reason::Sip(reason)));
         let call = self.core.timers.next().map(|(at, call, timer)| (at, Reason::Call { call, timer }));
         let reach = self.core.reach.next_deadline().map(|at| (at, Reason::Reach));
+        let probe = self.core.probes.next_deadline().map(|at| (at, Reason::Probe));
         let drain = self.core.drain.as_ref().and_then(|d| d.until).map(|at| (at, Reason::DrainEnd));
-        [sip, call, reach, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [sip, call, reach, probe, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// How the engine stands, every call looked at.
@@ -193,6 +201,7 @@ impl Engine {
                 name: name.clone(),
                 calls: state.calls(),
                 down_until: state.down_until,
+                doors: state.doors.iter().map(|((role, over), door)| (*role, *over, door.clone())).collect(),
                 wish: state.wish,
                 changes: state.changes.iter().cloned().collect(),
             })
@@ -303,6 +312,7 @@ impl Engine {
             self.dispatch_endpoint(now);
         }
         self.core.on_reach_deadline(now);
+        self.core.on_probe_deadline(now);
         let patience_over = self.core.drain.as_ref().and_then(|d| d.until).is_some_and(|until| until <= now);
         if patience_over {
             if let Some(drain) = &mut self.core.drain {

@@ -219,6 +219,8 @@ impl Engine {
             (Waiter::Leg(key), Err(why)) => self.on_unrouted(now, key, &why),
             (Waiter::Forward(key), Ok(entry)) => self.core.on_forward_reached(now, key, &entry),
             (Waiter::Forward(key), Err(why)) => self.core.on_forward_unreached(now, key, &why),
+            (Waiter::Probe(key), Ok(entry)) => self.core.on_probe_reached(now, key, &entry),
+            (Waiter::Probe(key), Err(why)) => self.core.on_probe_failed(now, key, &why.what),
         }
     }
 }

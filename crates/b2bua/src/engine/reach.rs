@@ -16,6 +16,7 @@ use super::io::{
     ConnectFailure, ConnectFailureKind, ConnectKey, Output, QueryKey, Question, ResolveFailure,
     ResolveFailureKind, Target,
 };
+use super::probes::ProbeKey;
 use crate::codes::{self, Code};
 use crate::place::{ADDRESSES_MAX, Place, RouteFault};
 use crate::policy::{Peer, Policy};
@@ -30,6 +31,8 @@ pub(crate) enum Waiter {
     Leg(FlowKey),
     /// A request outside any call, by its server transaction.
     Forward(ServerKey),
+    /// OPTIONS to a UM server.
+    Probe(ProbeKey),
 }
 
 /// Why there is no flow to a place.

@@ -112,7 +112,11 @@ fn clients_of(cx: &Core, call: CallKey) -> Vec<(ClientKey, ClientUse)> {
         | ClientUse::Transfer(of)
         | ClientUse::Probe(of, _)
         | ClientUse::Refresh(of, _) => *of == call,
-        ClientUse::Bye(_) | ClientUse::Forwarded(_) | ClientUse::Prack | ClientUse::Digit => false,
+        ClientUse::Bye(_)
+        | ClientUse::Forwarded(_)
+        | ClientUse::Health(_)
+        | ClientUse::Prack
+        | ClientUse::Digit => false,
     };
     #[expect(clippy::disallowed_methods, reason = "sorted before use")]
     let mut found: Vec<_> =

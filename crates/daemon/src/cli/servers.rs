@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::Exit;
 use super::endpoint::Endpoint;
 use super::screen::{Format, Screen, escaped};
-use crate::observe::{ChangedTo, PeerState, PeerStatus, Role, ServerWish, Status, ask, order};
+use crate::observe::{ChangedTo, PeerState, PeerStatus, ProbeStatus, Role, ServerWish, Status, ask, order};
 
 #[derive(Debug, Args)]
 #[command(
@@ -27,7 +27,7 @@ pub(super) struct ServersArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Every Call Router and Mailbox server: state, since when, calls, why
+    /// Every Call Router and Mailbox server: state, calls, round trip of OPTIONS, since when, why
     List(Asked),
     /// One server: its state and its last changes with their reasons
     Why(Named),
@@ -143,22 +143,31 @@ fn why(screen: &Screen, server: &PeerStatus) -> Exit {
 
 fn table(servers: &[&PeerStatus]) -> String {
     let wide = servers.iter().map(|peer| peer.name.len()).max().unwrap_or(0).max("SERVER".len());
-    let row = |name: &str, state: &str, calls: &str, since: &str, why: &str| {
-        let line = format!("{name:<wide$}  {state:<12} {calls:>9}  {since:<20}  {why}");
+    let row = |name: &str, state: &str, calls: &str, ping: &str, since: &str, why: &str| {
+        let line = format!("{name:<wide$}  {state:<12} {calls:>9} {ping:>8}  {since:<20}  {why}");
         format!("{}\n", line.trim_end())
     };
-    let mut out = row("SERVER", "STATE", "CALLS", "SINCE", "WHY");
+    let mut out = row("SERVER", "STATE", "CALLS", "PING", "SINCE", "WHY");
     for server in servers {
         let last = server.changes.last();
         let since = last.map_or_else(|| "start".to_owned(), |change| moment(&change.at));
         let why = last.map_or_else(|| unchanged(server).to_owned(), |change| escaped(&change.why));
-        out.push_str(&row(&server.name, &state(server), &calls(server), &since, &why));
+        let ping = match server.ping() {
+            ping if ping.is_empty() => "-".to_owned(),
+            ping => ping,
+        };
+        out.push_str(&row(&server.name, &state(server), &calls(server), &ping, &since, &why));
     }
     out
 }
 
 fn history(server: &PeerStatus) -> String {
     let mut out = format!("{}: {}, {} calls\n", server.name, state(server), calls(server));
+    for ProbeStatus { transport, ping_ms, last_good, .. } in &server.probes {
+        let ping = ping_ms.map_or_else(|| "no answer".to_owned(), |ms| format!("{ms:.1} ms"));
+        let last = last_good.as_deref().map_or_else(|| "never".to_owned(), moment);
+        let _infallible = writeln!(out, "  OPTIONS over {transport}: {ping}, last good {last}");
+    }
     if server.changes.is_empty() {
         let _infallible = writeln!(out, "  since the start: {}", unchanged(server));
     }
@@ -191,6 +200,7 @@ fn state(server: &PeerStatus) -> String {
         (PeerState::Up, _) => "up".to_owned(),
         (PeerState::Resting, Some(secs)) => format!("rests {secs} s"),
         (PeerState::Resting, None) => "rests".to_owned(),
+        (PeerState::Down, _) => "down".to_owned(),
         (PeerState::Full, _) => "full".to_owned(),
         (PeerState::NoNewCalls, _) => "no new calls".to_owned(),
         (PeerState::Disabled, _) => "disabled".to_owned(),
@@ -201,6 +211,7 @@ fn word(to: ChangedTo) -> &'static str {
     match to {
         ChangedTo::Up => "up",
         ChangedTo::Resting => "rests",
+        ChangedTo::Down => "down",
         ChangedTo::Enabled => "enabled",
         ChangedTo::Draining => "drained",
         ChangedTo::Disabled => "disabled",
@@ -218,6 +229,7 @@ mod tests {
             name: name.into(),
             state,
             resting_secs: (state == PeerState::Resting).then_some(9),
+            probes: Vec::new(),
             changes: changes
                 .iter()
                 .map(|(at, to, why)| PeerChange { at: (*at).into(), to: *to, why: (*why).into() })
@@ -233,18 +245,41 @@ mod tests {
     fn list_and_why_tell_state_since_and_reason() {
         let rests = ("2026-11-22T00:00:01.5Z", ChangedTo::Resting, "no connection in time");
         let up = ("2026-11-22T00:00:17.25Z", ChangedTo::Up, "it answered");
-        let one = server("mbx01.contoso.test", PeerState::Up, &[rests, up]);
+        let mut one = server("mbx01.contoso.test", PeerState::Up, &[rests, up]);
         let two = server("mbx02.contoso.test", PeerState::Resting, &[rests]);
         let three = server("mbx03.contoso.test", PeerState::Disabled, &[]);
+        let silent = "3 OPTIONS timeouts over tls, last good 00:00:31Z";
+        let mut four = server(
+            "mbx04.contoso.test",
+            PeerState::Down,
+            &[("2026-11-22T00:01:02Z", ChangedTo::Down, silent)],
+        );
+        let probe = |transport: &str, up, ping_ms| ProbeStatus {
+            transport: transport.into(),
+            up,
+            ping_ms,
+            last_good: up.then(|| "2026-11-22T00:01:01.7Z".into()),
+        };
+        one.probes = vec![probe("tcp", true, Some(0.84)), probe("tls", true, Some(12.4))];
+        four.probes = vec![probe("tls", false, None)];
         let wanted = "\
-SERVER              STATE            CALLS  SINCE                 WHY
-mbx01.contoso.test  up               3/100  2026-11-22T00:00:17Z  it answered
-mbx02.contoso.test  rests 9 s        3/100  2026-11-22T00:00:01Z  no connection in time
-mbx03.contoso.test  disabled         3/100  start                 configured so
+SERVER              STATE            CALLS     PING  SINCE                 WHY
+mbx01.contoso.test  up               3/100    12 ms  2026-11-22T00:00:17Z  it answered
+mbx02.contoso.test  rests 9 s        3/100        -  2026-11-22T00:00:01Z  no connection in time
+mbx03.contoso.test  disabled         3/100        -  start                 configured so
+mbx04.contoso.test  down             3/100        -  2026-11-22T00:01:02Z  3 OPTIONS timeouts over tls, last good 00:00:31Z
 ";
-        assert_eq!(table(&[&one, &two, &three]), wanted);
+        assert_eq!(table(&[&one, &two, &three, &four]), wanted);
+        let wanted = "\
+mbx04.contoso.test: down, 3/100 calls
+  OPTIONS over tls: no answer, last good never
+  2026-11-22T00:01:02Z  down      3 OPTIONS timeouts over tls, last good 00:00:31Z
+";
+        assert_eq!(history(&four), wanted);
+        one.probes.truncate(1);
         let wanted = "\
 mbx01.contoso.test: up, 3/100 calls
+  OPTIONS over tcp: 0.8 ms, last good 2026-11-22T00:01:01Z
   2026-11-22T00:00:17Z  up        it answered
   2026-11-22T00:00:01Z  rests     no connection in time
 ";

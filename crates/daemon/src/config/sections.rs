@@ -604,10 +604,6 @@ fn headers(section: &Reader<'_>) -> HeaderRules {
 
 fn health(section: &Reader<'_>) -> HealthRules {
     let default = HealthRules::default();
-    if section.is_present() {
-        let what = "servers are not probed yet; a failed call marks one down";
-        section.warn(codes::CFG_NOT_YET, "options_interval", what);
-    }
     let off = section.text("options_interval").is_some_and(|text| text == "off");
     let seconds = |secs| Duration::from_secs(secs);
     let interval = match off {
@@ -616,9 +612,11 @@ fn health(section: &Reader<'_>) -> HealthRules {
             section.duration("options_interval", seconds(1)..=seconds(3600)).or(default.options_interval)
         }
     };
-    let down_after = section.whole("down_after", 1..=100).and_then(|count| u32::try_from(count).ok());
+    let count = |key| section.whole(key, 1..=100).and_then(|count| u32::try_from(count).ok());
+    let down_after = count("down_after").unwrap_or(default.down_after);
+    let up_after = count("up_after").unwrap_or(default.up_after);
     section.finish();
-    HealthRules { options_interval: interval, down_after: down_after.unwrap_or(default.down_after) }
+    HealthRules { options_interval: interval, down_after, up_after }
 }
 
 fn session(section: &Reader<'_>) -> SessionRules {

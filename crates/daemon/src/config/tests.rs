@@ -896,10 +896,10 @@ fn a_missing_file_is_one_clear_problem() {
 
 #[test]
 fn a_setting_that_nothing_acts_on_is_said_to_have_no_effect() {
-    let unused = "\n[health]\ndown_after = 2\n[admin]\nsocket = \"s\"\nhttp = \"127.0.0.1:9065\"\ntoken_file = \"t\"\n\
+    let unused = "\n[admin]\nsocket = \"s\"\nhttp = \"127.0.0.1:9065\"\ntoken_file = \"t\"\n\
         [observe]\nhep = { to = \"192.0.2.9:9060\" }\n";
     let warnings = plain(&format!("{PLAIN}{unused}")).expect("compiles").warnings;
-    for setting in ["health.options_interval", "admin.socket", "admin.token_file", "observe.hep"] {
+    for setting in ["admin.socket", "admin.token_file", "observe.hep"] {
         assert_has(&warnings, "UMB-CFG022", setting);
     }
 }
@@ -929,6 +929,28 @@ fn session_timers_have_the_defaults_of_rfc_4028_and_can_be_switched_off() {
     assert_eq!((own.expires_secs, own.min_se_secs), (Some(3600), 300));
     assert_eq!(own.route_set_update, Allowed::No);
     assert_eq!(session("\n[session]\nexpires = \"off\"\n").expires_secs, None);
+}
+
+#[test]
+fn servers_are_probed_unless_switched_off() {
+    let health = |text: &str| plain(&format!("{PLAIN}{text}")).expect("compiles");
+    let default = health("").policy.health;
+    assert_eq!(
+        (default.options_interval, default.down_after, default.up_after),
+        (Some(Duration::from_secs(10)), 3, 2)
+    );
+    let own = health("\n[health]\noptions_interval = \"30s\"\ndown_after = 1\nup_after = 5\n");
+    assert!(own.warnings.iter().all(|warning| !warning.setting.starts_with("health")), "{:?}", own.warnings);
+    let own = own.policy.health;
+    assert_eq!((own.options_interval, own.down_after, own.up_after), (Some(Duration::from_secs(30)), 1, 5));
+    assert_eq!(health("\n[health]\noptions_interval = \"off\"\n").policy.health.options_interval, None);
+    for (text, code, setting) in [
+        ("options_interval = \"10ms\"", "UMB-CFG013", "health.options_interval"),
+        ("options_interval = \"never\"", "UMB-CFG005", "health.options_interval"),
+        ("up_after = 0", "UMB-CFG013", "health.up_after"),
+    ] {
+        assert_has(&refused(&format!("{PLAIN}\n[health]\n{text}\n")), code, setting);
+    }
 }
 
 #[test]

@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn other_warnings_are_told_where_they_belong() {
-        let found = findings(&testing::compiled("\n[health]\ndown_after = 3\n"));
+        let found = findings(&testing::compiled("\n[observe]\nhep = { to = \"192.0.2.9:9060\" }\n"));
         let told: Vec<_> = found.iter().flat_map(|f| f.fix.sides()).collect();
         assert!(told.iter().all(|(side, words)| *side != "Umbra" || !words.starts_with("Set-")), "{told:?}");
         let not_yet = found.iter().find(|f| f.code.as_str() == "UMB-CFG022").unwrap();

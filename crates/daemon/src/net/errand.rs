@@ -136,8 +136,10 @@ pub enum Control {
         /// What is wanted.
         wish: ServerStatus,
     },
-    /// How do you stand?
+    /// How do you stand, every call looked at?
     Status(oneshot::Sender<EngineStatus>),
+    /// The same without a look at calls.
+    Gauges(oneshot::Sender<EngineStatus>),
     /// End everything.
     Stop,
 }

@@ -3,6 +3,7 @@
 //! another origin, and a Host that is an address, so that no foreign name leads here.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,6 +64,8 @@ pub enum Ordered {
 
 /// Takes a wish for the server of that name.
 pub type Orders = dyn Fn(&str, ServerWish) -> Ordered + Send + Sync;
+/// How the gateway stands, found out when it is asked.
+pub type Standing = dyn Fn() -> Pin<Box<dyn Future<Output = Option<Status>> + Send>> + Send + Sync;
 
 /// Whether new calls are welcome.
 #[derive(Debug, Default)]
@@ -99,7 +102,7 @@ pub struct Pages {
     /// Takes an operator's wish.
     pub order: Arc<Orders>,
     /// How the gateway stands at the moment it is asked.
-    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    pub status: Arc<Standing>,
 }
 
 /// The running endpoint.
@@ -155,11 +158,10 @@ async fn refused(State(pages): State<Pages>) -> impl IntoResponse {
     json(&pages.refusals.all())
 }
 
-/// Reads many certificates when there are many connections, so it does not keep a thread of the runtime.
 async fn standing(State(pages): State<Pages>) -> impl IntoResponse {
-    match tokio::task::spawn_blocking(move || (pages.status)()).await {
-        Ok(status) => json(&status).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match (pages.status)().await {
+        Some(status) => json(&status).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -221,7 +223,10 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let status = Arc::new(|| Status { fqdn: "umbra.contoso.test".to_owned(), ..Status::default() });
+        let status: Arc<Standing> = Arc::new(|| {
+            let status = Status { fqdn: "umbra.contoso.test".to_owned(), ..Status::default() };
+            Box::pin(std::future::ready(Some(status)))
+        });
         let order = Arc::new(|name: &str, _| if name == "mbx01" { Ordered::Done } else { Ordered::Unknown });
         let pages = Pages { metrics, health: health.clone(), refusals: Arc::default(), order, status };
         let address = listener.local_addr().unwrap();

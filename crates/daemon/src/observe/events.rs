@@ -2,11 +2,15 @@
 //! refuses to decide anything.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use b2bua::CallRecord;
-use b2bua::engine::{CallAnswered, CallStarted, Delivery, Event, Notification, Notified, Way};
+use b2bua::engine::{
+    CallAnswered, CallStarted, Change, Delivery, Event, Notification, Notified, Probed, Turn, Way,
+};
+use b2bua::policy::ServerRole;
 use b2bua::record::OfferResult;
 use b2bua::verdict::clean;
+use b2bua::{CallRecord, codes};
 use tracing::{debug, info, warn};
 
 use super::metrics::Up;
@@ -55,14 +59,17 @@ impl Reporter {
                 self.metrics.failed_over(&server);
                 debug!(event = "server_failed", call = call.as_u64(), server = %clean(&server), why = %clean(&why));
             }
-            Event::ServerDown { server, why } => {
-                self.metrics.peer_is_up(&server, Up::No);
-                warn!(event = "server_down", server = %clean(&server), why = %clean(&why), "server left out");
+            Event::ServerDown { server, roles, change } => {
+                self.server_stands(&server, &roles, Up::No);
+                let (umb_code, why) = (codes::SERVER_DOWN.as_str(), reason(&change));
+                warn!(event = "server_down", server = %clean(&server), umb_code, why = %clean(&why), "server left out");
             }
-            Event::ServerUp { server } => {
-                self.metrics.peer_is_up(&server, Up::Yes);
-                warn!(event = "server_up", server = %clean(&server), "server is back");
+            Event::ServerUp { server, roles, why } => {
+                self.server_stands(&server, &roles, Up::Yes);
+                warn!(event = "server_up", server = %clean(&server), why = %clean(&why), "server is back");
             }
+            Event::ServerProbed { probed, is_up } => self.server_probed(&probed, is_up),
+            Event::ServerLeft { server, role } => self.metrics.peer_left(role, &server),
             Event::PeerRefused { remote, names, transport } => {
                 self.metrics.unknown_peer();
                 self.warnings.warn("peer_refused", || {
@@ -77,15 +84,7 @@ impl Reporter {
                     warn!(event = "calls_refused", umb_code = code.as_str(), %remote, title, "new calls are refused");
                 });
             }
-            Event::Overload { waited, begins } => {
-                let waited_ms = waited.as_millis();
-                match begins {
-                    true => {
-                        warn!(event = "overload", waited_ms, "work waits too long: new calls are refused")
-                    }
-                    false => warn!(event = "overload_over", waited_ms, "new calls are taken again"),
-                }
-            }
+            Event::Overload { waited, begins } => overload(waited, begins),
             Event::Dropped { counter, remote, what } => {
                 self.metrics.dropped(counter);
                 debug!(event = "dropped", kind = counter, %remote, what = %clean(&what));
@@ -98,6 +97,17 @@ impl Reporter {
         }
     }
 
+    fn server_stands(&self, server: &str, roles: &[ServerRole], up: Up) {
+        roles.iter().for_each(|role| self.metrics.peer_is_up(*role, server, up));
+    }
+
+    fn server_probed(&self, Probed { door, result, .. }: &Probed, up: bool) {
+        self.metrics.peer_is_up(door.role, &door.server, if up { Up::Yes } else { Up::No });
+        if let Ok(round_trip) = result {
+            self.metrics.options_answered(door.role, &door.server, *round_trip);
+        }
+    }
+
     fn call_ended(&self, record: Box<CallRecord>) {
         let rejected = (record.offer_result == OfferResult::Rejected).then(|| record.verdict.code.as_str());
         self.metrics.call_ended(&record, rejected);
@@ -106,6 +116,27 @@ impl Reporter {
             records.send(record);
         }
     }
+}
+
+/// Why a server changed, with the time of its last good answer where probes put it down.
+pub(crate) fn reason(change: &Change) -> String {
+    let why = &change.why;
+    match (change.to, change.last_good) {
+        (Turn::Down, Some(at)) => format!("{why}, last good {}", time_of_day(calendar(at))),
+        (Turn::Down, None) => format!("{why}, never good so far"),
+        _ => why.clone(),
+    }
+}
+
+/// The engine counts time, the calendar is ours.
+pub(crate) fn calendar(at: Instant) -> SystemTime {
+    SystemTime::now().checked_sub(at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Hours, minutes and seconds, UTC.
+fn time_of_day(at: SystemTime) -> String {
+    let at = time::OffsetDateTime::from(at);
+    format!("{:02}:{:02}:{:02}Z", at.hour(), at.minute(), at.second())
 }
 
 // What reached its user is no news; what did not is one line.
@@ -124,6 +155,14 @@ fn log_notified(notified: &Notified) {
         _ => {
             info!(event, result, %from, %to, %user, umb_code, what = %notified.what, "notification did not arrive")
         }
+    }
+}
+
+fn overload(waited: Duration, begins: bool) {
+    let waited_ms = waited.as_millis();
+    match begins {
+        true => warn!(event = "overload", waited_ms, "work waits too long: new calls are refused"),
+        false => warn!(event = "overload_over", waited_ms, "new calls are taken again"),
     }
 }
 

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use b2bua::CallRecord;
 use b2bua::engine::{Delivery, EngineStatus, Notification};
+use b2bua::policy::ServerRole;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -59,6 +60,23 @@ struct HopLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PeerLabel {
     peer: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RoleLabels {
+    role: &'static str,
+    peer: String,
+}
+
+impl RoleLabels {
+    fn of(role: ServerRole, server: &str) -> Self {
+        let role = match role {
+            ServerRole::CallRouter => "call_router",
+            ServerRole::Mailbox => "mailbox_server",
+            ServerRole::Hosted => "hosted",
+        };
+        Self { role, peer: server.to_owned() }
+    }
 }
 
 /// Which of our certificates, and who sees it.
@@ -114,7 +132,8 @@ pub struct Metrics {
     failovers: Labelled<PeerLabel>,
     mwi: Labelled<ResultLabel>,
     missed_calls: Labelled<ResultLabel>,
-    peer_up: Family<PeerLabel, Gauge>,
+    peer_up: Family<RoleLabels, Gauge>,
+    options_rtt: Family<RoleLabels, Histogram, fn() -> Histogram>,
     weak_certificates: Labelled<PeerLabel>,
     weak_peers: Gauge,
     keys_logged: Gauge,
@@ -156,6 +175,9 @@ impl Metrics {
             mwi: Family::default(),
             missed_calls: Family::default(),
             peer_up: Family::default(),
+            options_rtt: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0005, 2.0, 14))
+            }),
             weak_certificates: Family::default(),
             weak_peers: Gauge::default(),
             keys_logged: Gauge::default(),
@@ -204,7 +226,10 @@ impl Metrics {
         registry.register("umbra_mwi_notifications", help, self.mwi.clone());
         let help = "Missed calls that were recorded and missed-call notifications that passed, by result";
         registry.register("umbra_missed_call_notifications", help, self.missed_calls.clone());
-        registry.register("umbra_peer_up", "1 while a server gets calls", self.peer_up.clone());
+        let help = "1 while neither failed calls nor probes keep new calls from a server";
+        registry.register("umbra_peer_up", help, self.peer_up.clone());
+        let help = "From OPTIONS to its answer, by server";
+        registry.register_with_unit("umbra_peer_options_rtt", help, Unit::Seconds, self.options_rtt.clone());
         let help = "Requests and datagrams from addresses or names that are no peer";
         registry.register("umbra_unknown_peer_requests", help, self.unknown_peer.clone());
         let help = "From INVITE to the 2xx on the caller's leg";
@@ -327,8 +352,20 @@ impl Metrics {
     }
 
     /// A server is chosen again, or left out.
-    pub fn peer_is_up(&self, server: &str, up: Up) {
-        self.peer_up.get_or_create(&PeerLabel { peer: server.to_owned() }).set(up as i64);
+    pub fn peer_is_up(&self, role: ServerRole, server: &str, up: Up) {
+        self.peer_up.get_or_create(&RoleLabels::of(role, server)).set(up as i64);
+    }
+
+    /// A server answered OPTIONS.
+    pub fn options_answered(&self, role: ServerRole, server: &str, round_trip: Duration) {
+        self.options_rtt.get_or_create(&RoleLabels::of(role, server)).observe(round_trip.as_secs_f64());
+    }
+
+    /// A server left the configuration.
+    pub fn peer_left(&self, role: ServerRole, server: &str) {
+        let labels = RoleLabels::of(role, server);
+        self.peer_up.remove(&labels);
+        self.options_rtt.remove(&labels);
     }
 
     /// How one shard stands; gauges and counters show all of them together.
@@ -365,12 +402,10 @@ impl Metrics {
 
     // --- read back, for `/status` ------------------------------------------------------------------------------
 
-    /// How the engines stood when they last said so, all together; a few times a second they do.
-    pub fn engines(&self) -> EngineStatus {
+    /// How the engine of that shard stood when it last said so; a few times a second it does.
+    pub fn engine(&self, shard: usize) -> EngineStatus {
         let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = EngineStatus::default();
-        shards.iter().for_each(|shard| all.add(shard.engine.clone()));
-        all
+        shards.get(shard).map_or_else(EngineStatus::default, |shard| shard.engine.clone())
     }
 
     /// Calls that ended, refused ones among them.

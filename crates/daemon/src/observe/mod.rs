@@ -12,9 +12,10 @@ mod records;
 mod refusals;
 mod status;
 
-pub use admin::{AdminServer, Health, Ordered, Orders, Pages, ServerWish};
+pub use admin::{AdminServer, Health, Ordered, Orders, Pages, ServerWish, Standing};
 pub use asking::{ask, order};
 pub use events::Reporter;
+pub(crate) use events::{calendar, reason};
 pub use limiter::WarnLimiter;
 pub use logging::{LogColour, LogFormat, LogSettings, init_logging};
 pub use metrics::{CertificateLabels, Metrics, Up};
@@ -24,7 +25,8 @@ pub use records::{RecordSender, RecordSettings, RecordWriter, Written};
 pub use refusals::{REFUSALS_MAX, RefusedSide, TlsRefusal, TlsRefusals};
 pub use status::{
     Calls, ChangedTo, Connections, Direction, FailedHandshakes, LegacyAllowed, LegacyUsed, OwnCertificate,
-    PeerChange, PeerState, PeerStatus, Presented, Reload, Role, RtpPorts, Spoken, Status, WeakUsed,
+    PeerChange, PeerState, PeerStatus, Presented, ProbeStatus, Reload, Role, RtpPorts, Spoken, Status,
+    WeakUsed,
 };
 
 /// A moment as RFC 3339 writes it, UTC.

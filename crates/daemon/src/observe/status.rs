@@ -97,8 +97,10 @@ pub enum Role {
 pub enum PeerState {
     /// They do.
     Up,
-    /// It failed and is left out for a while.
+    /// It failed a call and is left out for a while.
     Resting,
+    /// It fails probes and is left out until it does not.
+    Down,
     /// It has as many calls as it may.
     Full,
     /// Configured so.
@@ -116,8 +118,11 @@ pub struct PeerStatus {
     pub name: String,
     /// Whether it gets new calls.
     pub state: PeerState,
-    /// Seconds that it is still left out.
+    /// Seconds that it is still left out, for a failed call.
     pub resting_secs: Option<u64>,
+    /// How it answers OPTIONS, by transport; of UM servers that are asked.
+    #[serde(default)]
+    pub probes: Vec<ProbeStatus>,
     /// Its last changes since the start, oldest first; of UM servers.
     #[serde(default)]
     pub changes: Vec<PeerChange>,
@@ -129,6 +134,38 @@ pub struct PeerStatus {
     pub connections: Vec<Connections>,
     /// Connections beyond those.
     pub more_connections: u64,
+}
+
+impl PeerStatus {
+    /// The slowest round trip of its last probes, in words; empty where there is none.
+    pub fn ping(&self) -> String {
+        let slowest = self.probes.iter().filter_map(|probe| probe.ping_ms).max_by(f64::total_cmp);
+        match slowest {
+            Some(ms) if ms < 10.0 => format!("{ms:.1} ms"),
+            Some(ms) => format!("{ms:.0} ms"),
+            None => String::new(),
+        }
+    }
+
+    /// Why it is left out, where a failure is the reason.
+    pub fn trouble(&self) -> Option<&PeerChange> {
+        let is_out = matches!(self.state, PeerState::Resting | PeerState::Down);
+        let is_failure = |change: &&PeerChange| matches!(change.to, ChangedTo::Resting | ChangedTo::Down);
+        self.changes.iter().rev().find(is_failure).filter(|_| is_out)
+    }
+}
+
+/// How a UM server answers OPTIONS over one transport.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ProbeStatus {
+    /// `tcp` or `tls`.
+    pub transport: String,
+    /// It gets calls over it before those that do not answer.
+    pub up: bool,
+    /// Milliseconds between the last request and its answer; none when that was in vain, or nobody asked yet.
+    pub ping_ms: Option<f64>,
+    /// When the last good answer came, RFC 3339.
+    pub last_good: Option<String>,
 }
 
 /// A change of a UM server.
@@ -148,8 +185,10 @@ pub struct PeerChange {
 pub enum ChangedTo {
     /// It answered after it had failed.
     Up,
-    /// It failed and is left out for a while.
+    /// It failed a call and is left out for a while.
     Resting,
+    /// It fails probes and is left out until it does not.
+    Down,
     /// An operator lets it take calls.
     Enabled,
     /// An operator lets it get no new ones.

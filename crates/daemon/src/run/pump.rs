@@ -111,6 +111,11 @@ impl Pump {
                 Output::Connect { connect, target } => self.connect(connect, &target),
                 Output::Resolve { query, question } => self.resolve(query, question),
                 Output::Media(command) => self.command_media(command),
+                Output::Told(news) => {
+                    for shard in self.others() {
+                        self.post(shard, Errand::Answer(Box::new(Input::Told(news.clone()))));
+                    }
+                }
                 Output::Event(event) => self.report(event),
             }
         }
@@ -562,6 +567,9 @@ impl Pump {
             Control::Status(answer) => {
                 // Whoever asked may have left.
                 let _left = answer.send(self.engine.status());
+            }
+            Control::Gauges(answer) => {
+                let _left = answer.send(self.engine.gauges());
             }
             Control::Stop => {}
         }

@@ -1,30 +1,34 @@
 //! How the gateway stands, put together when somebody asks: from the table of flows, the gauges of the engines, the certificates in
-//! force and the counters. Owns what is told and its bounds; disturbs no signalling thread, and decides nothing.
+//! force and the counters. Owns what is told and its bounds; asks each signalling thread for its gauges and waits for none of
+//! them long. Decides nothing.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use b2bua::Policy;
 use b2bua::engine::{self, EngineStatus, PeerIdentity};
 use b2bua::policy::{GatewayStatus, Peer, Server, ServerRole, ServerStatus};
 
+use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::media::MediaGauges;
-use crate::net::{Chain, Control, Errand, NetContext, Opened, Secured, Standing};
+use crate::net::{Chain, Control, Errand, Inbox, NetContext, Opened, Secured, Standing};
 use crate::observe::{
     Calls, ChangedTo, Connections, Direction, FailedHandshakes, Health, LegacyAllowed, LegacyUsed, Ordered,
-    Orders, OwnCertificate, Pages, PeerChange, PeerState, PeerStatus, Presented, Reload, Role, RtpPorts,
-    ServerWish, Spoken, Status, Up, WeakUsed, rfc3339,
+    Orders, OwnCertificate, Pages, PeerChange, PeerState, PeerStatus, Presented, ProbeStatus, Reload, Role,
+    RtpPorts, ServerWish, Spoken, Status, Up, WeakUsed, calendar, reason, rfc3339,
 };
 use crate::tls::facts::CertificateFacts;
 use crate::tls::{Agreed, Legacy, OurCertificate, TlsContext, Version};
 
 /// Sorts of connections told of one peer; more are counted.
 const SORTS_MAX: usize = 16;
+/// Shards answer within this, all together; of one that does not, what it last told is taken.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// Failed handshakes that are told; all that are kept stand at `/tls/refusals`.
 const FAILURES_SHOWN: usize = 5;
 const SECONDS_PER_DAY: u64 = 24 * 3600;
@@ -60,8 +64,37 @@ impl Source {
             health: self.health.clone(),
             refusals: self.context.refusals.clone(),
             order: self.orders(),
-            status: Arc::new(move || self.status()),
+            status: Arc::new({
+                let source = Arc::new(self);
+                move || Box::pin(source.clone().standing())
+            }),
         }
+    }
+
+    // Many certificates are read when there are many connections, so that does not keep a thread of the runtime.
+    async fn standing(self: Arc<Self>) -> Option<Status> {
+        let engines = self.engines().await;
+        tokio::task::spawn_blocking(move || self.status(engines)).await.ok()
+    }
+
+    /// A wish that was taken before stands in the answers: it went into the same inboxes.
+    async fn engines(&self) -> EngineStatus {
+        let until = tokio::time::Instant::now() + ANSWER_MAX;
+        let ask = |shard: &Inbox| {
+            let (answer, gauges) = oneshot::channel();
+            // A full inbox answers nothing.
+            let _full = shard.offer(Errand::Control(Control::Gauges(answer)));
+            gauges
+        };
+        let asked: Vec<_> = self.context.shards.iter().map(ask).collect();
+        let mut all = EngineStatus::default();
+        for (shard, gauges) in asked.into_iter().enumerate() {
+            match tokio::time::timeout_at(until, gauges).await {
+                Ok(Ok(gauges)) => all.add(gauges),
+                Ok(Err(_)) | Err(_) => all.add(self.context.metrics.engine(shard)),
+            }
+        }
+        all
     }
 
     // An operator's wish reaches every shard, or none is told of: a full inbox is that of a shard that hangs.
@@ -86,11 +119,9 @@ impl Source {
         })
     }
 
-    /// How everything stands now.
-    pub(super) fn status(&self) -> Status {
+    fn status(&self, engines: EngineStatus) -> Status {
         let (policy, now) = (self.policy.load_full(), SystemTime::now());
         let metrics = &self.context.metrics;
-        let engines = metrics.engines();
         let mut sorts = self.sorts(&policy);
         let calls = engines.calls as u64;
         let reload = |(at, up)| Reload { at: rfc3339(at), taken: up == Up::Yes };
@@ -273,6 +304,7 @@ fn gateway(policy: &Policy, index: usize) -> Option<PeerStatus> {
             GatewayStatus::Disabled => PeerState::Disabled,
         },
         resting_secs: None,
+        probes: Vec::new(),
         changes: Vec::new(),
         calls: None,
         calls_allowed: gateway.max_calls_allowed.map(|allowed| allowed as u64),
@@ -286,6 +318,7 @@ fn server(server: &Server, role: ServerRole, engines: &EngineStatus) -> PeerStat
     let known = engines.servers.iter().find(is_it);
     let calls = known.map_or(0, |known| known.calls);
     let rest = known.and_then(|known| known.down_until?.checked_duration_since(Instant::now()));
+    let probes: Vec<ProbeStatus> = known.map_or_else(Vec::new, |known| probes(known, role));
     PeerStatus {
         role: match role {
             ServerRole::CallRouter => Role::CallRouter,
@@ -296,11 +329,13 @@ fn server(server: &Server, role: ServerRole, engines: &EngineStatus) -> PeerStat
         state: match known.and_then(|known| known.wish).unwrap_or(server.status) {
             ServerStatus::Disabled => PeerState::Disabled,
             ServerStatus::NoNewCalls => PeerState::NoNewCalls,
+            ServerStatus::Enabled if probes.iter().any(|probe| !probe.up) => PeerState::Down,
             ServerStatus::Enabled if rest.is_some() => PeerState::Resting,
             ServerStatus::Enabled if calls >= server.max_calls_allowed => PeerState::Full,
             ServerStatus::Enabled => PeerState::Up,
         },
         resting_secs: rest.map(|rest| rest.as_secs() + 1),
+        probes,
         changes: known.map_or_else(Vec::new, |known| known.changes.iter().map(change).collect()),
         calls: Some(calls as u64),
         calls_allowed: Some(server.max_calls_allowed as u64),
@@ -309,19 +344,29 @@ fn server(server: &Server, role: ServerRole, engines: &EngineStatus) -> PeerStat
     }
 }
 
+fn probes(known: &engine::ServerStatus, wanted: ServerRole) -> Vec<ProbeStatus> {
+    let of_role = known.doors.iter().filter(|(role, ..)| *role == wanted);
+    let told = of_role.map(|(_, transport, door)| ProbeStatus {
+        transport: transport.as_param().to_owned(),
+        up: !door.is_down,
+        ping_ms: door.round_trip.map(|round_trip| round_trip.as_secs_f64() * 1_000.0),
+        last_good: door.last_good.map(|at| rfc3339(calendar(at))),
+    });
+    told.collect()
+}
+
 fn change(change: &engine::Change) -> PeerChange {
-    // The engine counts time, the calendar is ours.
-    let at = SystemTime::now().checked_sub(change.at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
     PeerChange {
-        at: rfc3339(at),
+        at: rfc3339(calendar(change.at)),
         to: match change.to {
             engine::Turn::Up => ChangedTo::Up,
             engine::Turn::Resting => ChangedTo::Resting,
+            engine::Turn::Down => ChangedTo::Down,
             engine::Turn::Enabled => ChangedTo::Enabled,
             engine::Turn::Draining => ChangedTo::Draining,
             engine::Turn::Disabled => ChangedTo::Disabled,
         },
-        why: change.why.clone(),
+        why: reason(change),
     }
 }
 

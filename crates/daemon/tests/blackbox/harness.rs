@@ -170,7 +170,12 @@ impl Gateway {
     }
 
     fn run(mut command: Command, folder: &tempfile::TempDir, address: Ipv4Addr, port: u16) -> Process {
-        command.arg("run").arg("-c").arg(folder.path().join("umbra.toml")).env("NO_COLOR", "1");
+        let file = folder.path().join("umbra.toml");
+        // Far ends that follow a script, or are counted, know nothing of OPTIONS; tests of probes say so in their file.
+        if !std::fs::read_to_string(&file).unwrap().contains("[health]") {
+            command.env("UMBRA__HEALTH__OPTIONS_INTERVAL", "off");
+        }
+        command.arg("run").arg("-c").arg(file).env("NO_COLOR", "1");
         let mut process = Process::start("umbra", &mut command, folder.path());
         process.wait_for_port(address.into(), port);
         process

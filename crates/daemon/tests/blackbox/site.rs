@@ -100,6 +100,12 @@ impl Site {
         self.lab.as_ref().unwrap()
     }
 
+    /// Something is wrong with a server of the lab from now on, or no longer.
+    pub fn fault(&mut self, server: &str, fault: Fault) {
+        let lab = self.lab.as_mut().unwrap();
+        self.runtime.block_on(lab.set_fault(server, fault)).unwrap();
+    }
+
     /// What happens in the lab from now on.
     pub fn facts(&self) -> tokio::sync::broadcast::Receiver<LabFact> {
         self.lab.as_ref().unwrap().facts()

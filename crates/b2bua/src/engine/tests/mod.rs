@@ -25,6 +25,7 @@ mod out_calls;
 mod outdialog;
 mod panics;
 pub(crate) mod policy;
+mod probes;
 mod quirks;
 mod races;
 mod recovery;

@@ -128,7 +128,8 @@ pub fn policy(level: PoolEncryption, security: VoipSecurity) -> Policy {
         um: Default::default(),
         routing: RoutingRules::default(),
         headers: HeaderRules::default(),
-        health: HealthRules::default(),
+        // Tests that want probes say so.
+        health: HealthRules { options_interval: None, ..HealthRules::default() },
         session: SessionRules::default(),
     }
 }

@@ -138,6 +138,8 @@ pub struct World {
     /// Addresses where nobody can be reached.
     pub dead: Vec<IpAddr>,
     pub events: Vec<String>,
+    /// What other shards are told.
+    pub told: Vec<ServerNews>,
     pub panics: usize,
     next_flow: u64,
     seed: u64,
@@ -154,9 +156,15 @@ fn start() -> Instant {
 
 impl World {
     pub fn new(policy: Arc<Policy>) -> Self {
+        Self::sharded(policy, 0, 1)
+    }
+
+    /// With one of several shards.
+    pub fn sharded(policy: Arc<Policy>, shard: u16, shards: u16) -> Self {
         let now = start();
+        let config = EngineConfig { shard, shards, ..EngineConfig::new(7, [3; 32], now) };
         let mut world = Self {
-            engine: Engine::new(EngineConfig::new(7, [3; 32], now), policy),
+            engine: Engine::new(config, policy),
             now,
             parties: BTreeMap::new(),
             flows: BTreeMap::new(),
@@ -175,6 +183,7 @@ impl World {
             unanswered: Vec::new(),
             dead: Vec::new(),
             events: Vec::new(),
+            told: Vec::new(),
             panics: 0,
             next_flow: 0,
             seed: 100,
@@ -342,6 +351,7 @@ impl World {
                 self.pressed.push((side, digit.letter(), lasts.as_millis()));
             }
             Output::Media(MediaCommand::Release { .. }) => self.released += 1,
+            Output::Told(news) => self.told.push(news),
             Output::Event(Event::CallEnded { record, .. }) => self.records.push(*record),
             Output::Event(event) => self.events.push(event_name(&event)),
         }
@@ -574,7 +584,10 @@ fn event_name(event: &Event) -> String {
         Event::Redirected { to, .. } => format!("redirected {to}"),
         Event::ServerFailed { server, .. } => format!("failed {server}"),
         Event::ServerDown { server, .. } => format!("down {server}"),
-        Event::ServerUp { server } => format!("up {server}"),
+        Event::ServerUp { server, .. } => format!("up {server}"),
+        Event::ServerProbed { probed, .. } => {
+            format!("probed {} {}", probed.door.server, if probed.result.is_ok() { "good" } else { "bad" })
+        }
         Event::PeerRefused { .. } => "peer refused".into(),
         Event::Dropped { counter, .. } => format!("dropped {counter}"),
         Event::Drained => "drained".into(),

@@ -14,7 +14,7 @@ const DAY: u64 = 24 * HOUR;
 /// The whole screen.
 pub(super) fn text(status: &Status, style: Style) -> String {
     let mut out = head(status, style);
-    heading(&mut out, style, &format!("{:<15} {:<32} {:<14} CALLS", "ROLE", "NAME", "STATE"));
+    heading(&mut out, style, &format!("{:<15} {:<32} {:<14} {:>8}  CALLS", "ROLE", "NAME", "STATE", "PING"));
     for peer in &status.peers {
         out.push_str(&peer_lines(peer, style));
     }
@@ -74,6 +74,7 @@ fn peer_lines(peer: &PeerStatus, style: Style) -> String {
     let (state, tone) = match (peer.state, peer.resting_secs) {
         (PeerState::Up, _) => ("up".to_owned(), Tone::Good),
         (PeerState::Resting, secs) => (format!("resting {}s", secs.unwrap_or_default()), Tone::Bad),
+        (PeerState::Down, _) => ("down".to_owned(), Tone::Bad),
         (PeerState::Full, _) => ("full".to_owned(), Tone::Odd),
         (PeerState::NoNewCalls, _) => ("no new calls".to_owned(), Tone::Odd),
         (PeerState::Disabled, _) => ("disabled".to_owned(), Tone::Quiet),
@@ -84,8 +85,13 @@ fn peer_lines(peer: &PeerStatus, style: Style) -> String {
         (None, _) => String::new(),
     };
     let state = style.paint(tone, &format!("{state:<14}"));
-    let line = format!("{role:<15} {:<32} {state} {calls}", escaped(&peer.name));
+    let line = format!("{role:<15} {:<32} {state} {:>8}  {calls}", escaped(&peer.name), peer.ping());
     let mut out = format!("{}\n", line.trim_end());
+    if let Some(trouble) = peer.trouble() {
+        let code = b2bua::codes::SERVER_DOWN.as_str();
+        let what = format!("    ! {}Z {}", moment(&trouble.at), escaped(&trouble.why));
+        out.push_str(&format!("{}   umbra explain {code}\n", style.paint(Tone::Bad, &what)));
+    }
     peer.connections.iter().for_each(|sort| out.push_str(&connection(sort, style)));
     if peer.more_connections > 0 {
         out.push_str(&format!("    and {} more\n", peer.more_connections));
@@ -192,8 +198,8 @@ fn duration(secs: u64) -> String {
 mod tests {
     use super::*;
     use crate::observe::{
-        Calls, FailedHandshakes, LegacyAllowed, LegacyUsed, OwnCertificate, Presented, RefusedSide, Reload,
-        RtpPorts, Spoken, WeakUsed,
+        Calls, ChangedTo, FailedHandshakes, LegacyAllowed, LegacyUsed, OwnCertificate, PeerChange, Presented,
+        ProbeStatus, RefusedSide, Reload, RtpPorts, Spoken, WeakUsed,
     };
 
     fn sort(direction: Direction, count: u64, remote: &str, name: &str) -> Connections {
@@ -223,6 +229,7 @@ mod tests {
             name: name.to_owned(),
             state,
             changes: Vec::new(),
+            probes: Vec::new(),
             resting_secs: (state == PeerState::Resting).then_some(12),
             calls: (role != Role::Pool).then_some(7),
             calls_allowed: (role != Role::Pool).then_some(100),
@@ -239,7 +246,21 @@ mod tests {
         };
         let router = PeerStatus {
             connections: vec![sort(Direction::Out, 1, "192.0.2.30:5061", "cas\u{1b}[2J01")],
+            probes: vec![ProbeStatus {
+                transport: "tls".to_owned(),
+                up: true,
+                ping_ms: Some(1.1),
+                last_good: None,
+            }],
             ..peer(Role::CallRouter, "cas01.contoso.test", PeerState::Up)
+        };
+        let mailbox = PeerStatus {
+            changes: vec![PeerChange {
+                at: "2026-11-21T11:41:37.25Z".to_owned(),
+                to: ChangedTo::Down,
+                why: "3 OPTIONS timeouts over tls, last good 11:41:07Z".to_owned(),
+            }],
+            ..peer(Role::MailboxServer, "mbx01.contoso.test", PeerState::Down)
         };
         Status {
             version: "0.1.0".to_owned(),
@@ -248,7 +269,7 @@ mod tests {
             last_reload: Some(Reload { at: "2026-11-21T11:02:07.5Z".to_owned(), taken: true }),
             calls: Calls { now: 7, allowed: 100, since_start: 412, refused: 3 },
             rtp: RtpPorts { pairs: 300, in_use: 14, resting: 6 },
-            peers: vec![pool, router, peer(Role::MailboxServer, "mbx01.contoso.test", PeerState::Resting)],
+            peers: vec![pool, router, mailbox],
             certificates: vec![OwnCertificate {
                 subject: "CN=umbra.contoso.test".to_owned(),
                 file: "/etc/umbra/umbra.pem".to_owned(),
@@ -289,13 +310,14 @@ mod tests {
 umbra 0.1.0  umbra.contoso.test   up 2h14m   takes calls   reloaded 2026-11-21T11:02:07Z
 calls 7 of 100, 412 since the start, 3 refused   RTP port pairs 14 of 300 in use, 6 resting
 
-ROLE            NAME                             STATE          CALLS
+ROLE            NAME                             STATE              PING  CALLS
 pool            pool01                           up
     in  192.0.2.10 x2         TLS 1.3 TLS_AES_256_GCM_SHA384 rustls  pool01.contoso.test 61d
     and 3 more
-call router     cas01.contoso.test               up             7/100
+call router     cas01.contoso.test               up               1.1 ms  7/100
     out 192.0.2.30:5061       TLS 1.3 TLS_AES_256_GCM_SHA384 rustls  cas\\u{1b}[2J01 61d  ending
-mailbox server  mbx01.contoso.test               resting 12s    7/100
+mailbox server  mbx01.contoso.test               down                     7/100
+    ! 2026-11-21T11:41:37Z 3 OPTIONS timeouts over tls, last good 11:41:07Z   umbra explain UMB-PEER003
 
 CERTIFICATE                                      LEFT     FOR
 CN=umbra.contoso.test                            89d      listener, peers
