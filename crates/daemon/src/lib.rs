@@ -8,6 +8,7 @@ pub mod directory;
 pub mod doctor;
 pub mod keep;
 pub mod kernel;
+pub mod labs;
 pub mod media;
 pub mod net;
 pub mod observe;

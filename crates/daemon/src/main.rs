@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    umbra::cli::main(std::env::args_os(), &[&umbra::demo::Demo, &umbra::demo::Lab])
+    umbra::cli::main(std::env::args_os(), &[&umbra::demo::Demo, &umbra::labs::Lab])
 }

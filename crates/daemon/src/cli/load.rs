@@ -43,7 +43,7 @@ pub(super) fn compiled(screen: &Screen, named: Option<&Path>) -> Result<Loaded, 
 }
 
 /// Problems for people.
-pub(super) fn rendered(list: &[Problem], style: Style) -> String {
+pub(crate) fn rendered(list: &[Problem], style: Style) -> String {
     let plain = escaped_lines(config::render(list).trim_end());
     let painted = plain.lines().map(|line| match line.split_once(' ') {
         Some((mark @ "error", rest)) => format!("{} {rest}", style.paint(Tone::Bad, mark)),

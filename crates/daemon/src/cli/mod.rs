@@ -24,6 +24,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::Exit;
 pub use keylog::KeyLogArgs;
+pub(crate) use load::rendered;
 use screen::wrapped;
 pub use screen::{ColorChoice, Format, Global, Screen, Style, Tone, Volume, escaped, escaped_lines};
 
@@ -38,6 +39,7 @@ pub trait Extension {
 const EXAMPLES: &str = "\
 Examples:
   umbra demo                                        six calls through a whole lab in this process
+  umbra lab up -c lab.toml                          a lab UM that a file describes; `umbra lab call` calls it
   umbra lab faults                                  what goes wrong with UM, and what calls come to
   umbra check umbra.toml                            every problem of a configuration, with its fix
   umbra run -c umbra.toml                           the daemon

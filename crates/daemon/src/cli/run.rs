@@ -10,6 +10,8 @@ use tracing::{info, warn};
 use super::check::{self, Deny};
 use super::screen::{Screen, escaped_lines};
 use super::{Exit, KeyLogArgs, load};
+use crate::config::lab_file::LabFile;
+use crate::labs::{self, Event, Events, Host, listeners};
 use crate::observe::init_logging;
 use crate::run::{Gateway, Settings, Signals};
 use crate::tls::keylog;
@@ -21,11 +23,15 @@ const DRAIN_SECS_DEFAULT: u64 = 30 * 60;
 #[command(before_help = "Examples:
   umbra run -c umbra.toml
   umbra run -c umbra.toml --check-config
+  umbra run -c umbra-demo/umbra.toml --lab umbra-demo/lab.toml
   UMBRA__LISTEN__TLS_PORT=6061 umbra run")]
 pub(super) struct RunArgs {
     /// Configuration; without it ./umbra.toml, then /etc/umbra/umbra.toml
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Lab file: run the lab UM that it describes, too, in this process
+    #[arg(long, value_name = "FILE")]
+    lab: Option<PathBuf>,
     /// Check the configuration, start nothing
     #[arg(long)]
     check_config: bool,
@@ -47,6 +53,10 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
+    let lab = match arguments.lab.as_deref().map(|path| labs::read(screen, path)).transpose() {
+        Ok(lab) => lab,
+        Err(exit) => return exit,
+    };
     if !loaded.compiled.warnings.is_empty() {
         screen.story(&load::rendered(&loaded.compiled.warnings, screen.story));
     }
@@ -55,7 +65,10 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
     }
     init_logging(&load::log_settings(&loaded.compiled, screen));
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(serve(screen, loaded, Duration::from_secs(arguments.drain_timeout))),
+        Ok(runtime) => {
+            let drain_max = Duration::from_secs(arguments.drain_timeout);
+            runtime.block_on(serve(screen, loaded, lab.as_ref(), drain_max))
+        }
         Err(error) => {
             screen.story(&escaped_lines(&format!("cannot start: {error}")));
             Exit::Failed
@@ -63,7 +76,7 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
     }
 }
 
-async fn serve(screen: &Screen, loaded: load::Loaded, drain_max: Duration) -> Exit {
+async fn serve(screen: &Screen, loaded: load::Loaded, lab: Option<&LabFile>, drain_max: Duration) -> Exit {
     let cannot_start = |error: &dyn std::fmt::Display| {
         screen.story(&escaped_lines(&format!("cannot start: {error}")));
         Exit::Failed
@@ -72,14 +85,40 @@ async fn serve(screen: &Screen, loaded: load::Loaded, drain_max: Duration) -> Ex
         Ok(signals) => signals,
         Err(error) => return cannot_start(&error),
     };
+    let host = match lab {
+        None => None,
+        Some(file) => match Host::start(file).await {
+            Ok(host) => Some(host),
+            Err(error) => return cannot_start(&error),
+        },
+    };
+    if let (Some(host), Some(file)) = (&host, lab) {
+        screen.story(&format!("lab UM in this process:\n{}", listeners(file, &host.listening())));
+        tokio::spawn(log(host.events(file)));
+    }
     let gateway = match Gateway::start(Settings::from(&loaded.compiled)).await {
         Ok(gateway) => gateway,
-        Err(error) => return cannot_start(&error),
+        Err(error) => {
+            if let Some(host) = host {
+                host.stop().await;
+            }
+            return cannot_start(&error);
+        }
     };
     announce(screen, &gateway);
     let path = loaded.path;
     signals.run_until_stopped(gateway, drain_max, || load::again(&path)).await;
+    if let Some(host) = host {
+        host.stop().await;
+    }
     Exit::Fine
+}
+
+/// What happens in the lab goes into the gateway's log.
+async fn log(mut events: Events) {
+    while let Some(Event { event, server, whom, call_id, what, .. }) = events.next().await {
+        info!(event = "lab", kind = event, server, whom, call_id, what, "lab");
+    }
 }
 
 /// The ready line: one line on stderr, always in this shape, whatever the log format is.

@@ -44,7 +44,8 @@ pub enum Format {
     /// For people.
     #[default]
     Table,
-    /// One JSON document.
+    /// One JSON document; of a command that goes on and on, one in each line.
+    #[value(alias = "jsonl")]
     Json,
     /// JUnit XML; `umbra doctor` only.
     Junit,
@@ -122,6 +123,12 @@ impl Screen {
     pub fn json(&self, value: &impl Serialize) {
         // The values are our own plain structures; they always serialise.
         let text = serde_json::to_string_pretty(value).unwrap_or_default();
+        self.data(&json_escaped(&text));
+    }
+
+    /// Writes one thing of many as JSON in a line of its own.
+    pub fn json_line(&self, value: &impl Serialize) {
+        let text = serde_json::to_string(value).unwrap_or_default();
         self.data(&json_escaped(&text));
     }
 

@@ -28,17 +28,19 @@ pub(super) fn check(compiled: &Compiled, root: &Reader<'_>) {
     listener_ports(compiled, root);
 }
 
-/// Reports names that two objects of one kind share.
-fn duplicates(policy: &Policy, root: &Reader<'_>) {
-    fn one_kind<'a>(root: &Reader<'_>, kind: &str, key: &str, names: impl Iterator<Item = &'a str>) {
-        let mut seen = BTreeMap::new();
-        for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
-            if let Some(first) = seen.insert(name.to_ascii_lowercase(), index) {
-                let what = format!("`{name}` is also the {key} of {kind}[{first}]");
-                root.error(codes::CFG_DUPLICATE, &format!("{kind}[{index}].{key}"), what);
-            }
+/// Reports names that two objects of this kind share.
+pub(super) fn one_kind<'a>(root: &Reader<'_>, kind: &str, key: &str, names: impl Iterator<Item = &'a str>) {
+    let mut seen = BTreeMap::new();
+    for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
+        if let Some(first) = seen.insert(name.to_ascii_lowercase(), index) {
+            let what = format!("`{name}` is also the {key} of {kind}[{first}]");
+            root.error(codes::CFG_DUPLICATE, &format!("{kind}[{index}].{key}"), what);
         }
     }
+}
+
+/// Reports names that two objects of one kind share.
+fn duplicates(policy: &Policy, root: &Reader<'_>) {
     one_kind(root, "pool", "name", policy.pools.iter().map(|o| o.name.as_str()));
     one_kind(root, "pool", "fqdn", policy.pools.iter().map(|o| o.fqdn.as_str()));
     one_kind(root, "ip_gateway", "name", policy.ip_gateways.iter().map(|o| o.name.as_str()));

@@ -5,6 +5,7 @@ mod certificate;
 mod checks;
 mod hosted;
 mod keep;
+pub mod lab_file;
 mod lint;
 #[cfg(test)]
 mod lint_tests;
@@ -305,7 +306,6 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let rules = sections::rules(&root);
     let quirks_off = quirks::section(&root);
     let objects = objects::read(&root, quirks_off);
-    sections::accepted_elsewhere(&root);
     root.finish();
     let tls = tls.filter(|_| listen.startup_mode != StartupMode::Tcp);
     let tls = tls.map(|tls| certificate::deal(tls, &listen, &objects.presented, &root));

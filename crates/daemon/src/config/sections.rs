@@ -641,16 +641,6 @@ fn session(section: &Reader<'_>) -> SessionRules {
     SessionRules { expires_secs, min_se_secs, route_set_update }
 }
 
-/// Sections whose values other parts read (`[lab]`), or that this version only checks for shape.
-pub(super) fn accepted_elsewhere(root: &Reader<'_>) {
-    let lab = root.table("lab");
-    lab.flag("enabled");
-    for mailbox in lab.tables("mailboxes") {
-        accept_table(&mailbox, &["alias", "sip", "extension", "pin"]);
-    }
-    lab.finish();
-}
-
 pub(super) fn compiled_gateway(
     section: &GatewaySection,
     listen: &Listen,

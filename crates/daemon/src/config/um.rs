@@ -164,7 +164,7 @@ pub(super) fn auto_attendant(table: &Reader<'_>, plans: &[String]) -> AutoAttend
     attendant
 }
 
-fn menu(table: &Reader<'_>) -> Menu {
+pub(super) fn menu(table: &Reader<'_>) -> Menu {
     let operator_extension = table.text("operator_extension");
     if operator_extension.as_deref().is_some_and(|text| !is_number(text)) {
         table.error(codes::CFG_VALUE, "operator_extension", "must be an extension or a number");
@@ -279,12 +279,12 @@ pub(super) fn contact(table: &Reader<'_>, policies: &[HostedPolicy]) -> Contact 
 }
 
 /// `user@domain` in lower case.
-fn address_of(text: &str) -> String {
+pub(super) fn address_of(text: &str) -> String {
     let bare = text.get(..4).filter(|head| head.eq_ignore_ascii_case("sip:")).map_or(text, |_| &text[4..]);
     bare.to_ascii_lowercase()
 }
 
-fn is_address(text: &str) -> bool {
+pub(super) fn is_address(text: &str) -> bool {
     let is_part =
         |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control());
     text.split_once('@')

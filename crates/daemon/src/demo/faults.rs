@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
+use clap::Args;
 use lab::frontend::{CallEnd, CallOutcome, CallSpec, Talk, TalkStart};
 use lab::pki::Pki;
 use lab::um::{Fault, Impairment};
@@ -20,7 +20,7 @@ use super::place::Folder;
 use super::records::Records;
 use super::site::{Site, certificates};
 use super::{DemoError, Interrupts};
-use crate::cli::{Exit, Extension, Format, Screen};
+use crate::cli::{Exit, Format, Screen};
 
 /// What the command does without `--plan`.
 const PLAN: &str = include_str!("faults.toml");
@@ -43,24 +43,9 @@ const FOREIGN_NAME: &str = "elsewhere.contoso.test";
 /// Refused packets of a call that tell of more than what was under way at its beginning and end.
 const REFUSED_MIN: u64 = 10;
 
-/// The command.
-#[derive(Debug)]
-pub struct Lab;
-
+/// The words of the command.
 #[derive(Debug, Args)]
-struct LabArgs {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// Put every fault of a plan into a lab UM, place a call each, compare what the gateway made of it with what it must
-    Faults(FaultsArgs),
-}
-
-#[derive(Debug, Args)]
-struct FaultsArgs {
+pub(crate) struct FaultsArgs {
     /// Plan to carry out instead of the built-in one
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
@@ -78,42 +63,27 @@ struct FaultsArgs {
     dir: Option<PathBuf>,
 }
 
-impl Extension for Lab {
-    fn command(&self) -> clap::Command {
-        let command = clap::Command::new("lab")
-            .about("The lab on its own: put faults into its UM and see what becomes of calls");
-        LabArgs::augment_args(command.before_help("Examples:\n  umbra lab faults\n  umbra lab faults --only 302 -o json\n  umbra lab faults --show > my-faults.toml"))
-    }
-
-    fn run(&self, matches: &ArgMatches) -> Exit {
-        let screen = Screen::from_matches(matches);
-        let What::Faults(arguments) = match LabArgs::from_arg_matches(matches) {
-            Ok(arguments) => arguments.what,
-            Err(problem) => {
-                let _closed = problem.print();
-                return Exit::Usage;
-            }
-        };
-        let plan = match Plan::chosen(&arguments) {
-            Ok(plan) => plan,
-            Err(why) => {
-                screen.story(&format!("umbra lab faults: {why}"));
-                return Exit::BadConfiguration;
-            }
-        };
-        if arguments.show {
-            screen.data(plan.text.trim_end());
-            return Exit::Fine;
+/// Runs the command.
+pub(crate) fn run(screen: &Screen, arguments: &FaultsArgs) -> Exit {
+    let plan = match Plan::chosen(arguments) {
+        Ok(plan) => plan,
+        Err(why) => {
+            screen.story(&format!("umbra lab faults: {why}"));
+            return Exit::BadConfiguration;
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let outcome = runtime
-            .map_err(DemoError::Runtime)
-            .and_then(|runtime| runtime.block_on(carry_out(&plan, &arguments, &screen)));
-        outcome.unwrap_or_else(|problem| {
-            screen.story(&format!("umbra lab faults: {problem}"));
-            Exit::Failed
-        })
+    };
+    if arguments.show {
+        screen.data(plan.text.trim_end());
+        return Exit::Fine;
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(DemoError::Runtime)
+        .and_then(|runtime| runtime.block_on(carry_out(&plan, arguments, screen)));
+    outcome.unwrap_or_else(|problem| {
+        screen.story(&format!("umbra lab faults: {problem}"));
+        Exit::Failed
+    })
 }
 
 /// A plan as read.

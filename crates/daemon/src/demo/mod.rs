@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use lab::frontend::CallerError;
 use lab::pki::PkiError;
 use lab::shell::LabError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,6 +26,7 @@ use self::place::Folder;
 use self::records::Records;
 use self::site::Site;
 use crate::cli::{Exit, Extension, KeyLogArgs, Screen};
+use crate::labs::ConnectError;
 use crate::observe::{LogSettings, init_logging};
 use crate::run::StartError;
 
@@ -48,7 +48,7 @@ enum DemoError {
     Folder { path: PathBuf, why: io::Error },
     #[error("{} is in use by another demo, or holds files that no demo wrote; name another with --dir", _0.display())]
     FolderTaken(PathBuf),
-    #[error("the demo's own configuration does not compile:\n{_0}")]
+    #[error("the demo's own files do not compile:\n{_0}")]
     Config(String),
     #[error("lab certificates: {0}")]
     Pki(#[from] PkiError),
@@ -57,7 +57,7 @@ enum DemoError {
     #[error("gateway: {0}")]
     Gateway(#[from] StartError),
     #[error("{name} cannot connect to the gateway: {why}")]
-    Caller { name: String, why: CallerError },
+    Caller { name: String, why: ConnectError },
     #[error("cannot run: {0}")]
     Runtime(io::Error),
     #[error("a task of the demo ended early")]
@@ -68,7 +68,7 @@ enum DemoError {
 #[derive(Debug)]
 pub struct Demo;
 
-pub use faults::Lab;
+pub(crate) use faults::{FaultsArgs, run as faults};
 
 #[derive(Debug, Args)]
 struct DemoArgs {
@@ -205,17 +205,17 @@ fn first_call_id(placed: &[Placed]) -> Option<&str> {
 }
 
 /// Ctrl-C and requests to terminate; one that comes while nobody waits is not lost.
-struct Interrupts {
+pub(crate) struct Interrupts {
     int: Signal,
     term: Signal,
 }
 
 impl Interrupts {
-    fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self { int: signal(SignalKind::interrupt())?, term: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.int.recv() => {}
             _ = self.term.recv() => {}

@@ -16,7 +16,7 @@ const FOLDERS_MAX: usize = 32;
 const LOCK_FILE: &str = "demo.lock";
 /// What a demo writes, besides the lock: removed when its folder is used again.
 const OWN_FOLDERS: [&str; 5] = ["pki", "voicemail", "cdr", "state", "faults"];
-const OWN_FILES: [&str; 2] = ["umbra.toml", "ladder.txt"];
+const OWN_FILES: [&str; 3] = ["umbra.toml", "lab.toml", "ladder.txt"];
 /// RTP ports of the gateway.
 pub(super) const RTP: std::ops::RangeInclusive<u16> = 20_000..=20_199;
 

@@ -6,23 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use b2bua::engine::EngineStatus;
-use lab::frontend::{Caller, CallerConfig, Target, TlsTarget};
-use lab::pki::{Pki, PkiError};
+use lab::frontend::Caller;
+use lab::pki::{Pki, PkiError, write_private};
 use lab::shell::LabError;
-use lab::um::{
-    AnswerRules, CallRouterConfig, Fault, MailboxConfig, MailboxServerConfig, PlanSecurity, Ports,
-};
 use lab::{LabUm, LabUmConfig};
 
 use super::DemoError;
 use super::config::{self, GATEWAY, MAILBOX_SERVERS, POOLS, ROUTER};
 use super::facts::Facts;
 use super::place::{Net, free_net};
+use crate::config::lab_file::LabFile;
+use crate::labs::connect;
 use crate::run::{Gateway, Settings, StartError};
 use crate::trace::Tap;
 
-/// Longest recording: a demo that hangs must not fill the disk.
-const RECORDING_MAX: Duration = Duration::from_secs(20);
 /// Patience of the drain at the end; the calls themselves are over by then.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Starts tried: between looking for free ports and taking them, another demo may be quicker.
@@ -60,7 +57,8 @@ impl Site {
 
     async fn start_on(net: Net, folder: &Path, pki: &Arc<Pki>, seed: u64) -> Result<Self, DemoError> {
         let settings = compile(net, folder)?;
-        let lab = LabUm::start(um(net, pki, folder, seed)).await?;
+        let file = compile_lab(net, folder, seed)?;
+        let lab = LabUm::start(LabUmConfig { pki: Some(pki.clone()), ..file.um.clone() }).await?;
         let facts = Facts::listen(lab.facts());
         let tap = Arc::new(Tap::default());
         let gateway = match Gateway::start(Settings { tap: Some(tap.clone()), ..settings }).await {
@@ -70,7 +68,7 @@ impl Site {
                 return Err(problem.into());
             }
         };
-        match connect_all(net, pki, seed).await {
+        match connect_all(&file, pki, seed).await {
             Ok((callers, pbx)) => Ok(Self { net, tap, facts, lab, gateway, callers, pbx }),
             Err(problem) => {
                 gateway.stop().await;
@@ -140,77 +138,22 @@ fn compile(net: Net, folder: &Path) -> Result<Settings, DemoError> {
     Ok(Settings::from(&compiled))
 }
 
-fn um(net: Net, pki: &Arc<Pki>, folder: &Path, seed: u64) -> LabUmConfig {
-    let both = |tcp, tls| Ports { tcp: Some(tcp), tls: Some(tls) };
-    let server = |(index, name): (usize, &&str)| MailboxServerConfig {
-        name: (*name).to_owned(),
-        address: config::mailbox_address(net, index),
-        service: both(5062, 5063),
-        workers: vec![both(5065, 5066), both(5067, 5068)],
-        max_calls_allowed: 100,
-        security: PlanSecurity::Secured,
-        fault: Fault::None,
-        worker_fault: Fault::None,
-    };
-    let mailbox = |alias: &str, extension: &str, security| MailboxConfig {
-        alias: alias.to_owned(),
-        sip: Some(format!("sip:{alias}@{}", config::DOMAIN)),
-        extension: Some(extension.to_owned()),
-        security: Some(security),
-        ..MailboxConfig::default()
-    };
-    LabUmConfig {
-        call_routers: vec![CallRouterConfig {
-            name: ROUTER.to_owned(),
-            address: net.host(Net::ROUTER),
-            ports: both(5060, 5061),
-            fault: Fault::None,
-        }],
-        mailbox_servers: MAILBOX_SERVERS.iter().enumerate().map(server).collect(),
-        mailboxes: vec![
-            mailbox("ken", "1001", PlanSecurity::Secured),
-            mailbox("lee", "1002", PlanSecurity::SipSecured),
-            mailbox("mia", "1003", PlanSecurity::Unsecured),
-        ],
-        answer: AnswerRules { max_recording_duration: RECORDING_MAX, ..AnswerRules::default() },
-        pki: Some(pki.clone()),
-        voicemail: folder.join("voicemail"),
-        trusted_peers: vec![GATEWAY.to_owned()],
-        seed,
-        ..LabUmConfig::default()
-    }
+/// Writes the description of the lab and reads it back the same way.
+fn compile_lab(net: Net, folder: &Path, seed: u64) -> Result<LabFile, DemoError> {
+    let file = folder.join("lab.toml");
+    write_private(&file, &config::lab_text(net, seed))?;
+    crate::config::lab_file::load(&file).map_err(|problems| DemoError::Config(problems.to_text()))
 }
 
-async fn connect_all(net: Net, pki: &Pki, seed: u64) -> Result<(Vec<Caller>, Caller), DemoError> {
-    let mut callers = Vec::with_capacity(POOLS.len());
-    for (index, pool) in POOLS.iter().enumerate() {
-        let fqdn = pool.fqdn();
-        let tls = TlsTarget {
-            identity: Some(pki.identity(&fqdn)?),
-            roots: pki.roots(),
-            expected_name: GATEWAY.to_owned(),
-        };
-        callers.push(
-            connect(net, fqdn, config::pool_address(net, index), 5061, Some(tls), seed ^ index as u64)
-                .await?,
-        );
+/// The pools in their order, and the IP-PBX, which comes last.
+async fn connect_all(file: &LabFile, pki: &Pki, seed: u64) -> Result<(Vec<Caller>, Caller), DemoError> {
+    let mut callers = Vec::with_capacity(file.callers.len());
+    for (index, caller) in file.callers.iter().enumerate() {
+        let connected = connect(file, caller, Some(pki), seed ^ index as u64).await;
+        callers.push(connected.map_err(|why| DemoError::Caller { name: caller.name.clone(), why })?);
     }
-    let pbx = connect(net, format!("pbx.{}", config::DOMAIN), net.host(Net::PBX), 5060, None, !seed).await?;
+    let pbx = callers.pop().ok_or_else(|| DemoError::Config("the lab has no callers".to_owned()))?;
     Ok((callers, pbx))
-}
-
-async fn connect(
-    net: Net,
-    fqdn: String,
-    address: std::net::IpAddr,
-    port: u16,
-    tls: Option<TlsTarget>,
-    seed: u64,
-) -> Result<Caller, DemoError> {
-    let sip_domain = config::DOMAIN.to_owned();
-    let config = CallerConfig { fqdn: fqdn.clone(), sip_domain, address, seed };
-    let target = Target { address: (net.host(Net::GATEWAY), port).into(), tls };
-    Caller::connect(config, target).await.map_err(|why| DemoError::Caller { name: fqdn, why })
 }
 
 impl DemoError {

@@ -351,6 +351,7 @@ fn directory(config: &LabUmConfig) -> Result<Directory, LabError> {
     let plan = DirectoryPlan {
         mailboxes: config.mailboxes.clone(),
         attendants: config.attendants.clone(),
+        dial_plans: config.dial_plans.clone(),
         access_numbers: config.access_numbers.clone(),
     };
     let mut unread: Option<WavError> = None;

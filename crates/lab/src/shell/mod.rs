@@ -27,7 +27,9 @@ pub use play_on_phone::PlayOnPhone;
 pub use voicemail::{StoreError, Voicemail};
 
 use crate::pki::Pki;
-use crate::um::{AnswerRules, AttendantConfig, CallRouterConfig, MailboxConfig, MailboxServerConfig};
+use crate::um::{
+    AnswerRules, AttendantConfig, CallRouterConfig, DialPlanConfig, MailboxConfig, MailboxServerConfig,
+};
 
 /// The whole lab UM side.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +42,11 @@ pub struct LabUmConfig {
     pub mailboxes: Vec<MailboxConfig>,
     /// Attendants.
     pub attendants: Vec<AttendantConfig>,
-    /// Numbers and contact names of Outlook Voice Access.
+    /// Dial plans.
+    pub dial_plans: Vec<DialPlanConfig>,
+    /// Numbers and contact names of Outlook Voice Access, of any dial plan.
     pub access_numbers: Vec<String>,
-    /// How workers take calls.
+    /// How workers take calls of no dial plan.
     pub answer: AnswerRules,
     /// Certificates; needed when any TLS port is on.
     pub pki: Option<Arc<Pki>>,

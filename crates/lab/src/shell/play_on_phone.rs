@@ -69,7 +69,7 @@ impl LabUm {
         let message = self.directory.message(&order.mailbox, &order.message);
         let samples = message.ok_or_else(|| wrong("no such message"))?.samples();
         let domain = domain_of(&server.name);
-        let shape = match mailbox.security.unwrap_or(server.security) {
+        let shape = match self.directory.security_of(&order.mailbox).unwrap_or(server.security) {
             PlanSecurity::Secured => OfferShape::UmSecured,
             PlanSecurity::AsOffered if gateway.transport == UmTransport::Tls => OfferShape::UmSecured,
             _ => OfferShape::UmPlain,

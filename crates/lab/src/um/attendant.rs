@@ -52,7 +52,8 @@ impl Attendance {
     }
 
     fn is_open(&self, desk: &Desk<'_>) -> bool {
-        self.attendant.config.hours.as_ref().is_none_or(|hours| hours.contains(desk.utc))
+        let hours = &self.attendant.config.hours;
+        hours.is_empty() || hours.iter().any(|stretch| stretch.contains(desk.utc))
     }
 
     fn keys(&self, desk: &Desk<'_>) -> &[KeyMapping] {
@@ -165,7 +166,7 @@ mod tests {
                 key('2', KeyTarget::Voicemail("ken".to_owned())),
             ],
             after_hours_keys: vec![key('1', KeyTarget::Voicemail("ken".to_owned()))],
-            hours: Some(BusinessHours { days: vec![Weekday::Monday], from: time!(9:00), to: time!(17:00) }),
+            hours: vec![BusinessHours { days: vec![Weekday::Monday], from: time!(9:00), to: time!(17:00) }],
             operator: Some("+14255550100".to_owned()),
             ..AttendantConfig::default()
         };

@@ -1,12 +1,13 @@
 //! One call at a worker: what is known in each phase.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use sip::{ClientKey, Dialog, Flow, Message, ServerKey};
 
 use super::refer::Transfer;
 use super::talk::Application;
-use super::{CallPurpose, EndReason, PlanSecurity};
+use super::{AnswerRules, CallPurpose, EndReason, PlanSecurity};
 use crate::audio::Law;
 use crate::media::LocalMedia;
 use crate::negotiate::{FreshKey, Offer};
@@ -40,6 +41,8 @@ pub(super) struct Call {
     /// The caller's domain.
     pub(super) domain: String,
     pub(super) security: PlanSecurity,
+    /// Limits of its dial plan.
+    pub(super) rules: Arc<AnswerRules>,
     pub(super) x_call_id: Option<String>,
     pub(super) key: FreshKey,
     pub(super) seed: u64,

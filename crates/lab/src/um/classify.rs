@@ -141,6 +141,7 @@ mod tests {
         };
         let plan = DirectoryPlan {
             mailboxes: vec![ken],
+            dial_plans: Vec::new(),
             attendants: vec![help],
             access_numbers: vec!["+14255550100".into(), "ova".into()],
         };

@@ -48,6 +48,21 @@ impl PlanSecurity {
     }
 }
 
+/// A `UMDialPlan`, as this side keeps it.
+#[derive(Clone, Debug)]
+pub struct DialPlanConfig {
+    /// Its name.
+    pub name: String,
+    /// `PhoneContext`: says in a Request-URI which plan is meant.
+    pub phone_context: String,
+    /// `VoIPSecurity`.
+    pub security: PlanSecurity,
+    /// `AccessTelephoneNumbers`: numbers and contact names of Outlook Voice Access.
+    pub access_numbers: Vec<String>,
+    /// Its limits.
+    pub answer: AnswerRules,
+}
+
 /// Something wrong with a server.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Fault {
@@ -212,7 +227,9 @@ pub struct MailboxConfig {
     pub sip: Option<String>,
     /// Extension or number that also leads here.
     pub extension: Option<String>,
-    /// Security of its dial plan; `None` = the server's.
+    /// Name of its dial plan; `None` = the servers' own rules.
+    pub dial_plan: Option<String>,
+    /// Security of calls for it; `None` = that of its dial plan, else the server's.
     pub security: Option<PlanSecurity>,
     /// PIN of Outlook Voice Access; `None` = nobody gets in.
     pub pin: Option<Pin>,
@@ -229,12 +246,14 @@ pub struct AttendantConfig {
     pub name: String,
     /// `PilotIdentifierList`: numbers and names that also lead here.
     pub pilots: Vec<String>,
+    /// Name of its dial plan; `None` = the servers' own rules.
+    pub dial_plan: Option<String>,
     /// `BusinessHoursKeyMapping`, at most nine.
     pub business_keys: Vec<KeyMapping>,
     /// `AfterHoursKeyMapping`, at most nine.
     pub after_hours_keys: Vec<KeyMapping>,
-    /// `BusinessHoursSchedule`; `None` = always open.
-    pub hours: Option<BusinessHours>,
+    /// `BusinessHoursSchedule`; none = always open.
+    pub hours: Vec<BusinessHours>,
     /// `InfoAnnouncement`: WAV file (8 kHz mono) that everybody hears first.
     pub announcement: Option<PathBuf>,
     /// `OperatorExtension`: number or SIP address behind key 0.

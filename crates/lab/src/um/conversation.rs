@@ -20,7 +20,7 @@ impl Worker {
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.application = Some(application(&call.purpose, &self.config.directory));
         call.phase = Phase::Talking;
-        call.ends_at = Some(now + self.config.answer.max_call_duration);
+        call.ends_at = Some(now + call.rules.max_call_duration);
         self.cue(now, key, Cue::Begun);
     }
 
@@ -68,7 +68,7 @@ impl Worker {
         let mut desk = Desk {
             now,
             utc,
-            rules: &self.config.answer,
+            rules: &call.rules,
             directory: &self.config.directory,
             server: &self.config.name,
             domain: &call.domain,

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 
-use super::config::{Allowed, AttendantConfig, KEY_MAPPINGS_MAX, MailboxConfig, PIN_LENGTHS, Pin};
-use super::fact::Waiting;
+use super::config::{
+    Allowed, AttendantConfig, DialPlanConfig, KEY_MAPPINGS_MAX, MailboxConfig, PIN_LENGTHS, Pin, PlanSecurity,
+};
+use super::fact::{CallKind, CallPurpose, Waiting};
 use crate::audio::Law;
 
 /// Messages kept for listening in one mailbox; the oldest goes first. Files stay where they are.
@@ -24,6 +26,9 @@ pub enum DirectoryError {
     /// A PIN below `MinPINLength`.
     #[error("mailbox {0}: its PIN is shorter than {1} digits")]
     PinShort(String, usize),
+    /// The dial plan of a mailbox or attendant is not there.
+    #[error("{0}: there is no dial plan {1}")]
+    Plan(String, String),
     /// More keys than an attendant has.
     #[error(
         "attendant {0}: more than {KEY_MAPPINGS_MAX} key mappings, a key twice, or one that is not 1 to 9"
@@ -91,6 +96,7 @@ pub struct Directory(Arc<Inner>);
 struct Inner {
     mailboxes: Vec<MailboxConfig>,
     attendants: Vec<Attendant>,
+    dial_plans: Vec<DialPlanConfig>,
     access_numbers: Vec<String>,
     contents: Mutex<BTreeMap<String, Contents>>,
 }
@@ -110,6 +116,8 @@ pub struct DirectoryPlan {
     pub mailboxes: Vec<MailboxConfig>,
     /// Attendants.
     pub attendants: Vec<AttendantConfig>,
+    /// Dial plans.
+    pub dial_plans: Vec<DialPlanConfig>,
     /// Numbers and contact names of Outlook Voice Access.
     pub access_numbers: Vec<String>,
 }
@@ -122,25 +130,27 @@ impl Directory {
 
     /// A directory; `sound` reads the greetings and announcements that are named.
     pub fn new(
-        plan: DirectoryPlan,
+        mut plan: DirectoryPlan,
         mut sound: impl FnMut(&std::path::Path) -> Vec<i16>,
     ) -> Result<Self, DirectoryError> {
         let mut contents = BTreeMap::new();
         for mailbox in &plan.mailboxes {
             check_pin(mailbox)?;
+            check_plan(&plan.dial_plans, &mailbox.alias, mailbox.dial_plan.as_deref())?;
             let greeting = mailbox.greeting.as_deref().map(|path| sound(path).into());
             let held = Contents { pin: mailbox.pin.clone(), greeting, ..Contents::default() };
             contents.insert(mailbox.alias.clone(), held);
         }
         let mut attendants = Vec::with_capacity(plan.attendants.len());
-        for config in plan.attendants {
+        for config in std::mem::take(&mut plan.attendants) {
             check_keys(&config)?;
+            check_plan(&plan.dial_plans, &config.name, config.dial_plan.as_deref())?;
             let announcement = config.announcement.as_deref().map(&mut sound).unwrap_or_default();
             attendants.push(Attendant { config, announcement });
         }
-        let (mailboxes, access_numbers) = (plan.mailboxes, plan.access_numbers);
+        let DirectoryPlan { mailboxes, dial_plans, access_numbers, .. } = plan;
         let contents = Mutex::new(contents);
-        Ok(Directory(Arc::new(Inner { mailboxes, attendants, access_numbers, contents })))
+        Ok(Directory(Arc::new(Inner { mailboxes, attendants, dial_plans, access_numbers, contents })))
     }
 
     /// The mailbox that a user part or number leads to.
@@ -161,7 +171,38 @@ impl Directory {
 
     /// Whether a user part or number is that of Outlook Voice Access.
     pub(super) fn is_access_number(&self, user: &str) -> bool {
-        self.0.access_numbers.iter().any(|number| number.eq_ignore_ascii_case(user))
+        let is_it = |number: &String| number.eq_ignore_ascii_case(user);
+        self.0.access_numbers.iter().any(is_it)
+            || self.0.dial_plans.iter().any(|plan| plan.access_numbers.iter().any(is_it))
+    }
+
+    /// Security of calls for a mailbox, where it or its dial plan says.
+    pub fn security_of(&self, alias: &str) -> Option<PlanSecurity> {
+        let mailbox = self.mailbox(alias)?;
+        let plan = self.plan_named(mailbox.dial_plan.as_deref());
+        mailbox.security.or(plan.map(|plan| plan.security))
+    }
+
+    fn plan_named(&self, name: Option<&str>) -> Option<&DialPlanConfig> {
+        self.0.dial_plans.iter().find(|plan| name.is_some_and(|name| plan.name.eq_ignore_ascii_case(name)))
+    }
+
+    /// The dial plan of a call: whose phone-context it names, whose access number was dialled, or that of the mailbox or attendant it is for.
+    pub(super) fn plan_of(&self, purpose: &CallPurpose, dialled: &str) -> Option<&DialPlanConfig> {
+        let plans = &self.0.dial_plans;
+        let context = purpose.phone_context.as_deref();
+        let is_accessed = |plan: &&DialPlanConfig| {
+            let is_it = |number: &String| number.eq_ignore_ascii_case(dialled);
+            purpose.kind == CallKind::SubscriberAccess && plan.access_numbers.iter().any(is_it)
+        };
+        let owner = match purpose.kind {
+            CallKind::AutoAttendant => self.attendant(&purpose.for_whom).map(|a| &a.config.dial_plan),
+            _ => self.mailbox(&purpose.for_whom).map(|mailbox| &mailbox.dial_plan),
+        };
+        let owner = owner.and_then(|name| name.as_deref());
+        let named =
+            plans.iter().find(|plan| context.is_some_and(|c| plan.phone_context.eq_ignore_ascii_case(c)));
+        named.or_else(|| plans.iter().find(is_accessed)).or_else(|| self.plan_named(owner))
     }
 
     /// Where whoever is dialled is: a SIP address as it stands, a mailbox's own, else the number at `domain`.
@@ -309,6 +350,15 @@ fn check_pin(mailbox: &MailboxConfig) -> Result<(), DirectoryError> {
     match &mailbox.pin {
         Some(pin) if pin.length() < shortest => {
             Err(DirectoryError::PinShort(mailbox.alias.clone(), shortest))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_plan(plans: &[DialPlanConfig], who: &str, named: Option<&str>) -> Result<(), DirectoryError> {
+    match named {
+        Some(name) if !plans.iter().any(|plan| plan.name.eq_ignore_ascii_case(name)) => {
+            Err(DirectoryError::Plan(who.to_owned(), name.to_owned()))
         }
         _ => Ok(()),
     }

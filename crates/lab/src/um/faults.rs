@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Fault;
 use super::call::Call;
 use super::worker::WorkerConfig;
+use super::{AnswerRules, Fault};
 use crate::media::Impairment;
 use crate::negotiate::{self, Body};
 
@@ -12,19 +12,19 @@ use crate::negotiate::{self, Body};
 const EARLY_MEDIA: Duration = Duration::from_millis(300);
 
 /// When a call that comes now gets its 180.
-pub(super) fn ring_at(config: &WorkerConfig, now: Instant) -> Option<Instant> {
-    match config.fault {
+pub(super) fn ring_at(fault: &Fault, rules: &AnswerRules, now: Instant) -> Option<Instant> {
+    match fault {
         Fault::SlowAnswer(_) => None,
         Fault::RingsWithSdp => Some(now),
-        _ => config.answer.ring_after.map(|after| now + after),
+        _ => rules.ring_after.map(|after| now + after),
     }
 }
 
 /// When a call that comes now is answered.
-pub(super) fn answer_at(config: &WorkerConfig, now: Instant) -> Instant {
-    let after = config.answer.answer_after;
-    now + match config.fault {
-        Fault::SlowAnswer(late) => after.max(late),
+pub(super) fn answer_at(fault: &Fault, rules: &AnswerRules, now: Instant) -> Instant {
+    let after = rules.answer_after;
+    now + match fault {
+        Fault::SlowAnswer(late) => after.max(*late),
         Fault::RingsWithSdp => after.max(EARLY_MEDIA),
         _ => after,
     }

@@ -21,9 +21,9 @@ mod worker;
 
 pub use classify::classify;
 pub use config::{
-    AfterRecording, Allowed, AnswerRules, AttendantConfig, BusinessHours, CallRouterConfig, Fault,
-    KEY_MAPPINGS_MAX, KeyMapping, KeyTarget, MailboxConfig, MailboxPolicy, MailboxServerConfig, PIN_LENGTHS,
-    Pin, PlanSecurity, Ports,
+    AfterRecording, Allowed, AnswerRules, AttendantConfig, BusinessHours, CallRouterConfig, DialPlanConfig,
+    Fault, KEY_MAPPINGS_MAX, KeyMapping, KeyTarget, MailboxConfig, MailboxPolicy, MailboxServerConfig,
+    PIN_LENGTHS, Pin, PlanSecurity, Ports,
 };
 pub use directory::{Directory, DirectoryError, DirectoryPlan, HeldMessage, MESSAGES_MAX, SOUND_BYTES_MAX};
 pub use fact::{

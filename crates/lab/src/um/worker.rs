@@ -2,6 +2,7 @@
 //! packets are done by whoever obeys its media commands.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub struct WorkerConfig {
     pub directory: Directory,
     /// What time it is when the worker is first told something.
     pub utc: OffsetDateTime,
-    /// How calls are taken.
+    /// How calls of no dial plan are taken.
     pub answer: AnswerRules,
     /// What is wrong with it.
     pub fault: Fault,
@@ -147,21 +148,27 @@ impl Worker {
     }
 
     fn new_call(&mut self, now: Instant, server: ServerKey, flow: Flow, invite: Message) -> Call {
-        let purpose = classify(&invite, &self.config.directory);
-        let mailbox = self.config.directory.mailbox(&purpose.for_whom);
+        let directory = &self.config.directory;
+        let purpose = classify(&invite, directory);
+        let dialled = invite.uri().ok().and_then(|uri| uri.user_part().map(text)).unwrap_or_default();
+        let plan = directory.plan_of(&purpose, &dialled);
+        let own = directory.mailbox(&purpose.for_whom).and_then(|mailbox| mailbox.security);
+        let security = own.or(plan.map(|plan| plan.security)).unwrap_or(self.config.security);
+        let rules = Arc::new(plan.map_or_else(|| self.config.answer.clone(), |plan| plan.answer.clone()));
         let domain = invite.from().ok().map(|from| text(from.uri.host_str().as_bytes())).unwrap_or_default();
         let mut fresh = [0; KEY_BYTES];
         self.random.fill_bytes(&mut fresh);
         let correlation =
             |name: &str| invite.header_named(name).map(text).filter(|v| v.len() <= CORRELATION_LEN_MAX);
         Call {
-            security: mailbox.and_then(|m| m.security).unwrap_or(self.config.security),
+            security,
             x_call_id: correlation("X-Call-ID"),
             tag: self.station.endpoint.new_tag(),
             key: FreshKey(fresh),
             seed: self.random.next_u64(),
-            ring_at: faults::ring_at(&self.config, now),
-            answer_at: faults::answer_at(&self.config, now),
+            ring_at: faults::ring_at(&self.config.fault, &rules, now),
+            answer_at: faults::answer_at(&self.config.fault, &rules, now),
+            rules,
             recycle_at: None,
             purpose,
             domain,

@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use lab::um::{KeyTarget, PlanSecurity, Ports};
+
+use super::*;
+
+const SMALL: &str = r#"
+[lab]
+sip_domain = "contoso.test"
+
+[[mailbox_server]]
+name = "mbx01.contoso.test"
+address = "127.0.0.31"
+startup_mode = "TLS"
+
+[[dial_plan]]
+name = "DP-Sip"
+voip_security = "Secured"
+
+[[dial_plan]]
+name = "DP-Tel"
+voip_security = "Unsecured"
+recording_idle_timeout = "2s"
+
+[[mailbox]]
+alias = "ken"
+extension = "1001"
+dial_plan = "dp-sip"
+pin = "135790"
+
+[[auto_attendant]]
+name = "AA-Main"
+dial_plan = "DP-Tel"
+business_hours_keys = { "1" = "transfer:1001", "2" = "voicemail:1001" }
+business_hours = ["Mon.08:00-Mon.17:30"]
+"#;
+
+fn compiled(text: &str) -> LabFile {
+    compile(Path::new("/etc/lab.toml"), text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn refused(text: &str) -> String {
+    compile(Path::new("lab.toml"), text).map(|_| ()).unwrap_err().to_text()
+}
+
+#[test]
+fn a_small_lab_has_the_products_ports_and_defaults() {
+    let LabFile { um, pki, control, gateway, callers, .. } = compiled(SMALL);
+    let server = &um.mailbox_servers[0];
+    let tls = |port| Ports { tcp: None, tls: Some(port) };
+    assert_eq!((server.service, &server.workers[..]), (tls(5063), &[tls(5066), tls(5068)][..]));
+    assert_eq!(server.max_calls_allowed, 100);
+    let [sip, tel] = &um.dial_plans[..] else { panic!("{:?}", um.dial_plans) };
+    assert_eq!((sip.security, tel.security), (PlanSecurity::Secured, PlanSecurity::Unsecured));
+    assert_eq!(sip.phone_context, "DP-Sip.contoso.test");
+    assert_eq!(sip.answer.recording_idle_timeout, Duration::from_secs(5));
+    assert_eq!(tel.answer.recording_idle_timeout, Duration::from_secs(2));
+    let ken = &um.mailboxes[0];
+    assert_eq!(
+        (ken.sip.as_deref(), ken.dial_plan.as_deref()),
+        (Some("sip:ken@contoso.test"), Some("DP-Sip"))
+    );
+    assert_eq!(um.attendants[0].business_keys[1].to, KeyTarget::Voicemail("ken".to_owned()));
+    assert_eq!(um.attendants[0].hours.len(), 1);
+    assert_eq!((pki, um.voicemail), (PathBuf::from("/etc/pki"), PathBuf::from("/etc/voicemail")));
+    assert!(control.is_none() && gateway.is_none() && callers.is_empty() && um.message_waiting.is_none());
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_line_and_fix_and_no_pin_is_repeated() {
+    let text = refused(
+        "[lab]\nsip_domain = \"contoso.test\"\ncontrol = \"192.0.2.1:9066\"\n\
+         [[mailbox_server]]\nname = \"mbx01\"\naddress = \"127.0.0.1\"\nworker = 3\n\
+         [[dial_plan]]\nname = \"DP-Sip\"\nvoip_security = \"Secure\"\n\
+         [[mailbox]]\nalias = \"../ken\"\ndial_plan = \"DP-Sib\"\npin = \"13579x\"\n\
+         [[mailbox]]\nalias = \"lee\"\ndial_plan = \"DP-Sip\"\npin = \"2468\"\nextension = \"12\"\n\
+         [[mailbox]]\nalias = \"mia\"\ndial_plan = \"DP-Sip\"\npin = 97531\n\
+         [[call_router]]\nname = \"cas01.contoso.test\"\naddress = \"127.0.0.1\"\ntcp_port = 5062\n",
+    );
+    for words in [
+        "lab.toml:3:1",
+        "no loopback address",
+        "lab.toml:5:1",
+        "did you mean `workers`?",
+        "did you mean `Secured`?",
+        "name of a folder",
+        "did you mean `DP-Sip`?",
+        "must be 4 to 24 digits",
+        "shorter than `min_pin_length`",
+        "must be text in quotes",
+        "2 digits, extensions of dial plan",
+        "127.0.0.1:5062 is taken",
+    ] {
+        assert!(text.contains(words), "`{words}` is missing:\n{text}");
+    }
+    for pin in ["13579", "2468", "97531"] {
+        assert!(!text.contains(pin), "a PIN is repeated:\n{text}");
+    }
+    assert!(!format!("{:?}", compiled(SMALL)).contains("135790"));
+}
+
+#[test]
+fn objects_that_refer_to_nothing_are_found() {
+    for (line, words) in [
+        (
+            "[[auto_attendant]]\nname = \"x\"\ndial_plan = \"DP-Tel\"\nbusiness_hours_keys = { \"3\" = \"voicemail:nobody\" }",
+            "no mailbox is `nobody`",
+        ),
+        (
+            "[[auto_attendant]]\nname = \"x\"\ndial_plan = \"DP-Tel\"\nbusiness_hours_keys = { \"3\" = \"attendant:AA-Main\" }",
+            "transfer:NUMBER and voicemail:EXTENSION",
+        ),
+        ("[[caller]]\nname = \"pool01.contoso.test\"\naddress = \"127.0.0.10\"", "somebody to call"),
+        ("[[mailbox]]\nalias = \"KEN\"\ndial_plan = \"DP-Sip\"", "also the alias of mailbox[0]"),
+        ("[[mailbox]]\nalias = \"lee\"\ndial_plan = \"DP-Sip\"\ngreeting = \"nowhere.wav\"", "nowhere.wav"),
+        (
+            "[[mailbox]]\nalias = \"lee\"\ndial_plan = \"DP-Sip\"\npolicy = \"strict\"",
+            "`strict` is not configured",
+        ),
+    ] {
+        let text = refused(&format!("{SMALL}\n{line}\n"));
+        assert!(text.contains(words), "`{words}` is missing:\n{text}");
+    }
+    assert!(refused("[lab]\nsip_domain = \"x.test\"\n").contains("nobody is described"));
+}
+
+#[test]
+fn the_annotated_example_is_a_lab() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/lab.toml");
+    let file = load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(file.speaks_tls() && !file.um.mailboxes.is_empty() && !file.callers.is_empty());
+    // What is commented out is right, too.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let shown = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if rest.contains(" = ") && !rest.contains(".wav") => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let all: String = text.lines().map(|line| shown(line) + "\n").collect();
+    compile(&path, &all).unwrap_or_else(|problems| panic!("{problems}"));
+}
