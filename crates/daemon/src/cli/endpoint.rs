@@ -22,7 +22,8 @@ pub(super) struct Endpoint {
     server: Option<SocketAddr>,
 }
 
-fn server(text: &str) -> Result<SocketAddr, String> {
+/// The address of an endpoint as it is typed.
+pub(crate) fn server(text: &str) -> Result<SocketAddr, String> {
     let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     address
         .parse()

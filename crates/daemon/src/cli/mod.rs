@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use endpoint::server as endpoint_address;
 pub use exit::Exit;
 pub use keylog::KeyLogArgs;
 pub(crate) use load::rendered;

@@ -93,7 +93,7 @@ async fn serve(screen: &Screen, loaded: load::Loaded, lab: Option<&LabFile>, dra
         },
     };
     if let (Some(host), Some(file)) = (&host, lab) {
-        screen.story(&format!("lab UM in this process:\n{}", listeners(file, &host.listening())));
+        screen.story(&format!("lab UM in this process:\n{}", listeners(file, host.listening())));
         tokio::spawn(log(host.events(file)));
     }
     let gateway = match Gateway::start(Settings::from(&loaded.compiled)).await {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use lab::frontend::{CallEnd, CallOutcome, CallSpec, Talk, TalkStart};
 use lab::pki::Pki;
-use lab::um::{Fault, Impairment};
+use lab::um::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use super::records::Records;
 use super::site::{Site, certificates};
 use super::{DemoError, Interrupts};
 use crate::cli::{Exit, Format, Screen};
+use crate::config::lab_file::{fault, unknown};
 
 /// What the command does without `--plan`.
 const PLAN: &str = include_str!("faults.toml");
@@ -36,10 +37,6 @@ const RINGS_MAX: Duration = Duration::from_secs(6);
 const TALK: Duration = Duration::from_millis(1_500);
 const TALK_HZ: f64 = 440.0;
 const TALK_DBFS: f64 = -15.0;
-/// What a redirect to nobody's server names.
-const FOREIGN_HOST: &str = "mbx99.elsewhere.test";
-/// What a wrong certificate is made for.
-const FOREIGN_NAME: &str = "elsewhere.contoso.test";
 /// Refused packets of a call that tell of more than what was under way at its beginning and end.
 const REFUSED_MIN: u64 = 10;
 
@@ -104,34 +101,12 @@ struct PlanFile {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
-    kind: Kind,
+    kind: String,
     #[serde(default)]
     at: At,
     #[serde(default)]
     after: u32,
     expect: String,
-}
-
-#[derive(Copy, Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    None,
-    Dead,
-    Unavailable,
-    Silent,
-    RingsForever,
-    CutsOnInvite,
-    WrongCertificate,
-    LostRedirect,
-    LateRedirect,
-    ForeignRedirect,
-    LoopingRedirect,
-    SlowAnswer,
-    Recycled,
-    RingsWithSdp,
-    Mute,
-    ForeignMki,
-    RocJump,
 }
 
 /// Where a fault is.
@@ -179,31 +154,16 @@ fn parse(text: &str) -> Result<Vec<Entry>, String> {
     let source = ::config::File::from_str(text, ::config::FileFormat::Toml);
     let read = ::config::Config::builder().add_source(source).build();
     let plan: PlanFile = read.and_then(::config::Config::try_deserialize).map_err(|why| why.to_string())?;
-    Ok(plan.fault)
+    match plan.fault.iter().find(|entry| entry.fault().is_none()) {
+        Some(entry) => Err(format!("{}: {}", entry.name, unknown(&entry.kind))),
+        None => Ok(plan.fault),
+    }
 }
 
 impl Entry {
-    fn fault(&self) -> Fault {
-        let after = Duration::from_millis(self.after.into());
-        match self.kind {
-            Kind::None => Fault::None,
-            Kind::Dead => Fault::Dead,
-            Kind::Unavailable => Fault::Unavailable,
-            Kind::Silent => Fault::Silent,
-            Kind::RingsForever => Fault::RingsForever,
-            Kind::CutsOnInvite => Fault::CutsOnInvite,
-            Kind::WrongCertificate => Fault::WrongCertificate(FOREIGN_NAME.to_owned()),
-            Kind::LostRedirect => Fault::LostRedirect,
-            Kind::LateRedirect => Fault::LateRedirect(after),
-            Kind::ForeignRedirect => Fault::ForeignRedirect(FOREIGN_HOST.to_owned()),
-            Kind::LoopingRedirect => Fault::LoopingRedirect,
-            Kind::SlowAnswer => Fault::SlowAnswer(after),
-            Kind::Recycled => Fault::Recycled(after),
-            Kind::RingsWithSdp => Fault::RingsWithSdp,
-            Kind::Mute => Fault::Media(Impairment::Mute),
-            Kind::ForeignMki => Fault::Media(Impairment::ForeignMki),
-            Kind::RocJump => Fault::Media(Impairment::RocJump(after)),
-        }
+    /// `None`: its word is none, which [`parse`] refuses.
+    fn fault(&self) -> Option<Fault> {
+        fault(&self.kind, Duration::from_millis(self.after.into()))
     }
 }
 
@@ -274,12 +234,12 @@ async fn try_one(entry: &Entry, seed: u64, folder: &Path, pki: &Arc<Pki>) -> Res
         std::os::unix::fs::symlink("../../pki", &own).map_err(|why| DemoError::Folder { path: own, why })?;
     }
     let mut site = Site::start_with(folder, pki, seed).await?;
-    let fault = entry.fault();
+    let fault = entry.fault().unwrap_or_default();
     let [first, ..] = MAILBOX_SERVERS;
     match entry.at {
-        At::CallRouter => site.lab.set_fault(ROUTER, fault).await?,
-        At::Server => site.lab.set_fault(first, fault).await?,
-        At::Worker => site.lab.set_worker_fault(first, fault).await?,
+        At::CallRouter => site.lab.set_fault(ROUTER, fault.clone()).await?,
+        At::Server => site.lab.set_fault(first, fault.clone()).await?,
+        At::Worker => site.lab.set_worker_fault(first, fault.clone()).await?,
         At::Servers => {
             for server in MAILBOX_SERVERS {
                 site.lab.set_fault(server, fault.clone()).await?;
@@ -292,7 +252,7 @@ async fn try_one(entry: &Entry, seed: u64, folder: &Path, pki: &Arc<Pki>) -> Res
         }
     }
     let started = Instant::now();
-    let outcome = site.pool(0).place_call(call(entry.kind)).await;
+    let outcome = site.pool(0).place_call(call(&fault)).await;
     let took = started.elapsed();
     let caller = POOLS.first().map(|pool| pool.name).unwrap_or_default();
     site.stop().await;
@@ -305,16 +265,16 @@ async fn try_one(entry: &Entry, seed: u64, folder: &Path, pki: &Arc<Pki>) -> Res
     Ok(Found { fault, expected, found, what, took_ms: took.as_millis() })
 }
 
-fn call(kind: Kind) -> CallSpec {
+fn call(fault: &Fault) -> CallSpec {
     let talk = Talk {
         hz: TALK_HZ,
         level_dbfs: TALK_DBFS,
         lasts: TALK,
         start: TalkStart::AfterAnswer(Duration::from_millis(200)),
     };
-    let end = match kind {
-        Kind::RingsForever => CallEnd::CancelAfter(RINGS_MAX),
-        Kind::Recycled => CallEnd::WaitForBye,
+    let end = match fault {
+        Fault::RingsForever => CallEnd::CancelAfter(RINGS_MAX),
+        Fault::Recycled(_) => CallEnd::WaitForBye,
         _ => CallEnd::HangUpAfter(Duration::from_secs(4)),
     };
     CallSpec {

@@ -1,15 +1,22 @@
 //! A lab that runs because a file says so: its authority, its UM side, its end. Owns their order; refuses to know who asked for it.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lab::pki::{Pki, PkiError, ROOT_FILE, ROOT_KEY_FILE};
 use lab::shell::{LabError, Listening};
+use lab::um::LabFact;
 use lab::{LabUm, LabUmConfig};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, broadcast};
+use tokio::task::JoinHandle;
 
 use super::Events;
-use crate::config::lab_file::LabFile;
+use super::control::Control;
+use super::faults::{Site, carry_out};
+use crate::config::lab_file::{LabFile, names};
 
 /// Why a lab did not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +37,14 @@ pub enum HostError {
         "{0}\nAddresses of 127.0.0.0/8 besides 127.0.0.1 are there on Linux only; elsewhere they must be added by hand. Others must be this host's."
     )]
     NoAddress(LabError),
+    /// The port where it is to be told of faults.
+    #[error("the lab cannot be told of faults at {address}: {source}")]
+    Control {
+        /// Address and port.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The UM side.
     #[error(transparent)]
     Lab(LabError),
@@ -51,7 +66,11 @@ impl From<LabError> for HostError {
 
 /// The running lab.
 pub struct Host {
-    um: LabUm,
+    site: Arc<Mutex<Site>>,
+    facts: broadcast::Receiver<LabFact>,
+    listening: Vec<Listening>,
+    control: Option<Control>,
+    plan: JoinHandle<()>,
 }
 
 impl Host {
@@ -64,24 +83,48 @@ impl Host {
             return Err(HostError::NoServer);
         }
         let pki = if file.speaks_tls() { Some(Arc::new(open_pki(&file.pki)?)) } else { None };
+        let control = match file.control {
+            None => None,
+            Some(address) => {
+                let listener = TcpListener::bind(address).await;
+                Some((listener.map_err(|source| HostError::Control { address, source })?, address))
+            }
+        };
         let um = LabUm::start(LabUmConfig { pki, ..file.um.clone() }).await?;
-        Ok(Self { um })
+        let (facts, listening) = (um.facts(), um.listening());
+        let site = Site::new(um);
+        let control = control
+            .map(|(listener, address)| Control::start(listener, address, site.clone(), names(&file.um)));
+        let plan = carry_out(Arc::downgrade(&site), file.faults.clone(), file.um.seed);
+        Ok(Self { site, facts, listening, control, plan: tokio::spawn(plan) })
     }
 
     /// What happens from now on in the lab of this file.
     pub fn events(&self, file: &LabFile) -> Events {
         let aliases = file.um.mailboxes.iter().map(|mailbox| mailbox.alias.clone()).collect();
-        Events::new(self.um.facts(), aliases)
+        Events::new(self.facts.resubscribe(), aliases)
     }
 
     /// Where everything listens.
-    pub fn listening(&self) -> Vec<Listening> {
-        self.um.listening()
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
     }
 
     /// Hangs up calls, stores what they left, closes everything.
     pub async fn stop(self) {
-        self.um.stop().await;
+        self.plan.abort();
+        if let Some(control) = self.control {
+            control.stop().await;
+        }
+        let um = self.site.lock().await.um.take();
+        if let Some(um) = um {
+            um.stop().await;
+        }
+    }
+
+    /// Where it is told of faults.
+    pub fn control(&self) -> Option<SocketAddr> {
+        self.control.as_ref().map(|control| control.address)
     }
 }
 

@@ -2,7 +2,10 @@
 //! in it is `config::lab_file`, what they do is the `lab` crate.
 
 mod call;
+mod control;
 mod events;
+mod fault;
+mod faults;
 mod host;
 mod table;
 mod up;
@@ -12,13 +15,15 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 
 pub use call::{ConnectError, connect};
+pub use control::LabStatus;
 pub use events::{Event, Events};
+pub use faults::FaultStatus;
 pub use host::{Host, HostError, open_pki};
 pub use table::listeners;
 
 use crate::cli::{Exit, Extension, Screen, escaped_lines, rendered};
 use crate::config::lab_file::{DEFAULT_FILE, LabFile, load};
-use crate::demo::{FaultsArgs, faults};
+use crate::demo::{FaultsArgs, faults as matrix};
 
 /// The command.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ const EXAMPLES: &str = "Examples:
   umbra lab call ken --talk 3 -c lab.toml           leave a message of three seconds, by way of the gateway
   umbra lab call ova --from ken --keys 135790#,1 -c lab.toml
                                                     Outlook Voice Access: PIN, a pause, first message
+  umbra lab fault set mbx01 dead --for 30s -c lab.toml
+                                                    a Mailbox server of the running lab is dead for half a minute
   umbra lab faults --only 302 -o json               a plan of faults, one call each, and what became of them";
 
 #[derive(Debug, Args)]
@@ -44,6 +51,8 @@ enum What {
     Up(up::UpArgs),
     /// Place one call as a pool or IP-PBX of the lab file and say what came of it
     Call(call::CallArgs),
+    /// Put a fault into a lab that runs, list those in force, take them away
+    Fault(fault::FaultArgs),
     /// Put every fault of a plan into a lab UM, place a call each, compare what the gateway made of it with what it must
     Faults(FaultsArgs),
 }
@@ -83,7 +92,8 @@ impl Extension for Lab {
         match LabArgs::from_arg_matches(matches) {
             Ok(LabArgs { what: What::Up(arguments) }) => up::run(&screen, &arguments),
             Ok(LabArgs { what: What::Call(arguments) }) => call::run(&screen, &arguments),
-            Ok(LabArgs { what: What::Faults(arguments) }) => faults(&screen, &arguments),
+            Ok(LabArgs { what: What::Fault(arguments) }) => fault::run(&screen, &arguments),
+            Ok(LabArgs { what: What::Faults(arguments) }) => matrix(&screen, &arguments),
             Err(problem) => {
                 let _closed = problem.print();
                 Exit::Usage

@@ -47,7 +47,7 @@ async fn up(screen: &Screen, file: &LabFile) -> Exit {
     let printer = tokio::spawn(print(*screen, host.events(file)));
     let table = format!(
         "umbra lab: simulated Exchange UM with lab certificates; nothing here is secure.\n\n{}",
-        listeners(file, &host.listening())
+        listeners(file, host.listening())
     );
     // What a machine reads has events alone.
     if screen.form == Format::Json {
@@ -55,7 +55,8 @@ async fn up(screen: &Screen, file: &LabFile) -> Exit {
     } else {
         screen.data(&table)
     }
-    screen.story("umbra lab ready");
+    let control = host.control().map_or_else(String::new, |at| format!(": faults at http://{at}"));
+    screen.story(&format!("umbra lab ready{control}"));
     interrupts.next().await;
     screen.story("umbra lab: hanging up and closing");
     host.stop().await;

@@ -180,7 +180,8 @@ async fn ordered(
     }
 }
 
-fn is_from_here(headers: &HeaderMap) -> bool {
+/// Whether a request that changes something comes from a tool of ours.
+pub(crate) fn is_from_here(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let is_address = host.parse::<SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok();
     is_address && headers.contains_key(ORDER_HEADER)

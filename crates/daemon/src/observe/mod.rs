@@ -12,6 +12,7 @@ mod records;
 mod refusals;
 mod status;
 
+pub(crate) use admin::is_from_here;
 pub use admin::{AdminServer, Health, Ordered, Orders, Pages, ServerWish, Standing};
 pub use asking::{ask, order};
 pub use events::Reporter;

@@ -224,3 +224,63 @@ fn what_a_demo_leaves_runs_again_with_the_gateway_and_can_be_called_by_hand() {
     both.signal("TERM");
     assert_eq!(both.wait(PATIENCE), 0, "{}", both.output());
 }
+
+fn lab_fault(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = umbra();
+    command.args(["lab", "fault"]).args(arguments).env("NO_COLOR", "1").current_dir(folder);
+    let output = command.output().unwrap();
+    let (told, story) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), format!("{told}{story}"))
+}
+
+#[test]
+fn faults_come_and_go_in_a_lab_that_runs_by_hand_by_time_and_by_its_plan() {
+    let (folder, net) = (folder(), Net::new());
+    let plan = "[[fault]]\nat = \"200ms\"\nfor = \"1m\"\nserver = \"cas01.contoso.test\"\nfault = \"lost_redirect\"\n\
+                [[call_router]]\nname = \"cas01.contoso.test\"\nstartup_mode = \"TCP\"\n";
+    let control = format!("[lab]\ncontrol = \"{}:9066\"\n", net.host(31));
+    let text =
+        format!("{}\n{plan}address = \"{}\"\n", plain_lab(net).replace("[lab]\n", &control), net.host(30));
+    std::fs::write(folder.path().join("lab.toml"), text).unwrap();
+    let fault = |arguments: &[&str]| lab_fault(folder.path(), arguments);
+    let (code, told) = fault(&["list"]);
+    assert_eq!(code, Some(69), "{told}");
+    let mut lab = lab_up(folder.path(), &[]);
+    let until = Instant::now() + PATIENCE;
+    while !fault(&["list"]).1.contains("lost_redirect") {
+        assert!(Instant::now() < until, "the plan is not carried out");
+    }
+    let diverted = ["88895", "--diversion", "sip:1001@pbx.contoso.test", "--talk", "0.5"];
+    let status = |expect: &str| lab_call(folder.path(), &[&diverted[..], &["--expect", expect]].concat());
+    for (word, expect) in [("unavailable", "503"), ("no_new_calls", "503"), ("none", "200")] {
+        assert_eq!(fault(&["set", "mbx01", word, "--part", "workers"]).0, Some(0), "{word}");
+        let (code, outcome) = status(expect);
+        assert_eq!(code, Some(0), "{word}: {outcome:#}");
+    }
+    // One that goes by itself, one that a word takes away, and what is no fault or no server.
+    assert_eq!(fault(&["set", "mbx01.contoso.test", "unavailable", "--for", "1s"]).0, Some(0));
+    let (code, told) = fault(&["list", "-o", "json", "--server", &format!("{}:9066", net.host(31))]);
+    assert_eq!(code, Some(0), "{told}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let words: Vec<_> =
+        told["faults"].as_array().unwrap().iter().map(|one| one["fault"].as_str().unwrap()).collect();
+    assert_eq!(words, ["lost_redirect", "unavailable"], "{told:#}");
+    while fault(&["list"]).1.contains("unavailable") {
+        assert!(Instant::now() < until, "it does not go");
+    }
+    assert_eq!(status("200").0, Some(0));
+    assert_eq!(fault(&["clear"]).1, "nothing is wrong\n");
+    let (code, told) = fault(&["set", "mbx01", "ded"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("did you mean `dead`?"), "{told}");
+    assert_eq!(fault(&["set", "mbx09", "dead"]).0, Some(1));
+    // A page of a browser cannot put one in.
+    let page = crate::harness::http_get(net.host(31), 9066, "/lab/set/mbx01.contoso.test/all/dead/0/0");
+    assert!(page.starts_with("HTTP/1.1 405"), "{page}");
+    assert_eq!(fault(&["set", "mbx01", "dead"]).0, Some(0));
+    let (code, told) = lab_fault(folder.path(), &["clear", "mbx01"]);
+    assert_eq!((code, told.as_str()), (Some(0), "nothing is wrong\n"));
+    assert_eq!(status("200").0, Some(0));
+    lab.signal("TERM");
+    assert_eq!(lab.wait(PATIENCE), 0, "{}", lab.output());
+}

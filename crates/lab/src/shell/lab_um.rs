@@ -76,6 +76,10 @@ impl LabUm {
             lab.start_call_router(&config, router, &services).await?;
         }
         lab.apply_first_faults(&config).await?;
+        // Its status is in the directory that Call Routers read.
+        for server in config.mailbox_servers.iter().filter(|server| server.fault == Fault::NoNewCalls) {
+            lab.announce(&server.name, Liveness::Down).await;
+        }
         Ok(lab)
     }
 

@@ -73,6 +73,8 @@ pub enum Fault {
     Dead,
     /// Answers every INVITE and OPTIONS with 503.
     Unavailable,
+    /// `NoNewCalls`: calls that come get 503, those that are there go on, OPTIONS is answered.
+    NoNewCalls,
     /// Accepts connections and requests, never answers.
     Silent,
     /// A Call Router or UM service that redirects to this host, which is nobody's server.

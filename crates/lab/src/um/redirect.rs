@@ -83,6 +83,7 @@ impl Redirector {
         match (&self.fault, message.method()) {
             (Fault::Silent | Fault::Dead, _) => {}
             (Fault::Unavailable, _) => self.refuse(now, key, message, 503, "Service Unavailable"),
+            (Fault::NoNewCalls, Method::Invite) => self.refuse(now, key, message, 503, "Service Unavailable"),
             (Fault::LostRedirect, Method::Invite) => {}
             (Fault::CutsOnInvite, Method::Invite) => self.station.close(flow.key),
             (Fault::LateRedirect(by), Method::Invite) => {

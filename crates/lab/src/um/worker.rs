@@ -135,7 +135,7 @@ impl Worker {
     }
 
     fn on_invite(&mut self, now: Instant, server: ServerKey, flow: Flow, invite: Message) {
-        if self.calls.len() >= self.config.max_calls_allowed {
+        if self.calls.len() >= self.config.max_calls_allowed || self.config.fault == Fault::NoNewCalls {
             return self.refuse(now, server, &invite, 503, "Service Unavailable");
         }
         self.next += 1;

@@ -2,6 +2,7 @@
 //! socket or to make a certificate. PINs are lab data, and no problem repeats one.
 
 mod checks;
+mod faults;
 mod objects;
 mod servers;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use b2bua::codes;
 use lab::LabUmConfig;
@@ -20,6 +22,7 @@ use super::problem::Problems;
 use super::reader::{Findings, Reader};
 use super::source::{self, Source};
 use super::words;
+pub use faults::{FAULTS, Part, Planned, fault, unknown};
 
 /// Where `lab up` looks without `-c`.
 pub const DEFAULT_FILE: &str = "lab.toml";
@@ -39,6 +42,8 @@ pub struct LabFile {
     pub callers: Vec<CallerSpec>,
     /// SIP domain of its users.
     pub sip_domain: String,
+    /// Faults that come by the clock.
+    pub faults: Vec<Planned>,
 }
 
 /// A pool or IP-PBX that `umbra lab call` plays.
@@ -63,6 +68,11 @@ pub const OFFERS: [(&str, OfferShape); 6] = [
     ("Pbx", OfferShape::PbxTcp),
     ("PbxLate", OfferShape::LateOffer),
 ];
+
+/// A duration as it is written there: `500ms`, `5s`, `30m`, `1h`.
+pub fn duration(text: &str) -> Option<Duration> {
+    words::duration(text)
+}
 
 /// Loads a lab file. The environment has no say in it.
 ///
@@ -107,10 +117,12 @@ fn read(root: &Reader<'_>, base: &Path) -> LabFile {
         seed: section.whole("seed", 0..=u64::MAX).unwrap_or_else(rand::random),
         ..LabUmConfig::default()
     };
+    let servers = names(&um);
     let compiled = LabFile {
         pki: section.file("pki", base).unwrap_or_else(|| base.join("pki")),
         control: control(&section),
         callers: callers(root),
+        faults: faults::plan(root, &servers),
         gateway,
         sip_domain,
         um,
@@ -119,6 +131,12 @@ fn read(root: &Reader<'_>, base: &Path) -> LabFile {
     root.finish();
     checks::check(&compiled, root);
     compiled
+}
+
+/// Names of the servers of a lab, as faults name them.
+pub fn names(um: &LabUmConfig) -> Vec<String> {
+    let routers = um.call_routers.iter().map(|router| router.name.clone());
+    routers.chain(um.mailbox_servers.iter().map(|server| server.name.clone())).collect()
 }
 
 fn control(section: &Reader<'_>) -> Option<SocketAddr> {

@@ -37,6 +37,7 @@ pub(super) fn mailbox_servers(root: &Reader<'_>) -> Vec<MailboxServerConfig> {
                 .to_vec();
         }
         let calls = table.whole("max_calls_allowed", 1..=CALLS_MAX).unwrap_or(CALLS_DEFAULT);
+        let fault = status(table);
         let (name, address) = (fqdn(table), address(table));
         let server = address.map(|address| MailboxServerConfig {
             name,
@@ -46,7 +47,7 @@ pub(super) fn mailbox_servers(root: &Reader<'_>) -> Vec<MailboxServerConfig> {
             max_calls_allowed: usize::try_from(calls).unwrap_or(usize::MAX),
             // What is for nobody of the file is taken as it comes.
             security: PlanSecurity::AsOffered,
-            fault: Fault::None,
+            fault,
             worker_fault: Fault::None,
         });
         table.finish();
@@ -70,4 +71,11 @@ fn in_mode(table: &Reader<'_>, ports: Ports) -> Ports {
         StartupMode::Tls => Ports { tcp: None, ..ports },
         StartupMode::Dual => ports,
     }
+}
+
+/// What its status makes of it.
+fn status(table: &Reader<'_>) -> Fault {
+    let states: [(&str, fn() -> Fault); 3] =
+        [("Enabled", || Fault::None), ("NoNewCalls", || Fault::NoNewCalls), ("Disabled", || Fault::Dead)];
+    table.word("status", &states).map(|fault| fault()).unwrap_or_default()
 }

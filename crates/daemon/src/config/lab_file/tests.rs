@@ -103,6 +103,12 @@ fn every_problem_is_told_at_once_with_line_and_fix_and_no_pin_is_repeated() {
 fn objects_that_refer_to_nothing_are_found() {
     for (line, words) in [
         (
+            "[[fault]]\nserver = \"mbx09.contoso.test\"\nfault = \"dead\"",
+            "did you mean `mbx01.contoso.test`?",
+        ),
+        ("[[fault]]\nserver = \"mbx01.contoso.test\"\nfault = \"ded\"", "did you mean `dead`?"),
+        ("[[fault]]\nserver = \"mbx01.contoso.test\"\nfault = \"dead\"\nevery = \"1ms\"", "outside"),
+        (
             "[[auto_attendant]]\nname = \"x\"\ndial_plan = \"DP-Tel\"\nbusiness_hours_keys = { \"3\" = \"voicemail:nobody\" }",
             "no mailbox is `nobody`",
         ),
@@ -132,9 +138,20 @@ fn the_annotated_example_is_a_lab() {
     // What is commented out is right, too.
     let text = std::fs::read_to_string(&path).unwrap();
     let shown = |line: &str| match line.strip_prefix("# ") {
-        Some(rest) if rest.contains(" = ") && !rest.contains(".wav") => rest.to_owned(),
+        Some(rest) if (rest.contains(" = ") && !rest.contains(".wav")) || rest.starts_with("[[") => {
+            rest.to_owned()
+        }
         _ => line.to_owned(),
     };
     let all: String = text.lines().map(|line| shown(line) + "\n").collect();
     compile(&path, &all).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn every_word_of_a_fault_is_one_and_no_other() {
+    for word in FAULTS {
+        assert!(fault(word, Duration::from_secs(1)).is_some(), "{word}");
+    }
+    assert!(fault("meteor", Duration::ZERO).is_none());
+    assert_eq!(unknown("slow_anser"), "`slow_anser` is no fault; did you mean `slow_answer`?");
 }
