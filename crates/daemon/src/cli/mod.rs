@@ -39,7 +39,7 @@ pub trait Extension {
 
 const EXAMPLES: &str = "\
 Examples:
-  umbra demo                                        six calls through a whole lab in this process
+  umbra demo                                        eight calls through a whole lab in this process
   umbra lab up -c lab.toml                          a lab UM that a file describes; `umbra lab call` calls it
   umbra lab faults                                  what goes wrong with UM, and what calls come to
   umbra check umbra.toml                            every problem of a configuration, with its fix

@@ -1,14 +1,16 @@
-//! The six calls: what each shows, how it is placed, in which order. Owns the script; refuses to judge what came of it.
+//! The eight calls: what each shows, how it is placed, in which order. Owns the script; refuses to judge what came of it.
 
 use std::time::Duration;
 
-use lab::frontend::{CallEnd, CallOutcome, CallSpec, Caller, CallerError, OfferShape, Talk, TalkStart};
+use lab::frontend::{
+    CallEnd, CallOutcome, CallSpec, Caller, CallerError, OfferShape, Presses, Talk, TalkStart,
+};
 use lab::um::Fault;
 use tokio::task::JoinHandle;
 
 use super::DemoError;
-use super::config::{DOMAIN, GATEWAY, MAILBOX_SERVERS, PBX_PILOT, ROUTER};
-use super::facts::{answered, redirected, stored};
+use super::config::{ATTENDANT, DOMAIN, GATEWAY, KEN_PIN, MAILBOX_SERVERS, PBX_PILOT, PLANS, ROUTER};
+use super::facts::{answered, notified, redirected, stored};
 use super::site::Site;
 
 /// What a call shows.
@@ -26,6 +28,10 @@ pub(super) enum Shows {
     Missed,
     /// Pool and plan do not fit.
     Refusal,
+    /// Outlook Voice Access, with a PIN.
+    VoiceAccess,
+    /// An auto attendant, whose key is a REFER.
+    Attendant,
 }
 
 /// One call of the demo.
@@ -42,7 +48,7 @@ pub(super) struct Scene {
 }
 
 /// In the order shown.
-pub(super) const SCENES: [Scene; 6] = [
+pub(super) const SCENES: [Scene; 8] = [
     Scene {
         number: 1,
         shows: Shows::Secured,
@@ -91,6 +97,22 @@ pub(super) const SCENES: [Scene; 6] = [
         plan_security: "SIPSecured",
         hz: 0.0,
     },
+    Scene {
+        number: 7,
+        shows: Shows::VoiceAccess,
+        name: "voice access",
+        story: "ken, PIN by keys: hears message 1",
+        plan_security: "Secured",
+        hz: 0.0,
+    },
+    Scene {
+        number: 8,
+        shows: Shows::Attendant,
+        name: "auto attendant",
+        story: "dana presses 1: REFER to ken",
+        plan_security: "Secured",
+        hz: 0.0,
+    },
 ];
 
 /// How long the caller talks.
@@ -98,17 +120,23 @@ const TALK: Duration = Duration::from_millis(2_500);
 /// The same in `--quick`.
 const TALK_QUICK: Duration = Duration::from_millis(600);
 const LEVEL_DBFS: f64 = -15.0;
+/// Keys begin this long after the answer.
+const FIRST_KEY: Duration = Duration::from_millis(300);
+/// By then the message has been played, and the caller leaves by both menus.
+const LISTENS: Duration = Duration::from_millis(7_500);
 /// The missed call rings this long.
 const RINGS: Duration = Duration::from_millis(500);
 /// No call of the demo lasts longer.
 const CALL_MAX: Duration = Duration::from_secs(12);
+/// Nor one in which keys are pressed.
+const KEYS_MAX: Duration = Duration::from_secs(20);
 /// Patience for one step of the script.
 const STEP_MAX: Duration = Duration::from_secs(5);
 
 /// How much of the demo is run.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(super) enum Length {
-    /// All six calls.
+    /// All eight calls.
     Whole,
     /// The first call, with a short message.
     Quick,
@@ -127,14 +155,14 @@ pub(super) struct Placed {
 
 type Running = JoinHandle<Result<CallOutcome, CallerError>>;
 
-/// Places call 1 alone, or all six, as much at once as their order allows.
+/// Places call 1 alone, or all eight, as much at once as their order allows.
 pub(super) async fn place_all(site: &mut Site, length: Length) -> Result<Vec<Placed>, DemoError> {
-    let [first, second, third, fourth, fifth, sixth] = &SCENES;
+    let [first, second, third, fourth, fifth, sixth, seventh, eighth] = &SCENES;
     let one = start(site, first, length);
     site.facts.wait_for(1, STEP_MAX, redirected).await;
     if length == Length::Quick {
         let placed = vec![Placed { talked: TALK_QUICK, ..finish(first, one).await? }];
-        settle(site, 1).await;
+        settle(site, 1, 1).await;
         return Ok(placed);
     }
     let two = start(site, second, length);
@@ -146,13 +174,19 @@ pub(super) async fn place_all(site: &mut Site, length: Length) -> Result<Vec<Pla
     placed.push(fail_over(site, fourth).await?);
     placed.push(five);
     placed.push(finish(sixth, six).await?);
-    settle(site, 4).await;
+    site.facts.wait_for(4, STEP_MAX, stored).await;
+    let (seven, eight) = (start(site, seventh, length), start(site, eighth, length));
+    placed.push(finish(seventh, seven).await?);
+    placed.push(finish(eighth, eight).await?);
+    // Ken's two messages, and one of them heard.
+    settle(site, 4, 3).await;
     Ok(placed)
 }
 
-/// Waits until messages are on disk and the gateway holds no call.
-async fn settle(site: &Site, messages: usize) {
+/// Waits until messages are on disk, Ken's pool was told of them, and the gateway holds no call.
+async fn settle(site: &Site, messages: usize, notifications: usize) {
     site.facts.wait_for(messages, STEP_MAX, stored).await;
+    site.facts.wait_for(notifications, STEP_MAX, |fact| notified(fact, "ken")).await;
     let until = tokio::time::Instant::now() + STEP_MAX;
     while tokio::time::Instant::now() < until {
         match site.status().await {
@@ -195,6 +229,15 @@ fn start(site: &Site, scene: &Scene, length: Length) -> Running {
             (site.pool(0), CallSpec { talk: None, end: CallEnd::CancelAfter(RINGS), ..spec })
         }
         Shows::Refusal => (site.pool(2), deposit("lee", OfferShape::Lync2015, scene)),
+        Shows::VoiceAccess => {
+            let presses = vec![Presses::at(FIRST_KEY, &format!("{KEN_PIN}#1")), Presses::at(LISTENS, "**")];
+            (site.pool(0), keys("ken", &format!("sip:ken@{DOMAIN};opaque=app:voicemail"), presses, scene))
+        }
+        Shows::Attendant => {
+            let (user, plan) = (ATTENDANT.2, PLANS[0].0);
+            let contact = format!("sip:{user}@{DOMAIN};opaque=app:exum:{plan}.{DOMAIN}");
+            (site.pool(0), keys("dana", &contact, vec![Presses::at(FIRST_KEY, "1")], scene))
+        }
     };
     if let (Length::Quick, Some(talk)) = (length, &mut spec.talk) {
         talk.lasts = TALK_QUICK;
@@ -215,6 +258,22 @@ fn deposit(alias: &str, shape: OfferShape, scene: &Scene) -> CallSpec {
         time_limit: CALL_MAX,
         from_display: String::from("Dana"),
         ..CallSpec::call_answering(alias, "dana", DOMAIN)
+    }
+}
+
+/// A call in which keys are pressed, and that UM ends.
+fn keys(from: &str, request_uri: &str, presses: Vec<Presses>, scene: &Scene) -> CallSpec {
+    CallSpec {
+        request_uri: request_uri.to_owned(),
+        to: request_uri.split(';').next().unwrap_or_default().to_owned(),
+        from: format!("sip:{from}@{DOMAIN}"),
+        from_display: String::from(from),
+        diversion: Vec::new(),
+        talk: None,
+        presses,
+        end: CallEnd::WaitForBye,
+        time_limit: KEYS_MAX,
+        ..deposit("ken", OfferShape::Lync2015, scene)
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) const PBX_PILOT: &str = "88895";
 /// Number of Outlook Voice Access, and the user part of its contact object.
 const ACCESS: (&str, &str) = ("+14255550100", "ova");
 /// The auto attendant, its number, and the user part of its contact object.
-const ATTENDANT: (&str, &str, &str) = ("AA-Main", "+14255550199", "aa-main");
+pub(super) const ATTENDANT: (&str, &str, &str) = ("AA-Main", "+14255550199", "aa-main");
 /// Mailboxes: alias, extension, dial plan, PIN of Outlook Voice Access.
 const MAILBOXES: [(&str, &str, &str, Option<&str>); 3] = [
     ("ken", "1001", "DP-Secured", Some(KEN_PIN)),
@@ -28,7 +28,7 @@ const MAILBOXES: [(&str, &str, &str, Option<&str>); 3] = [
 /// Ken's PIN: lab data, in `lab.toml` and in no output.
 pub(super) const KEN_PIN: &str = "135790";
 /// Dial plans: name, URI type, security.
-const PLANS: [(&str, &str, &str); 3] = [
+pub(super) const PLANS: [(&str, &str, &str); 3] = [
     ("DP-Secured", "SipName", "Secured"),
     ("DP-SipSecured", "SipName", "SIPSecured"),
     ("DP-Pbx", "TelExtn", "Unsecured"),

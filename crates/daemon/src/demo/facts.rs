@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lab::um::{LabFact, MissedCall, StoredMessage};
+use lab::um::{LabFact, Milestone, MissedCall, StoredMessage, Waiting};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -71,6 +71,22 @@ impl Facts {
         self.all(pick).pop()
     }
 
+    /// What was done inside the call with this Call-ID on UM's side.
+    pub(super) fn milestones(&self, b_call_id: &str) -> Vec<Milestone> {
+        self.all(|fact| match fact {
+            LabFact::Did { call_id, milestone, .. } if call_id == b_call_id => Some(milestone.clone()),
+            _ => None,
+        })
+    }
+
+    /// What waited in this mailbox, each time that it changed.
+    pub(super) fn waiting(&self, alias: &str) -> Vec<Waiting> {
+        self.all(|fact| match fact {
+            LabFact::Waiting(waiting) if waiting.mailbox == alias => Some(waiting.clone()),
+            _ => None,
+        })
+    }
+
     /// The missed-call notification of that call.
     pub(super) fn missed(&self, call_id: &str) -> Option<MissedCall> {
         let pick = |fact: &LabFact| match fact {
@@ -97,6 +113,14 @@ pub(super) fn answered(fact: &LabFact) -> Option<()> {
 /// Picks stored messages.
 pub(super) fn stored(fact: &LabFact) -> Option<()> {
     matches!(fact, LabFact::Stored(_)).then_some(())
+}
+
+/// Picks answers to what UM said of this mailbox's messages.
+pub(super) fn notified(fact: &LabFact, alias: &str) -> Option<u16> {
+    match fact {
+        LabFact::Notified { mailbox, status } if mailbox == alias => Some(*status),
+        _ => None,
+    }
 }
 
 /// Picks redirects.

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use b2bua::record::CSV_COLUMNS;
 use lab::audio::{BEEP_HZ, dominant_hz, read_wav};
 use lab::frontend::CallOutcome;
-use lab::um::{MediaKind, StoredMessage};
+use lab::um::{MediaKind, Milestone, StoredMessage};
 use serde_json::Value;
 
-use super::calls::{Placed, Shows};
-use super::facts::Facts;
+use super::calls::{Placed, SCENES, Shows};
+use super::config::DOMAIN;
+use super::facts::{Facts, notified};
 use super::records::Records;
 
 /// A stored tone may be off by this much.
@@ -81,6 +82,7 @@ pub(super) fn judge(placed: &[Placed], facts: &Facts, records: &Records) -> Chec
         }
     }
     checks.about_everything();
+    message_waiting(&mut checks, facts);
     record_files(&mut checks, placed.len(), records);
     checks
 }
@@ -93,6 +95,8 @@ fn judge_call(checks: &mut Checks, call: &Placed, outcome: &CallOutcome, facts: 
     match call.scene.shows {
         Shows::Missed => missed(checks, outcome, record, facts),
         Shows::Refusal => refusal(checks, outcome, record),
+        Shows::VoiceAccess => voice_access(checks, outcome, record, facts),
+        Shows::Attendant => attendant(checks, outcome, record, facts),
         Shows::Secured | Shows::SipSecured | Shows::Plain | Shows::FailOver => {
             answered(checks, call, outcome, record, facts);
         }
@@ -184,6 +188,41 @@ fn refusal(checks: &mut Checks, outcome: &CallOutcome, record: &Value) {
     checks.that(diagnostics.starts_with("61001;"), "ms-diagnostics is 61001", diagnostics);
     checks.equal("code on record", record["verdict"]["code"].as_str(), Some("UMB-SEC001"));
     checks.equal("offer_result on record", record["offer_result"].as_str(), Some("Rejected"));
+}
+
+fn voice_access(checks: &mut Checks, outcome: &CallOutcome, record: &Value, facts: &Facts) {
+    checks.equal("status", outcome.status, 200);
+    checks.equal("call_type on record", record["call_type"].as_str(), Some("Subscriber Access"));
+    let done = facts.milestones(record["b_call_id"].as_str().unwrap_or_default());
+    let is_whole = matches!(
+        &done[..],
+        [Milestone::LoggedOn { mailbox }, Milestone::Played { .. }] if mailbox == "ken"
+    );
+    checks.that(is_whole, "the PIN let ken in and a message was played", &done);
+    let tone = outcome.heard.dominant_hz;
+    let is_first = tone.is_some_and(|hz| (hz - SCENES[0].hz).abs() < TONE_TOLERANCE_HZ);
+    checks.that(is_first, format!("ken heard the {:.0} Hz of call 1", SCENES[0].hz), tone);
+}
+
+fn attendant(checks: &mut Checks, outcome: &CallOutcome, record: &Value, facts: &Facts) {
+    checks.equal("status", outcome.status, 200);
+    checks.equal("call_type on record", record["call_type"].as_str(), Some("Auto Attendant"));
+    let to = format!("<sip:ken@{DOMAIN}>");
+    checks.equal("Refer-To at the Front End", &outcome.referred_to[..], &[to][..]);
+    let done = facts.milestones(record["b_call_id"].as_str().unwrap_or_default());
+    let is_over = matches!(done.last(), Some(Milestone::TransferEnded { status: 200, .. }));
+    checks.that(is_over, "the Front End's NOTIFY 200 reached UM", &done);
+}
+
+/// Every change of Ken's mailbox became a NOTIFY that his pool took.
+fn message_waiting(checks: &mut Checks, facts: &Facts) {
+    let told = facts.all(|fact| notified(fact, "ken"));
+    let changes = facts.waiting("ken").len();
+    checks.that(
+        told.len() == changes && !told.is_empty() && told.iter().all(|status| *status == 200),
+        format!("ken's pool answered 200 to the NOTIFY of each of {changes} changes of his mailbox"),
+        &told,
+    );
 }
 
 fn record_files(checks: &mut Checks, calls: usize, records: &Records) {

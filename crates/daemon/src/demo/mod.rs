@@ -1,5 +1,5 @@
 //! `umbra demo`: the product's main job in one process, on loopback, without root, network or configuration. Owns the
-//! order of things: a place, a site, six calls, the screen, the end. Everything else is computed in its parts.
+//! order of things: a place, a site, eight calls, the screen, the end. Everything else is computed in its parts.
 
 mod calls;
 mod config;
@@ -99,7 +99,7 @@ impl Extension for Demo {
     fn command(&self) -> clap::Command {
         // What is flattened into the arguments would bring its own words along.
         DemoArgs::augment_args(clap::Command::new("demo"))
-            .about("Run gateway, lab UM and callers in this process, place six calls, show the results")
+            .about("Run gateway, lab UM and callers in this process, place eight calls, show the results")
             .before_help("Examples:\n  umbra demo\n  umbra demo --check --once")
     }
 
@@ -180,12 +180,13 @@ async fn show(
     screen.story(if arguments.quick {
         "Placing one call ..."
     } else {
-        "Placing six calls, which takes ten seconds ..."
+        "Placing eight calls, which takes twenty seconds ..."
     });
     let placed = calls::place_all(site, if arguments.quick { Length::Quick } else { Length::Whole }).await?;
     let records = Records::read(&folder.path().join("cdr"), placed.len()).await;
     let checks = judge::judge(&placed, &site.facts, &records);
-    screen.data(&format!("{}\n", words::outcomes(&placed, &checks, &site.facts, screen.data)));
+    let outcomes = words::outcomes(&placed, &checks, &site.facts, screen.data);
+    screen.data(&format!("{outcomes}{}\n", words::message_waiting(&site.facts)));
     let first = first_call_id(&placed).unwrap_or_default();
     if let Some(record) = records.of(first) {
         let picture = words::call_ladder(&site.tap, site.net, record);

@@ -68,6 +68,12 @@ fn outcome(call: &Placed, passed: bool, facts: &Facts, style: Style) -> String {
         (_, None) => String::from("not placed"),
         (Shows::Missed, _) => String::from("notified"),
         (Shows::Refusal, Some(outcome)) => format!("{} UMB-SEC001", outcome.status),
+        (Shows::VoiceAccess, Some(outcome)) => match outcome.heard.dominant_hz {
+            Some(hz) => format!("heard {hz:.0} Hz"),
+            None => String::from("heard nothing"),
+        },
+        (Shows::Attendant, Some(outcome)) if !outcome.referred_to.is_empty() => String::from("transferred"),
+        (Shows::Attendant, Some(outcome)) => format!("status {}", outcome.status),
         (shows, Some(outcome)) => match facts.stored(&outcome.call_id) {
             Some(message) if shows == Shows::FailOver => {
                 format!("{:.1} s on {}", message.note.duration_s, short(&message.note.server))
@@ -78,6 +84,13 @@ fn outcome(call: &Placed, passed: bool, facts: &Facts, style: Style) -> String {
     };
     let (number, name, story, security) = (scene.number, scene.name, scene.story, scene.plan_security);
     format!("  {number} {name:<18} {story:<34} {security:<10} {mark} {setup:>6}  {note}\n")
+}
+
+/// What Ken's pool was told of his messages.
+pub(super) fn message_waiting(facts: &Facts) -> String {
+    let changes = facts.waiting("ken");
+    let counts: Vec<String> = changes.iter().map(|waiting| waiting.new.to_string()).collect();
+    format!("    message waiting    NOTIFY to ken's pool, new messages: {}\n", counts.join(", "))
 }
 
 /// The two-leg ladder of a call, from the messages that passed.
@@ -152,11 +165,13 @@ pub(super) fn files(folder: &Path, message: Option<&StoredMessage>, records: &Re
         row(word, path.display().to_string());
     }
     row("metrics", format!("http://{}:9065/metrics", net.host(Net::GATEWAY)));
-    let file = folder.join("umbra.toml");
-    let file = file.display();
+    let (file, lab) = (folder.join("umbra.toml"), folder.join("lab.toml"));
+    let (file, lab) = (file.display(), lab.display());
     text.push_str(&format!(
         "\n  Next:  umbra explain UMB-SEC001\n         umbra check {file}\n         \
-         umbra route explain --to 'sip:ken@{DOMAIN};opaque=app:voicemail' --pool pool01 \\\n           -c {file}\n"
+         umbra route explain --to 'sip:ken@{DOMAIN};opaque=app:voicemail' --pool pool01 \\\n           -c {file}\n         \
+         umbra lab call aa-main --keys 1 -c {lab}\n         \
+         umbra run -c {file} --lab {lab}\n"
     ));
     text
 }
