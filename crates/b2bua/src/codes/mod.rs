@@ -6,6 +6,7 @@ mod configuration;
 mod directory;
 mod doctor;
 mod hosted;
+mod live;
 mod peers;
 mod recordings;
 mod security;
@@ -19,6 +20,7 @@ pub use configuration::*;
 pub use directory::*;
 pub use doctor::*;
 pub use hosted::*;
+pub use live::*;
 pub use peers::*;
 pub use recordings::*;
 pub use security::*;
@@ -120,6 +122,7 @@ pub fn all() -> impl Iterator<Item = &'static CodeEntry> {
         transfers::TABLE,
         configuration::TABLE,
         directory::TABLE,
+        live::TABLE,
         recordings::TABLE,
         doctor::TABLE,
     ]

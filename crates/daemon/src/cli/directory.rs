@@ -10,23 +10,38 @@ use serde_json::Value;
 use super::screen::{Format, Screen, Style, Tone, escaped};
 use super::{Exit, escaped_lines, load};
 use crate::config::{self, Problem, Severity};
-use crate::directory::{self, Drift, Frame, Imported, Side};
+use crate::directory::{self, Drift, Failure, Frame, Imported, Side, View};
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   umbra import exchange umbra-exchange.json > umbra.toml
   umbra import exchange umbra-exchange.json umbra-lync.json --fqdn umbra.contoso.test > umbra.toml
-  umbra import lync umbra-lync.json >> umbra.toml")]
+  umbra import lync umbra-lync.json >> umbra.toml
+  umbra import ldap -c umbra.toml")]
 pub(super) struct ImportArgs {
-    /// Whose output it is
+    /// Whose output it is, or `ldap`: what the directory of the configuration shows now
     #[arg(value_enum)]
-    side: Side,
+    from: Origin,
     /// What Get-UMDialPlan, Get-CsPool, … and ConvertTo-Json printed; `umbra export powershell --collect` prints the script
-    #[arg(required = true, value_name = "FILE.json")]
+    #[arg(required_if_eq_any([("from", "exchange"), ("from", "lync")]), value_name = "FILE.json")]
     files: Vec<PathBuf>,
+    /// Configuration with a [directory]; without it ./umbra.toml, then /etc/umbra/umbra.toml
+    #[arg(short, long, value_name = "FILE", conflicts_with = "files")]
+    config: Option<PathBuf>,
     /// FQDN of this gateway, as in its certificate
     #[arg(long, value_name = "NAME")]
     fqdn: Option<String>,
+}
+
+/// Where objects come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Origin {
+    /// Exchange Management Shell.
+    Exchange,
+    /// Lync or Skype for Business Management Shell.
+    Lync,
+    /// The directory that `[directory]` names.
+    Ldap,
 }
 
 #[derive(Debug, Args)]
@@ -60,30 +75,86 @@ struct PowershellArgs {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   umbra drift umbra-exchange.json umbra-lync.json -c umbra.toml
-  umbra drift umbra-exchange.json -o json")]
+  umbra drift umbra-exchange.json -o json
+  umbra drift --ldap -c umbra.toml")]
 pub(super) struct DriftArgs {
     /// Fresh output of the script that `umbra export powershell --collect` prints
-    #[arg(required = true, value_name = "FILE.json")]
+    #[arg(required_unless_present = "ldap", value_name = "FILE.json")]
     files: Vec<PathBuf>,
+    /// Compare the file with what its [directory] shows now; the file's objects win where both have one
+    #[arg(long, conflicts_with = "files")]
+    ldap: bool,
     /// Configuration; without it ./umbra.toml, then /etc/umbra/umbra.toml
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 pub(super) fn import(screen: &Screen, arguments: &ImportArgs) -> Exit {
+    let side = match arguments.from {
+        Origin::Exchange => Side::Exchange,
+        Origin::Lync => Side::Lync,
+        Origin::Ldap => return import_live(screen, arguments),
+    };
     let found = match read(screen, &arguments.files) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
-    if !found.has_side(arguments.side) {
-        screen.story(&format!(
-            "nothing in the files is of {:?}; everything that is known was taken",
-            arguments.side
-        ));
+    if !found.has_side(side) {
+        screen.story(&format!("nothing in the files is of {side:?}; everything that is known was taken"));
     }
-    found.remarks.iter().for_each(|remark| screen.story(&escaped(remark)));
-    screen.data(&directory::to_toml(&found, &Frame { fqdn: arguments.fqdn.clone() }));
+    told(screen, &found, arguments);
     Exit::Fine
+}
+
+fn told(screen: &Screen, found: &Imported, arguments: &ImportArgs) {
+    found.remarks.iter().for_each(|remark| screen.story(&escaped(remark)));
+    screen.data(&directory::to_toml(found, &Frame { fqdn: arguments.fqdn.clone() }));
+}
+
+/// What the directory shows, in words of the configuration, or as the cmdlets would print it.
+fn import_live(screen: &Screen, arguments: &ImportArgs) -> Exit {
+    let view = match live(screen, arguments.config.as_deref()) {
+        Ok((_, view)) => view,
+        Err(exit) => return exit,
+    };
+    match (screen.form, view.objects(&Value::Null)) {
+        (Format::Json, _) => screen.json(view.documents()),
+        (_, Ok(found)) => told(screen, &found, arguments),
+        (_, Err(failure)) => return failed(screen, &failure),
+    }
+    Exit::Fine
+}
+
+/// The configuration's file, and what its directory shows now.
+fn live(screen: &Screen, named: Option<&Path>) -> Result<(PathBuf, View), Exit> {
+    let path = load::locate(screen, named)?;
+    let configured = config::directory_of(&path).map_err(|problems| {
+        screen.story(&load::rendered(&problems.list, screen.story));
+        Exit::BadConfiguration
+    })?;
+    let Some((from, _)) = configured else {
+        // What is wrong with the section, or that there is none.
+        let problems = config::load(&path).err().map(|problems| load::rendered(&problems.list, screen.story));
+        let none = || escaped(&format!("{}: there is no [directory]", path.display()));
+        screen.story(&problems.unwrap_or_else(none));
+        return Err(Exit::BadConfiguration);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let read = runtime.map(|runtime| runtime.block_on(directory::read_directory(&from)));
+    match read {
+        Ok(Ok(view)) => Ok((path, view)),
+        Ok(Err(failure)) => Err(failed(screen, &failure)),
+        Err(error) => {
+            screen.story(&escaped(&error.to_string()));
+            Err(Exit::Failed)
+        }
+    }
+}
+
+fn failed(screen: &Screen, failure: &Failure) -> Exit {
+    let fix = failure.code.entry().remedy();
+    screen.story(&escaped_lines(&format!("{failure}  {}\n{fix}", failure.code)));
+    Exit::Failed
 }
 
 pub(super) fn export(screen: &Screen, arguments: &ExportArgs) -> Exit {
@@ -103,15 +174,14 @@ pub(super) fn export(screen: &Screen, arguments: &ExportArgs) -> Exit {
 }
 
 pub(super) fn drift(screen: &Screen, arguments: &DriftArgs) -> Exit {
-    let tree = match tree(screen, arguments.config.as_deref()) {
-        Ok(tree) => tree,
+    let all = match arguments.ldap {
+        true => live_drift(screen, arguments.config.as_deref()),
+        false => file_drift(screen, arguments),
+    };
+    let all = match all {
+        Ok(all) => all,
         Err(exit) => return exit,
     };
-    let found = match read(screen, &arguments.files) {
-        Ok(found) => found,
-        Err(exit) => return exit,
-    };
-    let all = directory::drift(&found, &tree);
     match screen.form {
         Format::Json => screen.json(&all),
         Format::Table | Format::Junit => screen.data(&text(&all, screen.data)),
@@ -119,8 +189,26 @@ pub(super) fn drift(screen: &Screen, arguments: &DriftArgs) -> Exit {
     if all.is_empty() { Exit::Fine } else { Exit::Failed }
 }
 
-/// The words of a configuration whose objects can be used. Its certificate files need not be here: they lie with the gateway, not where
-/// cmdlets are written and compared.
+fn file_drift(screen: &Screen, arguments: &DriftArgs) -> Result<Vec<Drift>, Exit> {
+    let tree = tree(screen, arguments.config.as_deref())?;
+    Ok(directory::drift(&read(screen, &arguments.files)?, &tree))
+}
+
+/// What stands in the directory alone is taken from there, so it is no drift.
+fn live_drift(screen: &Screen, named: Option<&Path>) -> Result<Vec<Drift>, Exit> {
+    let (path, view) = live(screen, named)?;
+    let tree = config::tree(&path).map_err(|problems| {
+        screen.story(&load::rendered(&problems.list, screen.story));
+        Exit::BadConfiguration
+    })?;
+    let found = view.objects(&tree).map_err(|failure| failed(screen, &failure))?;
+    let mut all = directory::drift(&found, &tree);
+    all.retain(|drift| drift.code != codes::DRIFT_MISSING);
+    Ok(all)
+}
+
+/// The words of a configuration whose objects can be used, with those of its directory as they were read last. Its certificate files
+/// need not be here: they lie with the gateway, not where cmdlets are written and compared.
 fn tree(screen: &Screen, named: Option<&Path>) -> Result<Value, Exit> {
     let path = load::locate(screen, named)?;
     let refused = |list: &[Problem]| {
@@ -136,7 +224,7 @@ fn tree(screen: &Screen, named: Option<&Path>) -> Result<Value, Exit> {
         }
         screen.story("certificate files of the configuration are not here; its objects do not need them");
     }
-    config::tree(&path).map_err(|problems| refused(&problems.list))
+    config::whole_tree(&path).map_err(|problems| refused(&problems.list))
 }
 
 fn read(screen: &Screen, files: &[PathBuf]) -> Result<Imported, Exit> {

@@ -44,7 +44,7 @@ impl Endpoint {
             });
         }
         let loaded = load::compiled(screen, self.config.as_deref())?;
-        loaded.compiled.admin.http.ok_or_else(|| {
+        loaded.admin.http.ok_or_else(|| {
             screen.story("[admin] http is empty: that gateway answers nobody");
             Exit::Unreachable
         })

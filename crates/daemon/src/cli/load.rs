@@ -7,13 +7,6 @@ use super::Exit;
 use super::screen::{ColorChoice, Screen, Style, Tone, Volume, escaped_lines};
 use crate::config::{self, Compiled, Problem};
 use crate::observe::LogSettings;
-use crate::run::Settings;
-
-/// A configuration without errors.
-pub(super) struct Loaded {
-    pub(super) path: PathBuf,
-    pub(super) compiled: Compiled,
-}
 
 /// The file that is meant: the one named, or the first of the usual ones that exists.
 pub(super) fn locate(screen: &Screen, named: Option<&Path>) -> Result<PathBuf, Exit> {
@@ -31,10 +24,10 @@ pub(super) fn locate(screen: &Screen, named: Option<&Path>) -> Result<PathBuf, E
 }
 
 /// Compiles it; errors go to stderr, warnings stay with the value.
-pub(super) fn compiled(screen: &Screen, named: Option<&Path>) -> Result<Loaded, Exit> {
+pub(super) fn compiled(screen: &Screen, named: Option<&Path>) -> Result<Compiled, Exit> {
     let path = locate(screen, named)?;
     match config::load(&path) {
-        Ok(compiled) => Ok(Loaded { path, compiled }),
+        Ok(compiled) => Ok(compiled),
         Err(problems) => {
             screen.story(&rendered(&problems.list, screen.story));
             Err(Exit::BadConfiguration)
@@ -51,14 +44,6 @@ pub(crate) fn rendered(list: &[Problem], style: Style) -> String {
         _ => line.to_owned(),
     });
     painted.collect::<Vec<_>>().join("\n")
-}
-
-/// Compiles the same file anew, for a reload.
-pub(super) fn again(path: &Path) -> Result<Settings, String> {
-    match config::load(path) {
-        Ok(compiled) => Ok(Settings::from(&compiled)),
-        Err(problems) => Err(escaped_lines(&problems.to_text())),
-    }
 }
 
 /// The configured log, unless the words asked for more or less.

@@ -8,6 +8,7 @@ mod doctor;
 mod endpoint;
 mod exit;
 mod explain;
+mod feed;
 mod keylog;
 mod load;
 mod quirks;

@@ -42,7 +42,7 @@ pub(super) fn run(screen: &Screen, args: &QuirksArgs) -> Exit {
     }
     let site = match args.config.as_deref().map(|path| load::compiled(screen, Some(path))) {
         None => None,
-        Some(Ok(loaded)) => Some(Site { off: loaded.compiled.quirks_off, policy: loaded.compiled.policy }),
+        Some(Ok(loaded)) => Some(Site { off: loaded.quirks_off, policy: loaded.policy }),
         Some(Err(exit)) => return exit,
     };
     let lines: Vec<Line> = quirks::all().iter().map(|entry| Line::of(entry, site.as_ref())).collect();

@@ -8,8 +8,10 @@ use clap::Args;
 use tracing::{info, warn};
 
 use super::check::{self, Deny};
+use super::feed::{self, Feed};
 use super::screen::{Screen, escaped_lines};
 use super::{Exit, KeyLogArgs, load};
+use crate::config::Compiled;
 use crate::config::lab_file::LabFile;
 use crate::labs::{self, Event, Events, Host, listeners};
 use crate::observe::init_logging;
@@ -49,34 +51,39 @@ pub(super) fn run(screen: &Screen, arguments: &RunArgs) -> Exit {
             Err(exit) => exit,
         };
     }
-    let loaded = match load::compiled(screen, arguments.config.as_deref()) {
-        Ok(loaded) => loaded,
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            screen.story(&escaped_lines(&format!("cannot start: {error}")));
+            return Exit::Failed;
+        }
+    };
+    let (feed, compiled) = match runtime.block_on(feed::begin(screen, arguments.config.as_deref())) {
+        Ok(begun) => begun,
         Err(exit) => return exit,
     };
     let lab = match arguments.lab.as_deref().map(|path| labs::read(screen, path)).transpose() {
         Ok(lab) => lab,
         Err(exit) => return exit,
     };
-    if !loaded.compiled.warnings.is_empty() {
-        screen.story(&load::rendered(&loaded.compiled.warnings, screen.story));
+    if !compiled.warnings.is_empty() {
+        screen.story(&load::rendered(&compiled.warnings, screen.story));
     }
     if let Err(exit) = arguments.keylog.open(screen) {
         return exit;
     }
-    init_logging(&load::log_settings(&loaded.compiled, screen));
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => {
-            let drain_max = Duration::from_secs(arguments.drain_timeout);
-            runtime.block_on(serve(screen, loaded, lab.as_ref(), drain_max))
-        }
-        Err(error) => {
-            screen.story(&escaped_lines(&format!("cannot start: {error}")));
-            Exit::Failed
-        }
-    }
+    init_logging(&load::log_settings(&compiled, screen));
+    let drain_max = Duration::from_secs(arguments.drain_timeout);
+    runtime.block_on(serve(screen, feed, &compiled, lab.as_ref(), drain_max))
 }
 
-async fn serve(screen: &Screen, loaded: load::Loaded, lab: Option<&LabFile>, drain_max: Duration) -> Exit {
+async fn serve(
+    screen: &Screen,
+    feed: Feed,
+    compiled: &Compiled,
+    lab: Option<&LabFile>,
+    drain_max: Duration,
+) -> Exit {
     let cannot_start = |error: &dyn std::fmt::Display| {
         screen.story(&escaped_lines(&format!("cannot start: {error}")));
         Exit::Failed
@@ -96,7 +103,7 @@ async fn serve(screen: &Screen, loaded: load::Loaded, lab: Option<&LabFile>, dra
         screen.story(&format!("lab UM in this process:\n{}", listeners(file, host.listening())));
         tokio::spawn(log(host.events(file)));
     }
-    let gateway = match Gateway::start(Settings::from(&loaded.compiled)).await {
+    let gateway = match Gateway::start(Settings::from(compiled)).await {
         Ok(gateway) => gateway,
         Err(error) => {
             if let Some(host) = host {
@@ -106,8 +113,7 @@ async fn serve(screen: &Screen, loaded: load::Loaded, lab: Option<&LabFile>, dra
         }
     };
     announce(screen, &gateway);
-    let path = loaded.path;
-    signals.run_until_stopped(gateway, drain_max, || load::again(&path)).await;
+    signals.run_until_stopped(gateway, drain_max, feed).await;
     if let Some(host) = host {
         host.stop().await;
     }

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod checks;
+mod directory;
 mod hosted;
 mod keep;
 pub mod lab_file;
@@ -27,10 +28,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use b2bua::Policy;
 use b2bua::policy::UnknownPeer;
 use b2bua::quirks::QuirkSet;
+use b2bua::{Policy, codes};
 
+use crate::directory::{Directory, View};
 use crate::keep::{CaptureSettings, RecordingSettings};
 use crate::media::Dscp;
 use crate::net::Dns;
@@ -42,6 +44,9 @@ use source::Source;
 
 /// Where `run` looks without `-c`.
 pub const DEFAULT_FILES: [&str; 2] = ["umbra.toml", "/etc/umbra/umbra.toml"];
+
+/// Parts of a directory of which is said that they were left out.
+const LEFT_OUT_MAX: usize = 50;
 
 /// A configuration that passed every check.
 #[derive(Clone, Debug)]
@@ -60,6 +65,8 @@ pub struct Compiled {
     pub dns: Dns,
     /// What the gateway was told of Lync's surroundings, for `umbra doctor`.
     pub lync: Lync,
+    /// Where objects are read live.
+    pub directory: Option<Directory>,
     /// Admin socket and page.
     pub admin: Admin,
     /// Log, records, capture.
@@ -216,13 +223,62 @@ pub fn find_file() -> Option<PathBuf> {
     DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
-/// Loads a file with the environment of this process on top.
+/// Loads a file with the environment of this process on top, and beside it what its directory showed last.
 ///
 /// # Errors
 /// Every problem at once, warnings included.
 pub fn load(file: &Path) -> Result<Compiled, Problems> {
-    let text = text_of(file)?;
-    compile(file, &text, std::env::vars_os(), SystemTime::now())
+    let view = kept_view(file)?;
+    load_beside(file, view.as_ref())
+}
+
+/// The same beside this view of its directory.
+///
+/// # Errors
+/// Every problem at once, warnings included.
+pub fn load_beside(file: &Path, view: Option<&View>) -> Result<Compiled, Problems> {
+    compile_text(file, &text_of(file)?, view)
+}
+
+/// The same for a text that was read before, as [`text_of`] does.
+///
+/// # Errors
+/// Every problem at once, warnings included.
+pub fn compile_text(file: &Path, text: &str, view: Option<&View>) -> Result<Compiled, Problems> {
+    compile_beside(file, text, std::env::vars_os(), SystemTime::now(), view)
+}
+
+/// The directory that a configuration names and the folder for what is kept of it, whatever else is wrong in the file; `None` when
+/// it names none, or not as it should.
+///
+/// # Errors
+/// The file cannot be read at all.
+pub fn directory_of(file: &Path) -> Result<Option<(Directory, PathBuf)>, Problems> {
+    directory_in(file, &text_of(file)?)
+}
+
+/// The same for a text that was read before.
+///
+/// # Errors
+/// It is no TOML.
+pub fn directory_in(file: &Path, text: &str) -> Result<Option<(Directory, PathBuf)>, Problems> {
+    let source = Source::merge(file, text, std::env::vars_os())?;
+    let findings = Findings::new(&source);
+    let root = Reader::root(source.tree(), &findings);
+    let base = file.parent().unwrap_or(Path::new(""));
+    let roots = sections::tls(&root, base).map(|tls| tls.files.trusted_roots).unwrap_or_default();
+    let directory = directory::section(&root, base, &roots);
+    let state_dir = sections::gateway(&root, base).state_dir;
+    // Where the section has an error, nobody may be asked, least of all with a password.
+    let problems = findings.into_problems();
+    let is_wrong = problems.list.iter().any(|problem| {
+        problem.severity == Severity::Error && problem.setting.split('.').next() == Some("directory")
+    });
+    Ok(directory.filter(|_| !is_wrong).map(|directory| (directory, state_dir)))
+}
+
+fn kept_view(file: &Path) -> Result<Option<View>, Problems> {
+    Ok(directory_of(file)?.and_then(|(directory, state_dir)| View::kept(&directory, &state_dir)))
 }
 
 /// The same with another certificate and key in the places of its own.
@@ -235,7 +291,7 @@ pub fn load_with_pair(file: &Path, certificate: &Path, key: &Path) -> Result<Com
     let pair = pair.map(|(name, path)| (OsString::from(name), path.as_os_str().to_owned()));
     let is_other = |(name, _): &(OsString, OsString)| pair.iter().all(|(own, _)| own != name);
     let environment: Vec<_> = std::env::vars_os().filter(is_other).chain(pair.clone()).collect();
-    compile(file, &text, environment, SystemTime::now())
+    compile_beside(file, &text, environment, SystemTime::now(), kept_view(file)?.as_ref())
 }
 
 /// Where a configuration keeps certificate and key, whether or not they are there; `None` when it does not say.
@@ -260,7 +316,23 @@ pub fn tree(file: &Path) -> Result<serde_json::Value, Problems> {
     Ok(Source::merge(file, &text_of(file)?, std::env::vars_os())?.tree().clone())
 }
 
-fn text_of(file: &Path) -> Result<String, Problems> {
+/// The same with what its directory showed last.
+///
+/// # Errors
+/// The file cannot be read at all, or the view is broken.
+pub fn whole_tree(file: &Path) -> Result<serde_json::Value, Problems> {
+    let mut source = Source::merge(file, &text_of(file)?, std::env::vars_os())?;
+    if let Some(view) = kept_view(file)? {
+        source.extend(&view)?;
+    }
+    Ok(source.tree().clone())
+}
+
+/// What stands in a configuration file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn text_of(file: &Path) -> Result<String, Problems> {
     source::read(file).map_err(|problem| Problems::one(*problem))
 }
 
@@ -278,8 +350,27 @@ where
     K: AsRef<std::ffi::OsStr>,
     V: AsRef<std::ffi::OsStr>,
 {
-    let source = Source::merge(file, text, environment)?;
+    compile_beside(file, text, environment, now, None)
+}
+
+/// The same with the objects of a directory, which are read as those of the file are.
+fn compile_beside<K, V>(
+    file: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (K, V)>,
+    now: SystemTime,
+    view: Option<&View>,
+) -> Result<Compiled, Problems>
+where
+    K: AsRef<std::ffi::OsStr>,
+    V: AsRef<std::ffi::OsStr>,
+{
+    let mut source = Source::merge(file, text, environment)?;
+    let left_out = view.map_or(Ok(Vec::new()), |view| source.extend(view))?;
     let findings = Findings::new(&source);
+    for what in left_out.into_iter().take(LEFT_OUT_MAX) {
+        Reader::root(source.tree(), &findings).warn(codes::DIR_LEFT_OUT, "directory", what);
+    }
     let compiled = read(&source, &findings, now);
     let problems = findings.into_problems();
     match compiled {
@@ -301,6 +392,8 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let media = sections::media(&root, &listen, &base);
     let dns = sections::dns(&root);
     let lync = sections::lync(&root, &base);
+    let roots = tls.as_ref().map(|tls| tls.files.trusted_roots.clone()).unwrap_or_default();
+    let directory = directory::section(&root, &base, &roots);
     let admin = sections::admin(&root, &base);
     let (observe, correlation_header) = sections::observe(&root, &base);
     let rules = sections::rules(&root);
@@ -335,6 +428,7 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
         media: media.media,
         dns,
         lync,
+        directory,
         admin,
         observe,
         quirks_off,

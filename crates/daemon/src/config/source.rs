@@ -13,6 +13,7 @@ use serde_json::Value;
 use toml_edit::{Document, Item, Value as TomlValue};
 
 use super::problem::{Place, Problem, Problems};
+use crate::directory::{Failure, View};
 
 /// Longest configuration file read.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -26,6 +27,8 @@ pub(super) struct Source {
     spans: BTreeMap<String, Range<usize>>,
     /// Setting path → variable that set it.
     variables: BTreeMap<String, String>,
+    /// `table[index]` → where in a directory the object stands.
+    origins: BTreeMap<String, String>,
 }
 
 /// Reads a configuration file.
@@ -64,7 +67,30 @@ impl Source {
             .and_then(Config::try_deserialize::<Value>);
         let tree = merged
             .map_err(|error| Problems::one(Problem::of_file(codes::CFG_SYNTAX, file, error.to_string())))?;
-        Ok(Self { file: file.to_owned(), text: text.to_owned(), tree, spans, variables })
+        Ok(Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            tree,
+            spans,
+            variables,
+            origins: BTreeMap::new(),
+        })
+    }
+
+    /// Puts the objects of a directory behind those of the file; what was left out of them.
+    pub(super) fn extend(&mut self, view: &View) -> Result<Vec<String>, Problems> {
+        let refused =
+            |failure: Failure| Problems::one(Problem::of_file(failure.code, &self.file, failure.what));
+        let beside = view.beside(&self.tree).map_err(refused)?;
+        let Some(tables) = self.tree.as_object_mut() else { return Ok(Vec::new()) };
+        for addition in beside.additions {
+            let table = tables.entry(addition.table).or_insert_with(|| Value::Array(Vec::new()));
+            // What is no list of tables is the reader's to refuse.
+            let Some(list) = table.as_array_mut() else { continue };
+            self.origins.insert(format!("{}[{}]", addition.table, list.len()), addition.origin);
+            list.push(Value::Object(addition.values));
+        }
+        Ok(beside.remarks)
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -84,6 +110,10 @@ impl Source {
     pub(super) fn place(&self, setting: &str) -> Place {
         if let Some(name) = self.variable(setting) {
             return Place { file: format!("environment {name}"), line: 0, column: 0 };
+        }
+        let object = setting.find(']').map_or(setting, |end| &setting[..=end]);
+        if let Some(origin) = self.origins.get(object) {
+            return Place { file: format!("directory {origin}"), line: 0, column: 0 };
         }
         let mut path = setting;
         loop {

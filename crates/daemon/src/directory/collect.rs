@@ -24,6 +24,8 @@ pub(super) struct Object {
     pub values: Vec<(&'static str, Value)>,
     /// What was left out of it.
     pub notes: Vec<String>,
+    /// Its distinguished name, where that was printed.
+    pub origin: String,
 }
 
 impl Object {
@@ -85,6 +87,14 @@ type Raw = Map<String, Value>;
 /// # Errors
 /// A required word that is none, such as an enumeration written as a number.
 pub fn collect(documents: &[Value]) -> Result<Imported, Trouble> {
+    collect_beside(documents, &Value::Null)
+}
+
+/// The same for objects that may name those of a configuration.
+///
+/// # Errors
+/// A required word that is none.
+pub(super) fn collect_beside(documents: &[Value], tree: &Value) -> Result<Imported, Trouble> {
     let mut found = Imported::default();
     let mut raw: Vec<(&'static str, &Raw)> = Vec::new();
     for document in documents {
@@ -97,7 +107,7 @@ pub fn collect(documents: &[Value]) -> Result<Imported, Trouble> {
         }
     }
     additions(&mut found, &raw);
-    tidy(&mut found);
+    tidy(&mut found, tree);
     Ok(found)
 }
 
@@ -201,7 +211,8 @@ fn property<'a>(object: &'a Raw, name: &str) -> Option<&'a Value> {
 }
 
 fn read_object(kind: &'static Kind, raw: &Raw) -> Result<Object, Trouble> {
-    let mut object = Object { kind, values: Vec::new(), notes: Vec::new() };
+    let origin = property(raw, "DistinguishedName").and_then(text).unwrap_or_default();
+    let mut object = Object { kind, values: Vec::new(), notes: Vec::new(), origin };
     for field in kind.fields {
         match value_of(field, raw, &mut object.notes) {
             Ok(Some(value)) => object.values.push((field.key, value)),
@@ -462,7 +473,7 @@ fn pool(object: &mut Object, levels: &[(String, String)]) -> Option<String> {
 }
 
 /// Leaves out what cannot stand: objects without what they need, references to nothing, names used twice.
-fn tidy(found: &mut Imported) {
+fn tidy(found: &mut Imported, tree: &Value) {
     complete_server_names(found);
     let objects = std::mem::take(&mut found.objects);
     let mut kept: Vec<Object> = Vec::new();
@@ -485,7 +496,7 @@ fn tidy(found: &mut Imported) {
         kept.push(object);
     }
     found.objects = kept;
-    references(found);
+    references(found, tree);
 }
 
 fn unusable(object: &Object) -> Option<String> {
@@ -522,9 +533,11 @@ fn complete_server_names(found: &mut Imported) {
 }
 
 /// Names of objects that are not there: in a list they go, elsewhere the whole object does.
-fn references(found: &mut Imported) {
+fn references(found: &mut Imported, tree: &Value) {
     let names = |table: &str| -> BTreeSet<String> {
-        found.of(table).map(|object| object.text("name").to_ascii_lowercase()).collect()
+        let there = tree.get(table).and_then(Value::as_array).into_iter().flatten();
+        let there = there.filter_map(|object| object.get("name")?.as_str()).map(str::to_ascii_lowercase);
+        found.of(table).map(|object| object.text("name").to_ascii_lowercase()).chain(there).collect()
     };
     let (plans, gateways, policies) = (names("dial_plan"), names("ip_gateway"), names("mailbox_policy"));
     let hosted: BTreeSet<String> = found

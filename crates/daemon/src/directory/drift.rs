@@ -79,7 +79,7 @@ fn name_of(own: &Value) -> String {
     keys.iter().find_map(|key| own.get(*key)?.as_str()).unwrap_or_default().to_owned()
 }
 
-fn is_same(kind: &Kind, own: &Value, there: &Object) -> bool {
+pub(super) fn is_same(kind: &Kind, own: &Value, there: &Object) -> bool {
     kind.identity.iter().all(|key| {
         let form = kind.fields.iter().find(|field| field.key == *key).map_or(Form::Text, |field| field.form);
         plain(form, own.get(*key)) == plain(form, there.get(key))

@@ -49,7 +49,7 @@ fn own_name(found: &Imported, frame: &Frame) -> (String, String) {
 fn pool_gateways(found: &Imported) -> Vec<Object> {
     const NOTE: &str = "assumed: as ExchUcUtil.ps1 makes it for the pool; Exchange has none";
     let made = |table: &str, values: Vec<(&'static str, Value)>| {
-        Some(Object { kind: kind_of(table)?, values, notes: vec![NOTE.to_owned()] })
+        Some(Object { kind: kind_of(table)?, values, notes: vec![NOTE.to_owned()], origin: String::new() })
     };
     let has_gateway = |pool: &&Object| {
         found.of("ip_gateway").any(|gateway| gateway.text("address").eq_ignore_ascii_case(pool.text("fqdn")))

@@ -336,3 +336,8 @@ pub(super) const ADDITIONS: &[(&str, &str, Side)] = &[
 pub(super) fn kind_of(table: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.table == table)
 }
+
+/// The keys of a table that come from properties.
+pub fn keys_of(table: &str) -> impl Iterator<Item = &'static str> {
+    kind_of(table).into_iter().flat_map(|kind| kind.fields).map(|field| field.key)
+}

@@ -26,6 +26,8 @@ pub enum Group {
     Gateways,
     /// Dial plans and the servers in them.
     Plans,
+    /// Where objects are read live.
+    Directory,
     /// Pools, Autodiscover, location profiles.
     Lync,
     /// DNS.
@@ -49,6 +51,7 @@ impl Group {
             Self::Security => "Dial plan security",
             Self::Gateways => "UM IP gateways",
             Self::Plans => "Dial plans",
+            Self::Directory => "Live directory",
             Self::Lync => "Lync",
             Self::Names => "Names",
             Self::Media => "Media",

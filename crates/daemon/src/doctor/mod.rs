@@ -7,6 +7,7 @@ mod bounded;
 mod certificates;
 mod clock;
 mod configured;
+mod directory;
 mod finding;
 mod handshakes;
 mod host;
@@ -75,8 +76,10 @@ impl Topic {
         use Group as G;
         match self {
             Self::All => true,
-            Self::Exchange => matches!(group, G::Servers | G::Security | G::Gateways | G::Plans),
-            Self::Lync => matches!(group, G::Lync | G::Security),
+            Self::Exchange => {
+                matches!(group, G::Servers | G::Security | G::Gateways | G::Plans | G::Directory)
+            }
+            Self::Lync => matches!(group, G::Lync | G::Security | G::Directory),
             Self::Tls => matches!(group, G::Certificates | G::Tls),
             Self::Media => matches!(group, G::Media | G::Listeners),
             Self::Dns => matches!(group, G::Names),
@@ -116,6 +119,9 @@ pub async fn examine(compiled: &Compiled, topic: Topic) -> Report {
             found.extend(past::findings(compiled.admin.http).await);
         }
         found.extend(names::findings(&peers, &located));
+    }
+    if topic.wants(G::Directory) {
+        found.extend(directory::findings(compiled).await);
     }
     found.retain(|finding| topic.wants(finding.group));
     Report::of(found)

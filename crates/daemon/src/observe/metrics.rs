@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::directory::{DirectoryMetrics, DirectoryStanding, LiveDirectory, Reading};
 use super::media::MediaMetrics;
 
 type Labelled<L> = Family<L, Counter>;
@@ -144,6 +145,7 @@ pub struct Metrics {
     setup: Histogram,
     duration: Histogram,
     media: MediaMetrics,
+    directory: DirectoryMetrics,
 }
 
 impl Default for Metrics {
@@ -188,6 +190,7 @@ impl Metrics {
             setup: Histogram::new(exponential_buckets(0.002, 2.0, 14)),
             duration: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             media: MediaMetrics::new(),
+            directory: DirectoryMetrics::default(),
         };
         metrics.reload_ok.set(1);
         metrics.register();
@@ -237,6 +240,20 @@ impl Metrics {
         let help = "From the 2xx to the end";
         registry.register_with_unit("umbra_call_duration", help, Unit::Seconds, self.duration.clone());
         self.media.register(&mut registry);
+        self.directory.register(&mut registry);
+    }
+
+    /// How the live directory stands, and what it was read for last; `None` where none is configured.
+    pub fn directory_stands(&self, standing: Option<DirectoryStanding>, reading: Option<Reading>) {
+        self.directory.stands(standing);
+        if let Some(reading) = reading {
+            self.directory.read(reading);
+        }
+    }
+
+    /// How the live directory stands.
+    pub fn directory(&self) -> Option<LiveDirectory> {
+        self.directory.status(SystemTime::now())
     }
 
     /// A TLS handshake ended. `peer` is a configured name; a stranger's is empty and counts as `unknown`.
@@ -432,6 +449,7 @@ impl Metrics {
 
     /// The whole exposition in text form.
     pub fn expose(&self) -> String {
+        self.directory.measure(SystemTime::now());
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Writing to a string fails only when a metric cannot print itself; the rest is still of use.

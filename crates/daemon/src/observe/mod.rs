@@ -3,6 +3,7 @@
 
 mod admin;
 mod asking;
+mod directory;
 mod events;
 mod limiter;
 mod logging;
@@ -15,6 +16,7 @@ mod status;
 pub(crate) use admin::is_from_here;
 pub use admin::{AdminServer, Health, Ordered, Orders, Pages, ServerWish, Standing};
 pub use asking::{ask, order};
+pub use directory::{DirectoryStanding, DirectoryTrouble, LiveDirectory, Reading};
 pub use events::Reporter;
 pub(crate) use events::{calendar, reason};
 pub use limiter::WarnLimiter;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TlsRefusal;
+use super::{LiveDirectory, TlsRefusal};
 
 /// The document.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -18,6 +18,9 @@ pub struct Status {
     pub draining: bool,
     /// The last reload of the configuration.
     pub last_reload: Option<Reload>,
+    /// The live directory, where one is configured.
+    #[serde(default)]
+    pub directory: Option<LiveDirectory>,
     /// Calls.
     pub calls: Calls,
     /// RTP ports, in pairs of RTP and RTCP.

@@ -26,7 +26,9 @@ use crate::net::{
     Bound, Control, Errand, Flows, Locator, Lookups, NetContext, Outgoing, Replaced, Retiring, Rooms,
     accept_loop, bind_tcp, bind_udp,
 };
-use crate::observe::{AdminServer, Health, Metrics, RecordSender, RecordWriter, Up, WarnLimiter};
+use crate::observe::{
+    AdminServer, DirectoryStanding, Health, Metrics, Reading, RecordSender, RecordWriter, Up, WarnLimiter,
+};
 use crate::tls::{TlsContext, TlsError, keylog};
 
 /// How long HTTP clients may hold up a stop.
@@ -268,6 +270,11 @@ impl Gateway {
             );
         }
         Ok(())
+    }
+
+    /// How the live directory stands, and what it was just read for.
+    pub fn directory_stands(&self, standing: Option<DirectoryStanding>, reading: Option<Reading>) {
+        self.context.metrics.directory_stands(standing, reading);
     }
 
     /// A reload failed before it reached the gateway (the file is bad).

@@ -16,4 +16,4 @@ mod watch;
 
 pub use gateway::{Gateway, ReloadError, StartError};
 pub use settings::{ListenAt, Settings, TlsSetup};
-pub use signals::{Signals, Stop};
+pub use signals::{Configured, Signals, Stop};

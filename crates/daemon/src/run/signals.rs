@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
 use super::{Gateway, Settings};
+use crate::observe::{DirectoryStanding, Reading};
 
 /// After the engine hung up what was left, its BYEs may take this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -18,6 +19,19 @@ pub enum Stop {
     Drained,
     /// Patience ended, or the operator insisted.
     Now,
+}
+
+/// Where settings come from, beside those of the start.
+pub trait Configured: Send {
+    /// Reads everything anew, as SIGHUP asks; the error is for the log.
+    fn again(&mut self) -> impl Future<Output = Result<Settings, String>> + Send;
+    /// Completes when there is news of something that is watched: settings to take, or none but that things stand differently. To be
+    /// asked again after it was cancelled.
+    fn news(&mut self) -> impl Future<Output = Option<Settings>> + Send;
+    /// What became of the settings that were given last.
+    fn settled(&mut self, result: Result<(), String>);
+    /// How the live directory stands, and what it was read for since this was asked last.
+    fn directory(&mut self) -> (Option<DirectoryStanding>, Option<Reading>);
 }
 
 /// The signals, caught from here on: to be made before anybody can see that the daemon runs.
@@ -37,18 +51,28 @@ impl Signals {
         })
     }
 
-    /// Serves until a signal ends it. `read` compiles the configuration anew for a reload; its error is for the log.
+    /// Serves until a signal ends it.
     pub async fn run_until_stopped(
         mut self,
         gateway: Gateway,
         drain_max: Duration,
-        read: impl Fn() -> Result<Settings, String>,
+        mut configured: impl Configured,
     ) -> Stop {
         loop {
+            let (standing, reading) = configured.directory();
+            gateway.directory_stands(standing, reading);
             tokio::select! {
                 _ = self.term.recv() => break,
                 _ = self.int.recv() => break,
-                _ = self.hup.recv() => reload(&gateway, read()).await,
+                _ = self.hup.recv() => {
+                    let read = configured.again().await;
+                    let result = reload(&gateway, read).await;
+                    configured.settled(result);
+                }
+                news = configured.news() => if let Some(settings) = news {
+                    let result = gateway.reload(settings).await;
+                    configured.settled(result.map_err(|problem| problem.to_string()));
+                }
             }
         }
         info!(
@@ -73,17 +97,19 @@ async fn drain(gateway: &Gateway, drain_max: Duration, int: &mut Signal) -> Stop
     }
 }
 
-async fn reload(gateway: &Gateway, read: Result<Settings, String>) {
-    let settings = match read {
-        Ok(settings) => settings,
-        Err(problem) => {
-            gateway.reload_refused();
-            error!(event = "reload_refused", %problem, "configuration refused, the old one stays");
-            return;
-        }
-    };
+async fn reload(gateway: &Gateway, read: Result<Settings, String>) -> Result<(), String> {
+    let settings = read.inspect_err(|problem| {
+        gateway.reload_refused();
+        error!(event = "reload_refused", %problem, "configuration refused, the old one stays");
+    })?;
     match gateway.reload(settings).await {
-        Ok(()) => info!(event = "reloaded", "configuration and certificates are in force for new calls"),
-        Err(problem) => error!(event = "reload_refused", %problem, "reload refused, the old one stays"),
+        Ok(()) => {
+            info!(event = "reloaded", "configuration and certificates are in force for new calls");
+            Ok(())
+        }
+        Err(problem) => {
+            error!(event = "reload_refused", %problem, "reload refused, the old one stays");
+            Err(problem.to_string())
+        }
     }
 }

@@ -133,6 +133,7 @@ impl Source {
             uptime_secs: self.started.elapsed().as_secs(),
             draining: engines.draining || !self.health.is_ready(),
             last_reload: metrics.last_reload().map(reload),
+            directory: metrics.directory(),
             calls: Calls {
                 now: calls,
                 allowed: policy.gateway.max_calls_allowed as u64,

@@ -22,6 +22,7 @@ mod ice;
 mod keylog;
 mod keys;
 mod lab;
+mod ldap;
 mod loops;
 mod malformed;
 mod media;

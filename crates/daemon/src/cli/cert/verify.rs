@@ -139,8 +139,8 @@ pub(super) fn run(screen: &Screen, arguments: &VerifyArgs) -> Exit {
     let (site, side) = match arguments.roots.as_slice() {
         [] => match load::compiled(screen, arguments.config.as_deref()) {
             Ok(loaded) => {
-                let side = Side::toward(&loaded.compiled, name, arguments.backend);
-                (Some(loaded.compiled), side)
+                let side = Side::toward(&loaded, name, arguments.backend);
+                (Some(loaded), side)
             }
             Err(exit) => return exit,
         },

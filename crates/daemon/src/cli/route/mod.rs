@@ -93,7 +93,7 @@ enum Carrier {
 pub(super) fn run(screen: &Screen, arguments: &RouteArgs) -> Exit {
     let RouteVerb::Explain(arguments) = &arguments.verb;
     let policy = match load::compiled(screen, arguments.config.as_deref()) {
-        Ok(loaded) => loaded.compiled.policy,
+        Ok(loaded) => loaded.policy,
         Err(exit) => return exit,
     };
     let asked = match asked::asked(&policy, arguments) {

@@ -14,6 +14,7 @@ const DAY: u64 = 24 * HOUR;
 /// The whole screen.
 pub(super) fn text(status: &Status, style: Style) -> String {
     let mut out = head(status, style);
+    out.push_str(&directory(status, style));
     heading(&mut out, style, &format!("{:<15} {:<32} {:<14} {:>8}  CALLS", "ROLE", "NAME", "STATE", "PING"));
     for peer in &status.peers {
         out.push_str(&peer_lines(peer, style));
@@ -61,6 +62,21 @@ fn head(status: &Status, style: Style) -> String {
          calls {} of {}, {} since the start, {} refused   RTP port pairs {} of {} in use, {} resting\n",
         calls.now, calls.allowed, calls.since_start, calls.refused, rtp.in_use, rtp.pairs, rtp.resting
     )
+}
+
+fn directory(status: &Status, style: Style) -> String {
+    let Some(live) = &status.directory else { return String::new() };
+    let view = match live.age_secs {
+        Some(age) => format!("{} entries, seen {} ago", live.entries, duration(age)),
+        None => style.paint(Tone::Bad, "nothing is known of it"),
+    };
+    let mut out = format!("directory {}   {view}\n", escaped(&live.url));
+    if let Some(trouble) = &live.trouble {
+        let first = escaped(trouble.what.lines().next().unwrap_or_default());
+        let what = style.paint(Tone::Bad, &format!("since {}Z: {first}", moment(&trouble.since)));
+        out.push_str(&format!("    {what} {}\n", escaped(&trouble.code)));
+    }
+    out
 }
 
 fn peer_lines(peer: &PeerStatus, style: Style) -> String {
@@ -198,8 +214,8 @@ fn duration(secs: u64) -> String {
 mod tests {
     use super::*;
     use crate::observe::{
-        Calls, ChangedTo, FailedHandshakes, LegacyAllowed, LegacyUsed, OwnCertificate, PeerChange, Presented,
-        ProbeStatus, RefusedSide, Reload, RtpPorts, Spoken, WeakUsed,
+        Calls, ChangedTo, DirectoryTrouble, FailedHandshakes, LegacyAllowed, LegacyUsed, LiveDirectory,
+        OwnCertificate, PeerChange, Presented, ProbeStatus, RefusedSide, Reload, RtpPorts, Spoken, WeakUsed,
     };
 
     fn sort(direction: Direction, count: u64, remote: &str, name: &str) -> Connections {
@@ -343,7 +359,24 @@ handshakes   9 failed
         (status.draining, status.keys_logged, status.uptime_secs) = (true, true, 3 * DAY + 5 * HOUR);
         status.certificates[0].days_left = -1;
         status.last_reload.as_mut().unwrap().taken = false;
+        status.directory = Some(LiveDirectory {
+            url: "ldaps://dc01.contoso.test:636".to_owned(),
+            age_secs: Some(2 * HOUR),
+            entries: 9,
+            trouble: Some(DirectoryTrouble {
+                since: "2026-11-21T11:02:07.5Z".to_owned(),
+                code: "UMB-DIR007".to_owned(),
+                what: "bind as CN=um\u{1b}[2Jbra: name or password is refused\nmore".to_owned(),
+            }),
+            ..LiveDirectory::default()
+        });
         let shown = text(&status, Style::Plain);
+        for words in [
+            "directory ldaps://dc01.contoso.test:636   9 entries, seen 2h0m ago\n",
+            "    since 2026-11-21T11:02:07Z: bind as CN=um\\u{1b}[2Jbra: name or password is refused UMB-DIR007\n",
+        ] {
+            assert!(shown.contains(words), "{words}:\n{shown}");
+        }
         for words in
             ["takes no new calls", "EXPIRED", "up 3d5h", "reload refused 2026", "secrets of every TLS"]
         {
