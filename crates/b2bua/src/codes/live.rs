@@ -16,7 +16,7 @@ registry! {
     DIR_TLS = "UMB-DIR006", "no TLS with the directory", sip None, ms None,
         cause "The certificate of the directory is not for the name in `url`, not from a trusted root, over, or weak; or StartTLS was refused. Nothing was asked.", exchange "", lync "", umbra "Use the name that the certificate has, and the root that issued it in `trusted_roots`; `umbra cert verify HOST:636` shows what is presented.";
     DIR_BIND = "UMB-DIR007", "directory refuses the bind", sip None, ms None,
-        cause "Name or password is wrong, the account is locked or over, or the directory wants TLS.", exchange "", lync "", umbra "Look at `bind_dn` and `password_file`; the file is read anew at each try, so a new password needs no restart.";
+        cause "Name or password is wrong, the account is locked or over, or the directory wants TLS.", exchange "", lync "", umbra "Look at `bind_dn` and `password_file`; the file is read anew at each try, so a new password needs no restart. It is tried again every `refresh` and at SIGHUP only, lest the account be locked.";
     DIR_SEARCH = "UMB-DIR008", "directory refuses the search", sip None, ms None,
         cause "The base does not exist, the right to read it is missing, a limit of the directory was exceeded, or another directory was named instead: referrals are not followed.", exchange "", lync "", umbra "Look at `configuration_base` and `users_bases`, and name a directory that has them.";
     DIR_ANSWER = "UMB-DIR009", "answer of the directory not taken", sip None, ms None,
@@ -26,7 +26,7 @@ registry! {
     DIR_VIEW = "UMB-DIR011", "view of the directory refused", sip None, ms None,
         cause "Objects of the directory are broken, or do not go together with each other or with those of the file. The view is refused as a whole; what was read last stays in force.", exchange "Correct the object that the log names.", lync "", umbra "Or give this configuration an object of the same identity: the file's is taken.";
     DIR_OLD = "UMB-DIR012", "view of the directory is an old one", sip None, ms None,
-        cause "There has been no new view, so the one that was kept in `state_dir` is in force, or none: objects that stand only in the directory are then unknown.", exchange "", lync "", umbra "Bring the directory back; `umbra import ldap` reads it now and says what is wrong.";
+        cause "What was kept of the directory in `state_dir` is what counts here, or nothing was kept: objects that stand only in the directory are then unknown.", exchange "", lync "", umbra "Bring the directory back; `umbra import ldap` reads it now and says what is wrong.";
     DIR_KEEP = "UMB-DIR013", "view of the directory cannot be kept", sip None, ms None,
         cause "`state_dir` cannot be written, so a start without the directory will know only what was kept before, if anything.", exchange "", lync "", umbra "Give the gateway's user the right to write there, and room.";
     DIR_LEFT_OUT = "UMB-DIR014", "part of the directory left out", sip None, ms None,

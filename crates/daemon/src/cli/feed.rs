@@ -16,7 +16,7 @@ use crate::directory::{Directory, Failure, View, read_directory};
 use crate::observe::{DirectoryStanding, Reading, rfc3339};
 use crate::run::{Configured, Settings};
 
-/// After a failed reading, the next one comes at the latest so soon.
+/// After a failed reading, the next one comes at the latest so soon; a refused password is not tried sooner, for accounts get locked.
 const RETRY: Duration = Duration::from_secs(30);
 /// A start without a kept view waits so long for the directory.
 const START_MAX: Duration = Duration::from_secs(15);
@@ -71,7 +71,7 @@ pub(super) async fn begin(screen: &Screen, named: Option<&Path>) -> Result<(Feed
     let (wishes, wished) = watch::channel(wanted);
     let (sender, reads) = mpsc::channel(1);
     let mut reader = JoinSet::new();
-    reader.spawn(read_on(wished, sender, is_fresh, trouble.is_some()));
+    reader.spawn(read_on(wished, sender, is_fresh, trouble.clone()));
     let feed = Feed {
         in_force: Made { text, directory, view, left_out: left_out(&compiled) },
         given: None,
@@ -161,9 +161,9 @@ async fn read_on(
     mut wishes: watch::Receiver<Option<Directory>>,
     reads: mpsc::Sender<Read>,
     is_fresh: bool,
-    mut has_failed: bool,
+    mut failed: Option<Failure>,
 ) {
-    let mut is_due = !is_fresh && !has_failed;
+    let mut is_due = !is_fresh && failed.is_none();
     loop {
         let Some(directory) = wishes.borrow_and_update().clone() else {
             if wishes.changed().await.is_err() {
@@ -172,18 +172,14 @@ async fn read_on(
             is_due = true;
             continue;
         };
-        let pause = match (is_due, has_failed) {
-            (true, _) => Duration::ZERO,
-            (false, true) => RETRY.min(directory.refresh),
-            (false, false) => directory.refresh,
-        };
+        let pause = if is_due { Duration::ZERO } else { pause_after(failed.as_ref(), directory.refresh) };
         let read = async {
             tokio::time::sleep(pause).await;
             read_directory(&directory).await
         };
         is_due = tokio::select! {
             read = read => {
-                has_failed = read.is_err();
+                failed = read.as_ref().err().cloned();
                 if reads.send((directory, read)).await.is_err() {
                     return;
                 }
@@ -194,6 +190,13 @@ async fn read_on(
                 Err(_) => return,
             },
         };
+    }
+}
+
+fn pause_after(failed: Option<&Failure>, refresh: Duration) -> Duration {
+    match failed {
+        Some(failure) if failure.code != codes::DIR_BIND => RETRY.min(refresh),
+        _ => refresh,
     }
 }
 
@@ -249,11 +252,11 @@ impl Feed {
         }
     }
 
-    /// Said once for each outage.
+    /// Said once for each outage, and again when it has another reason.
     fn lost(&mut self, failure: Failure) {
         self.reading = Some(Reading::Failed);
         let (code, what) = (failure.code.as_str(), escaped(&failure.what));
-        match self.is_outage() {
+        match self.trouble.as_ref().is_some_and(|(_, known)| known.code == failure.code) {
             true => debug!(event = "directory_lost", code, %what, "the directory still shows nothing"),
             false => {
                 let in_force =
@@ -389,4 +392,22 @@ fn left_out(compiled: &Compiled) -> usize {
 
 fn bounded(text: &str) -> String {
     escaped_lines(text).chars().take(TOLD_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_tried_again_soon_but_not_a_password() {
+        let failure = |code| Failure { code, what: String::new() };
+        let long = Duration::from_secs(600);
+        assert_eq!(pause_after(None, long), long);
+        assert_eq!(pause_after(Some(&failure(codes::DIR_UNREACHABLE)), long), RETRY);
+        assert_eq!(pause_after(Some(&failure(codes::DIR_BIND)), long), long);
+        assert_eq!(
+            pause_after(Some(&failure(codes::DIR_TLS)), Duration::from_secs(5)),
+            Duration::from_secs(5)
+        );
+    }
 }

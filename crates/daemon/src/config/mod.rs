@@ -394,6 +394,13 @@ fn read(source: &Source, findings: &Findings<'_>, now: SystemTime) -> Option<Com
     let lync = sections::lync(&root, &base);
     let roots = tls.as_ref().map(|tls| tls.files.trusted_roots.clone()).unwrap_or_default();
     let directory = directory::section(&root, &base, &roots);
+    if directory.is_some() && !source.is_extended() {
+        root.warn(
+            codes::DIR_OLD,
+            "directory",
+            "nothing of it is known here: only the objects of the file count",
+        );
+    }
     let admin = sections::admin(&root, &base);
     let (observe, correlation_header) = sections::observe(&root, &base);
     let rules = sections::rules(&root);

@@ -29,6 +29,7 @@ pub(super) struct Source {
     variables: BTreeMap<String, String>,
     /// `table[index]` → where in a directory the object stands.
     origins: BTreeMap<String, String>,
+    is_extended: bool,
 }
 
 /// Reads a configuration file.
@@ -74,6 +75,7 @@ impl Source {
             spans,
             variables,
             origins: BTreeMap::new(),
+            is_extended: false,
         })
     }
 
@@ -82,6 +84,7 @@ impl Source {
         let refused =
             |failure: Failure| Problems::one(Problem::of_file(failure.code, &self.file, failure.what));
         let beside = view.beside(&self.tree).map_err(refused)?;
+        self.is_extended = true;
         let Some(tables) = self.tree.as_object_mut() else { return Ok(Vec::new()) };
         for addition in beside.additions {
             let table = tables.entry(addition.table).or_insert_with(|| Value::Array(Vec::new()));
@@ -91,6 +94,11 @@ impl Source {
             list.push(Value::Object(addition.values));
         }
         Ok(beside.remarks)
+    }
+
+    /// Whether a view of a directory, however small, is part of it.
+    pub(super) fn is_extended(&self) -> bool {
+        self.is_extended
     }
 
     pub(super) fn file(&self) -> &Path {
