@@ -85,6 +85,8 @@ pub(crate) struct Station<R> {
     pub(crate) endpoint: Endpoint,
     flows: BTreeMap<FlowKey, Flow>,
     out: VecDeque<Output<R>>,
+    /// `SERVER` of responses.
+    server_text: Option<String>,
 }
 
 impl<R> Station<R> {
@@ -98,7 +100,32 @@ impl<R> Station<R> {
             server_header: None,
             user_agent: None,
         };
-        Station { endpoint: Endpoint::new(config, seed), flows: BTreeMap::new(), out: VecDeque::new() }
+        Station {
+            endpoint: Endpoint::new(config, seed),
+            flows: BTreeMap::new(),
+            out: VecDeque::new(),
+            server_text: Some(crate::um::SERVER_HEADER.to_owned()),
+        }
+    }
+
+    /// Says something else, or nothing, in `SERVER`.
+    pub(crate) fn set_server_text(&mut self, text: Option<String>) {
+        self.server_text = text;
+    }
+
+    /// A response of ours, in Exchange UM's spelling.
+    pub(crate) fn response(
+        &self,
+        request: &Message,
+        status: u16,
+        reason: &str,
+        to_tag: &[u8],
+    ) -> Option<Builder> {
+        let builder = exchange_response(request, status, reason, to_tag)?;
+        Some(match &self.server_text {
+            Some(text) => builder.raw_header(b"SERVER", text.as_bytes()),
+            None => builder,
+        })
     }
 
     pub(crate) fn flow_up(&mut self, flow: Flow) {
@@ -169,12 +196,7 @@ pub(crate) fn earlier(one: Option<Instant>, two: Option<Instant>) -> Option<Inst
 }
 
 /// A response in Exchange UM's spelling: upper-case names, From and To first.
-pub(crate) fn exchange_response(
-    request: &Message,
-    status: u16,
-    reason: &str,
-    to_tag: &[u8],
-) -> Option<Builder> {
+fn exchange_response(request: &Message, status: u16, reason: &str, to_tag: &[u8]) -> Option<Builder> {
     let mut builder = Builder::response(StatusCode::new(status)?, reason.as_bytes());
     for (id, name) in [
         (HeaderId::From, "FROM"),
@@ -197,7 +219,7 @@ pub(crate) fn exchange_response(
             builder = builder.raw_header(name.as_bytes(), &value);
         }
     }
-    Some(builder.raw_header(b"SERVER", crate::um::SERVER_HEADER.as_bytes()))
+    Some(builder)
 }
 
 /// Text of a header value for reports: control characters cannot get through.

@@ -13,13 +13,14 @@ use thiserror::Error;
 use crate::audio::Law;
 use crate::frontend::OfferShape;
 use crate::media::{EventTypes, LocalMedia, MediaPlan};
-use crate::um::{MediaKind, PlanSecurity};
+use crate::um::{Allowed, MediaKind, PlanSecurity, SUITES};
 
 /// Bytes of an SDES master key and salt.
 pub const KEY_BYTES: usize = 30;
-const SUITES: [Suite; 2] = [Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
 /// Tag of the plain crypto line in Lync's offers.
 const LYNC_TAG: u32 = 2;
+/// Value and length of the MKI in Lync's offers.
+const LYNC_MKI: &str = "1:1";
 const BOUNDARY: &str = "b7f3c1d2-0a4e-4c55-9d61-1f2e3a4b5c6d";
 
 /// Fresh key material for one leg.
@@ -84,6 +85,21 @@ pub fn read_session(content_type: &[u8], body: &[u8]) -> Result<Session, Negotia
     Session::parse(chosen).map_err(|why| NegotiationError::Description(why.to_string()))
 }
 
+/// What a side makes of crypto lines.
+#[derive(Clone, Copy, Debug)]
+pub struct CryptoRules<'r> {
+    /// Suites it takes; the first is the one that it offers.
+    pub suites: &'r [Suite],
+    /// Whether its own offers carry an MKI.
+    pub offers_mki: Allowed,
+}
+
+impl Default for CryptoRules<'_> {
+    fn default() -> Self {
+        CryptoRules { suites: &SUITES, offers_mki: Allowed::No }
+    }
+}
+
 /// Answers an offer as a worker of a plan with this security does.
 pub fn answer(
     offer: &Session,
@@ -91,6 +107,18 @@ pub fn answer(
     local: LocalMedia,
     key: &FreshKey,
     seed: u64,
+) -> Result<(Body, Agreed), NegotiationError> {
+    answer_as(offer, security, local, key, seed, &CryptoRules::default())
+}
+
+/// The same by other rules for crypto lines.
+pub fn answer_as(
+    offer: &Session,
+    security: PlanSecurity,
+    local: LocalMedia,
+    key: &FreshKey,
+    seed: u64,
+    crypto: &CryptoRules<'_>,
 ) -> Result<(Body, Agreed), NegotiationError> {
     let audio = offer.audio().ok_or_else(|| NegotiationError::Description("no audio".to_owned()))?;
     let kind = decide(security, audio.security())?;
@@ -102,7 +130,7 @@ pub fn answer(
     let protection = match kind {
         MediaKind::Rtp => Protection::Clear,
         MediaKind::Srtp => {
-            let theirs = sdp::pick_crypto(audio, &SUITES).ok_or(NegotiationError::Crypto)?;
+            let theirs = sdp::pick_crypto(audio, crypto.suites).ok_or(NegotiationError::Crypto)?;
             let mut ours = line(theirs.tag, theirs.suite, key)?;
             ours.mki = theirs.mki.clone();
             let protection = protection(&theirs, &ours)?;
@@ -178,14 +206,31 @@ pub fn offer(
     key: &FreshKey,
     seed: u64,
 ) -> Result<Offer, NegotiationError> {
+    offer_as(shape, local, key, seed, &CryptoRules::default())
+}
+
+/// The same by other rules for crypto lines.
+pub fn offer_as(
+    shape: OfferShape,
+    local: LocalMedia,
+    key: &FreshKey,
+    seed: u64,
+    crypto: &CryptoRules<'_>,
+) -> Result<Offer, NegotiationError> {
+    let line = |tag, key| {
+        let suite = crypto.suites.first().copied().unwrap_or(Suite::AesCm128HmacSha1_80);
+        let mut line = line(tag, suite, key)?;
+        line.mki = sdp::Mki::parse(LYNC_MKI).filter(|_| crypto.offers_mki == Allowed::Yes);
+        Ok::<_, NegotiationError>(line)
+    };
     let mut spec = spec(local, OriginSeed { session_id: seed & 0x7fff_ffff, version: 1 });
     match shape {
         OfferShape::Lync2013Multipart | OfferShape::Lync2015 | OfferShape::UmSecured => {
             spec.profile = Profile::RtpSavp;
-            spec.crypto = vec![line(LYNC_TAG, Suite::AesCm128HmacSha1_80, key)?];
+            spec.crypto = vec![line(LYNC_TAG, key)?];
         }
         OfferShape::LyncOptional => {
-            spec.crypto = vec![line(LYNC_TAG, Suite::AesCm128HmacSha1_80, key)?];
+            spec.crypto = vec![line(LYNC_TAG, key)?];
         }
         OfferShape::LyncNone | OfferShape::PbxTcp | OfferShape::LateOffer | OfferShape::UmPlain => {}
     }
@@ -373,6 +418,25 @@ mod tests {
         }
         assert_eq!(kind(Lync2015, PlanSecurity::AsOffered), Ok(MediaKind::Srtp));
         assert_eq!(kind(LyncNone, PlanSecurity::AsOffered), Ok(MediaKind::Rtp));
+    }
+
+    #[test]
+    fn an_offer_has_an_mki_where_the_rules_say_so_and_its_answer_has_the_same() {
+        for (offers_mki, marked) in [(Allowed::No, false), (Allowed::Yes, true)] {
+            let rules = CryptoRules { suites: &SUITES[1..], offers_mki };
+            let ours = offer_as(OfferShape::Lync2015, local(4_000), &FreshKey([1; 30]), 1, &rules).unwrap();
+            let seen = read_session(ours.body.content_type.as_bytes(), &ours.body.bytes).unwrap();
+            let (body, _) =
+                answer(&seen, PlanSecurity::Secured, local(5_000), &FreshKey([2; 30]), 2).unwrap();
+            for text in
+                [&ours.body.bytes, &body.bytes].map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            {
+                assert!(text.contains("AES_CM_128_HMAC_SHA1_32"), "{text}");
+                assert_eq!(text.contains("|1:1"), marked, "{text}");
+            }
+            let back = read_session(body.content_type.as_bytes(), &body.bytes).unwrap();
+            assert!(accept(&ours, &back).is_ok());
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use umbra_lab::frontend::{
 use umbra_lab::pki::{CertSpec, KeyKind, Naming, Pki};
 use umbra_lab::shell::{LabUmConfig, ListenRole, PlayOnPhone, UmIpGateway, UmTransport};
 use umbra_lab::um::{
-    AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig, MediaKind,
+    AnswerRules, CallRouterConfig, Fault, LabFact, MailboxConfig, MailboxServerConfig, Manner, MediaKind,
     PlanSecurity, Ports,
 };
 use umbra_lab::{LabUm, audio};
@@ -40,6 +40,7 @@ async fn stage(security: PlanSecurity, answer: AnswerRules, fault: Fault) -> Sta
             name: CALL_ROUTER.to_owned(),
             address: LOOPBACK,
             ports: ANY,
+            manner: Manner::default(),
             fault: Fault::None,
         }],
         mailbox_servers: vec![MailboxServerConfig {
@@ -50,6 +51,7 @@ async fn stage(security: PlanSecurity, answer: AnswerRules, fault: Fault) -> Sta
             max_calls_allowed: 100,
             security,
             fault: Fault::None,
+            manner: Manner::default(),
             worker_fault: fault,
         }],
         mailboxes: vec![MailboxConfig {

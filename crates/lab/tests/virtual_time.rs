@@ -10,15 +10,16 @@ use sip::{Flow, FlowKey, Party, Transport};
 use time::macros::datetime;
 use umbra_lab::audio::dominant_hz;
 use umbra_lab::frontend::{
-    CallEnd, CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerLogic, CallerReport, EndedBy, OnRefer,
-    Presses,
+    CallEnd, CallOutcome, CallSpec, CallerCommand, CallerConfig, CallerLogic, CallerReport, EndedBy,
+    OfferShape, OnRefer, Presses,
 };
 use umbra_lab::machine::{Input, Machine, Output};
 use umbra_lab::media::{Channel, LocalMedia, MediaCommand, MediaEndpoint, MediaFact, MediaKey, MediaReport};
 use umbra_lab::um::{
-    AnswerRules, AttendantConfig, Directory, DirectoryPlan, EndReason, Fault, Impairment, KeyMapping,
-    KeyTarget, LabFact, MailboxConfig, Milestone, Pin, PlanSecurity, Ports, RedirectRole, RedirectTarget,
-    Redirector, UmReport, VoiceMessage, Worker, WorkerConfig,
+    AfterRecording, Allowed, AnswerRules, AttendantConfig, ContactShape, Directory, DirectoryPlan, EndReason,
+    Fault, FirstWord, Impairment, KeyMapping, KeyTarget, LabFact, MailboxConfig, MalformedDiversion, Manner,
+    Milestone, OldCalls, Pin, PlanSecurity, Ports, Recycling, RedirectRole, RedirectTarget, Redirector,
+    UmCommand, UmReport, VoiceMessage, Worker, WorkerConfig,
 };
 
 const FLOW: FlowKey = FlowKey(1);
@@ -501,5 +502,129 @@ fn an_attendant_transfers_by_refer_and_stays_when_that_fails() {
         let end = if status == 200 { EndReason::Transferred } else { EndReason::CallerHungUp };
         assert_eq!(ends, [end], "{on_refer:?}");
         assert_eq!((world.callee.machine.calls(), world.caller.machine.calls()), (0, 0));
+    }
+}
+
+#[test]
+fn a_worker_says_and_does_what_its_knobs_say() {
+    let rules = AnswerRules {
+        ring_after: Some(Duration::ZERO),
+        answer_after: Duration::from_millis(200),
+        after_recording: AfterRecording::Stay,
+        ..AnswerRules::default()
+    };
+    let manner = Manner {
+        server_text: None,
+        first_word: FirstWord::Progress,
+        session_expires: Some(Duration::from_secs(100)),
+        full_status: 486,
+        ..Manner::default()
+    };
+    let mut world = World::new(worker(rules, Fault::None).mannered(manner));
+    let spec = CallSpec { time_limit: Duration::from_secs(300), ..deposit(CallEnd::WaitForBye) };
+    world.place(1, spec);
+    world.place(2, deposit(CallEnd::WaitForBye));
+    assert_eq!(world.outcome().status, 486, "the second call finds the worker full");
+    world.run(Duration::from_secs(110));
+    let outcome = world.outcome();
+    assert!(outcome.provisional.contains(&183) && !outcome.provisional.contains(&180), "{outcome:?}");
+    assert_eq!(outcome.header("Session-Expires"), Some("100;refresher=uac"));
+    assert_eq!(outcome.header("Server"), None);
+    // Nobody refreshed.
+    assert_eq!(outcome.ended_by, Some(EndedBy::Them));
+    let lasted = outcome.lasted.unwrap().as_secs();
+    assert!((95..=101).contains(&lasted), "{lasted}");
+}
+
+#[test]
+fn a_caller_without_the_timer_gets_none_and_suites_that_are_not_taken_are_refused() {
+    let manner = Manner { session_expires: Some(Duration::from_secs(100)), ..Manner::default() };
+    let mut world = World::new(worker(AnswerRules::default(), Fault::None).mannered(manner));
+    let end = CallEnd::HangUpAfter(Duration::from_secs(1));
+    world.place(1, CallSpec { shape: OfferShape::UmSecured, ..deposit(end) });
+    world.run(Duration::from_secs(3));
+    let outcome = world.outcome();
+    assert_eq!((outcome.status, outcome.header("Session-Expires")), (200, None));
+    let manner = Manner { suites: umbra_lab::um::SUITES[1..].to_vec(), ..Manner::default() };
+    let mut world = World::new(worker(AnswerRules::default(), Fault::None).mannered(manner));
+    world.place(1, deposit(CallEnd::WaitForBye));
+    assert_eq!(world.outcome().status, 488, "the offer has the other suite alone");
+}
+
+#[test]
+fn a_diversion_with_malformed_quoting_is_refused_where_the_knob_says_so() {
+    let malformed = vec!["\"Myer, Ken <sip:ken@contoso.test>;reason=no-answer".to_owned()];
+    for (malformed_diversion, status) in
+        [(MalformedDiversion::Refused, 400), (MalformedDiversion::Repaired, 200)]
+    {
+        let manner = Manner { malformed_diversion, ..Manner::default() };
+        let mut world = World::new(worker(AnswerRules::default(), Fault::None).mannered(manner));
+        let end = CallEnd::HangUpAfter(Duration::from_secs(1));
+        world.place(1, CallSpec { diversion: malformed.clone(), ..deposit(end) });
+        world.run(Duration::from_secs(3));
+        assert_eq!(world.outcome().status, status);
+    }
+}
+
+#[test]
+fn worker_processes_take_over_one_after_the_other_and_old_calls_are_cut_by_their_ports() {
+    let target = |tls| RedirectTarget {
+        host: "mbx01".to_owned(),
+        ports: Ports { tcp: None, tls: Some(tls) },
+        is_live: true,
+    };
+    let recycling = Recycling { calls: Some(2), period: None, old_calls: OldCalls::Cut };
+    let contact =
+        ContactShape { user_phone: Allowed::No, maddr: Allowed::No, ms_fe: Some("fe01".to_owned()) };
+    let manner = Manner { recycling: Some(recycling), contact, ..Manner::default() };
+    let service =
+        Redirector::new("mbx01", RedirectRole::UmService, vec![target(5066), target(5068)], Fault::None, 1);
+    let mut world = World::new(service.mannered(manner));
+    for (id, port) in [(1, 5066), (2, 5066), (3, 5068), (4, 5068), (5, 5066)] {
+        world.place(id, deposit(CallEnd::WaitForBye));
+        let outcome = world.outcome();
+        let wanted = format!("<sip:ken@mbx01:{port};transport=Tls;ms-fe=fe01>");
+        assert_eq!(outcome.header("contact"), Some(wanted.as_str()));
+    }
+    let retired = |report: &UmReport| match report {
+        UmReport::Recycled { ports, .. } => ports.tls,
+        _ => None,
+    };
+    assert_eq!(world.callee.reports.iter().filter_map(retired).collect::<Vec<_>>(), [5066, 5068]);
+    for (port, left) in [(5068, 1), (5066, 0)] {
+        let mut world = World::new(worker(AnswerRules::default(), Fault::None));
+        world.place(1, deposit(CallEnd::WaitForBye));
+        world.run(Duration::from_secs(1));
+        let cut = UmCommand::HangUpOn(Ports { tcp: None, tls: Some(port) });
+        let to_caller = world.callee.feed(world.now, Input::Command(cut));
+        world.exchange(Vec::new(), to_caller);
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.callee.machine.calls(), left, "calls came to port 5066");
+    }
+}
+
+#[test]
+fn a_hosted_um_takes_calls_of_its_tenants_alone() {
+    let target = RedirectTarget {
+        host: "exap".to_owned(),
+        ports: Ports { tcp: None, tls: Some(5066) },
+        is_live: true,
+    };
+    let manner = Manner { tenants: Some(vec!["corp.contoso.test".to_owned()]), ..Manner::default() };
+    let hosted = || {
+        Redirector::new("exap.hosted.test", RedirectRole::UmService, vec![target.clone()], Fault::None, 1)
+            .mannered(manner.clone())
+    };
+    for (host, status) in [
+        ("corp.contoso.test.exap.hosted.test", 302),
+        ("CORP.contoso.test.exap.hosted.test", 302),
+        ("exap.hosted.test", 302),
+        ("fabrikam.test.exap.hosted.test", 404),
+        ("contoso.test", 404),
+    ] {
+        let mut world = World::new(hosted());
+        let request_uri = format!("sip:ken@{host}:5061;transport=tls");
+        world.place(1, CallSpec { request_uri, ..deposit(CallEnd::WaitForBye) });
+        assert_eq!(world.outcome().status, status, "{host}");
     }
 }

@@ -199,6 +199,8 @@ fn of_um(report: UmReport) -> Wish {
         UmReport::Message(message) => format!("{} stored a message of {}", message.server, message.call_id),
         UmReport::Waiting(waiting) => format!("{} has {} new messages", waiting.mailbox, waiting.new),
         UmReport::Delete { mailbox, call_id } => format!("{mailbox} deletes the message of {call_id}"),
+        UmReport::Heard { mailbox, call_id } => format!("{mailbox} has heard the message of {call_id}"),
+        UmReport::Recycled { server, ports, .. } => format!("{server} recycled its worker on {ports:?}"),
         UmReport::PinReset(letter) => format!("{} gets another PIN", letter.mailbox),
         UmReport::Missed(missed) => format!("{} noted a missed call of {}", missed.server, missed.call_id),
     })

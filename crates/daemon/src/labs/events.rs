@@ -71,8 +71,14 @@ impl Events {
     /// `None`: not worth a line.
     fn told(&self, fact: LabFact) -> Option<Event> {
         Some(match fact {
-            LabFact::Redirected { .. } | LabFact::OptionsAnswered { .. } | LabFact::Waiting(_) => {
-                return None;
+            LabFact::Redirected { .. }
+            | LabFact::OptionsAnswered { .. }
+            | LabFact::Waiting(_)
+            | LabFact::Heard { .. } => return None,
+            LabFact::Recycled { server, ports } => {
+                let numbers = [ports.tcp, ports.tls].into_iter().flatten().map(|port| port.to_string());
+                let what = format!("the worker process on {}", numbers.collect::<Vec<_>>().join(" "));
+                event("recycled", &server, "", "", what)
             }
             LabFact::Refused { server, call_id, status, why } => {
                 event("refused", &server, "", &call_id, format!("{status} {why}"))
@@ -93,7 +99,10 @@ impl Events {
             LabFact::Deleted { mailbox, call_id } => {
                 event("deleted", "", &mailbox, &call_id, "a message".to_owned())
             }
-            LabFact::PinMailed { mailbox } => {
+            LabFact::Mailed { mailbox } => {
+                event("mail", "", &mailbox, "", "taken by the SMTP sink".to_owned())
+            }
+            LabFact::PinMailed { mailbox, .. } => {
                 event("pin", "", &mailbox, "", "a new PIN lies in the mailbox's folder".to_owned())
             }
             LabFact::Stored(message) => {
@@ -177,6 +186,7 @@ fn end(why: EndReason) -> &'static str {
         EndReason::Transferred => "transferred",
         EndReason::TooManyFailures => "too many failures",
         EndReason::CallTooLong => "MaxCallDuration",
+        EndReason::NotRefreshed => "the session timer ran out",
         EndReason::NoAck => "no ACK",
         EndReason::ConnectionLost => "connection lost",
         EndReason::Stopped => "cut by the lab",

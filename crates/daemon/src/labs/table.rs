@@ -21,7 +21,10 @@ pub fn listeners(file: &LabFile, listening: &[Listening]) -> String {
             |at: &&Listening| at.server == service.server && matches!(at.role, ListenRole::Worker(_));
         let workers: Vec<String> = listening.iter().filter(is_own).flat_map(numbers).collect();
         let rest = format!("{}  workers {}", ports(service), workers.join(" "));
-        row("mailbox server", &service.server, &address(service), rest.trim_start());
+        let hosted = file.um.mailbox_servers.iter().find(|server| server.name == service.server);
+        let is_hosted = hosted.is_some_and(|server| server.manner.tenants.is_some());
+        let role = if is_hosted { "hosted UM" } else { "mailbox server" };
+        row(role, &service.server, &address(service), rest.trim_start());
     }
     if let Some(gateway) = &file.gateway {
         let told = if file.um.message_waiting.is_some() { "is told of waiting messages" } else { "" };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lab::pki::{CertSpec, Naming, Pki};
-use lab::um::{CallRouterConfig, Fault, MailboxServerConfig, PlanSecurity, Ports};
+use lab::um::{CallRouterConfig, Fault, MailboxServerConfig, Manner, PlanSecurity, Ports};
 use lab::{LabUm, LabUmConfig};
 use serde_json::Value;
 
@@ -99,6 +99,7 @@ fn site(net: Net, pki: &Arc<Pki>, faults: &Faults, voicemail: PathBuf) -> LabUmC
         name: name.to_owned(),
         address: net.host(host).into(),
         ports: Ports { tcp: Some(5060), tls: Some(5061) },
+        manner: Manner::default(),
         fault: fault(name),
     };
     let mailbox = |name: &str, host: u8| MailboxServerConfig {
@@ -109,6 +110,7 @@ fn site(net: Net, pki: &Arc<Pki>, faults: &Faults, voicemail: PathBuf) -> LabUmC
         max_calls_allowed: 100,
         security: PlanSecurity::AsOffered,
         fault: fault(name),
+        manner: Manner::default(),
         worker_fault: Fault::None,
     };
     LabUmConfig {

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lab::um::{Fault, LabFact, MailboxServerConfig, PlanSecurity, Ports};
-use lab::{LabUm, LabUmConfig};
+use lab::um::LabFact;
 
+use crate::harness::{Process, umbra};
 use crate::names::NameServer;
 use crate::samples::{final_response, sample, status};
 use crate::site::Site;
@@ -55,25 +55,33 @@ fn site(change: impl FnOnce(String) -> String) -> Site {
     })
 }
 
-/// What stands behind the provider's proxy: a UM service and its worker under one name.
-fn hosted_um(site: &Site, port: u16) -> LabUm {
-    let config = LabUmConfig {
-        mailbox_servers: vec![MailboxServerConfig {
-            name: PROXY.into(),
-            address: site.net.host(PROXY_HOST).into(),
-            service: Ports { tcp: None, tls: Some(port) },
-            workers: vec![Ports { tcp: None, tls: Some(5066) }],
-            max_calls_allowed: 100,
-            security: PlanSecurity::AsOffered,
-            fault: Fault::None,
-            worker_fault: Fault::None,
-        }],
-        pki: Some(site.pki.clone()),
-        voicemail: site.gateway.folder.path().join("hosted"),
-        seed: 11,
-        ..LabUmConfig::default()
-    };
-    site.block_on(LabUm::start(config)).unwrap()
+/// What stands behind the provider's proxy: `umbra lab up` with a hosted UM in its file, under the site's authority.
+fn hosted_um(site: &Site, port: u16) -> Process {
+    let folder = site.gateway.folder.path();
+    let (pki, address) = (site.pki.folder().display(), site.net.host(PROXY_HOST));
+    let text = format!(
+        "[lab]\nsip_domain = \"contoso.com\"\npki = \"{pki}\"\nvoicemail = \"hosted\"\n\n\
+         [[hosted]]\nname = \"{PROXY}\"\naddress = \"{address}\"\ntls_port = {port}\ntenants = [\"corp.contoso.com\", \"contoso.com\"]\n"
+    );
+    std::fs::write(folder.join("hosted.toml"), text).unwrap();
+    let mut command = umbra();
+    command.args(["lab", "up", "-o", "jsonl", "-c"]).arg(folder.join("hosted.toml")).env("NO_COLOR", "1");
+    let mut process = Process::start("hosted", &mut command, folder);
+    process.wait_for_port(address.into(), port);
+    process
+}
+
+/// The calls that the hosted UM told of.
+fn calls(hosted: &Process) -> Vec<serde_json::Value> {
+    let output = hosted.output();
+    let events = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    events.filter(|event| event["event"] == "call").collect()
+}
+
+/// Ended as a person would end it.
+fn end(mut hosted: Process) {
+    hosted.signal("TERM");
+    assert_eq!(hosted.wait(Duration::from_secs(10)), 0, "{}", hosted.output());
 }
 
 /// A deposit of the pool for this user; the sample is one for `ken`.
@@ -90,23 +98,22 @@ fn deposit(site: &Site, user: &str) -> Bytes {
     Bytes::from(own.iter().fold(text, |text, (old, new)| text.replace(old, new)))
 }
 
-fn answered_by(facts: &mut tokio::sync::broadcast::Receiver<LabFact>) -> (Vec<String>, Vec<String>) {
-    let (mut answered, mut redirected) = (Vec::new(), Vec::new());
+/// Servers of the site that answered calls.
+fn answered_by(facts: &mut tokio::sync::broadcast::Receiver<LabFact>) -> Vec<String> {
+    let mut answered = Vec::new();
     while let Ok(fact) = facts.try_recv() {
-        match fact {
-            LabFact::Answered { server, .. } => answered.push(server),
-            LabFact::Redirected { contact, .. } => redirected.push(contact),
-            _ => {}
+        if let LabFact::Answered { server, .. } = fact {
+            answered.push(server);
         }
     }
-    (answered, redirected)
+    answered
 }
 
 #[test]
 fn one_gateway_serves_a_hosted_user_and_one_whose_mailbox_is_here() {
     let site = site(|config| config);
     let hosted = hosted_um(&site, 5061);
-    let (mut there, mut here) = (hosted.facts(), site.facts());
+    let mut here = site.facts();
     let caller = site.pool("pool01");
     for user in ["ken", "sue"] {
         let response = final_response(&site, &caller, deposit(&site, user));
@@ -117,14 +124,13 @@ fn one_gateway_serves_a_hosted_user_and_one_whose_mailbox_is_here() {
             site.gateway.process.output()
         );
     }
-    let (of_hosted, redirected) = answered_by(&mut there);
-    let (of_site, _) = answered_by(&mut here);
-    assert_eq!(of_hosted, [PROXY], "ken's call alone");
+    let (of_hosted, of_site) = (calls(&hosted), answered_by(&mut here));
+    assert_eq!(of_hosted.len(), 1, "ken's call alone: {}", hosted.output());
+    assert_eq!((&of_hosted[0]["server"], &of_hosted[0]["whom"]), (&PROXY.into(), &"ken".into()));
     assert_eq!(of_site.len(), 1, "sue's call alone: {of_site:?}");
     assert!(of_site[0].starts_with("mbx0"), "{of_site:?}");
-    println!("the hosted UM redirected to {redirected:?}");
     site.block_on(caller.close());
-    site.block_on(async { tokio::time::timeout(Duration::from_secs(5), hosted.stop()).await }).unwrap();
+    end(hosted);
 }
 
 #[test]
@@ -142,13 +148,12 @@ fn a_provider_without_address_is_found_by_the_srv_record_of_federation() {
         names.knows_address(name, site.net.host(PROXY_HOST));
     }
     let hosted = hosted_um(&site, PORT);
-    let mut there = hosted.facts();
     let caller = site.pool("pool01");
     let response = final_response(&site, &caller, deposit(&site, "ken"));
     assert_eq!(status(response.as_deref()), 200, "{response:?}\n{}", site.gateway.process.output());
-    assert_eq!(answered_by(&mut there).0, [PROXY]);
+    assert_eq!(calls(&hosted).len(), 1, "{}", hosted.output());
     site.block_on(caller.close());
-    site.block_on(async { tokio::time::timeout(Duration::from_secs(5), hosted.stop()).await }).unwrap();
+    end(hosted);
 }
 
 #[test]

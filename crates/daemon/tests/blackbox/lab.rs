@@ -1,8 +1,11 @@
 //! `umbra lab faults`: what the gateway makes of a faulty UM is what the plan says, and a plan that says otherwise fails. `umbra lab up`,
 //! `umbra run --lab` and `umbra lab call`: a lab that a file describes, alone and beside the gateway, called by hand.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -283,4 +286,104 @@ fn faults_come_and_go_in_a_lab_that_runs_by_hand_by_time_and_by_its_plan() {
     assert_eq!(status("200").0, Some(0));
     lab.signal("TERM");
     assert_eq!(lab.wait(PATIENCE), 0, "{}", lab.output());
+}
+
+/// A mail server that takes everything (RFC 5321), and what it took.
+fn mail_sink(listener: TcpListener) -> mpsc::Receiver<String> {
+    let (taken, mails) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut writer = stream.try_clone().unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            let mut answer = |words: &str| write!(writer, "{words}\r\n");
+            let _ = answer("220 sink");
+            let mut mail = String::new();
+            while let Some(Ok(line)) = lines.next() {
+                match line.split(' ').next().unwrap_or_default() {
+                    "DATA" => {
+                        let _ = answer("354 go on");
+                        mail.extend(
+                            lines
+                                .by_ref()
+                                .map_while(Result::ok)
+                                .take_while(|line| line != ".")
+                                .map(|line| line + "\n"),
+                        );
+                        let _ = answer("250 taken");
+                        let _ = taken.send(std::mem::take(&mut mail));
+                    }
+                    "QUIT" => {
+                        let _ = answer("221 bye");
+                        break;
+                    }
+                    _ => {
+                        mail += &format!("{line}\n");
+                        let _ = answer("250 ok");
+                    }
+                }
+            }
+        }
+    });
+    mails
+}
+
+#[test]
+fn messages_are_mailed_found_again_after_a_restart_and_worker_processes_take_turns() {
+    let (folder, net) = (folder(), Net::new());
+    let sink = TcpListener::bind((net.host(60), 2525)).unwrap();
+    let mails = mail_sink(sink);
+    let more = format!(
+        "[smtp]\nserver = \"{}\"\nport = 2525\n\n[quirks]\nrecycling = {{ calls = 1 }}\n\n[[mailbox_server]]",
+        net.host(60)
+    );
+    let text = plain_lab(net).replacen("[[mailbox_server]]", &more, 1);
+    std::fs::write(folder.path().join("lab.toml"), &text).unwrap();
+    std::fs::write(folder.path().join("service.toml"), text.replace("port = 5065", "port = 5062")).unwrap();
+    let call = |arguments: &[&str]| lab_call(folder.path(), arguments);
+    let leave = || call(&["88895", "--talk", "1", "--diversion", "sip:1001@pbx.contoso.test"]).0;
+    let listen = || call(&["100", "--from", "1001", "--keys", "135790#,,,1", "--stay", "3"]).0;
+    let events = |lab: &Process, kind: &str| -> Vec<Value> {
+        let output = lab.output();
+        let all = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        all.filter(|event| event["event"] == kind).collect()
+    };
+    let stop = |mut lab: Process| {
+        lab.signal("TERM");
+        assert_eq!(lab.wait(PATIENCE), 0, "{}", lab.output());
+    };
+
+    let mut lab = lab_up(folder.path(), &["-o", "jsonl"]);
+    assert_eq!(leave(), Some(0));
+    let mail = mails.recv_timeout(PATIENCE).unwrap();
+    for words in [
+        "MAIL FROM:<voicemail@contoso.test>",
+        "RCPT TO:<ken@contoso.test>",
+        "Subject: Voice message",
+        "audio/wav",
+    ] {
+        assert!(mail.contains(words), "`{words}` is missing:\n{mail}");
+    }
+    wait_for(&mut lab, "\"event\":\"mail\"");
+    assert_eq!(listen(), Some(0));
+    assert_eq!(leave(), Some(0));
+    mails.recv_timeout(PATIENCE).unwrap();
+    let left = events(&lab, "message");
+    // The UM service names one worker process after the other.
+    for _ in 0..3 {
+        assert_eq!(call(&["88895", "--expect", "302", "-c", "service.toml"]).0, Some(0));
+    }
+    assert_eq!(events(&lab, "recycled").len(), 2, "{}", lab.output());
+    stop(lab);
+    let note = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(folder.path().join("voicemail/ken").join(name)).unwrap())
+            .unwrap()
+    };
+    assert_eq!((&note("0001.json")["heard"], &note("0002.json")["heard"]), (&true.into(), &false.into()));
+
+    let lab = lab_up(folder.path(), &["-o", "jsonl"]);
+    assert_eq!(listen(), Some(0));
+    let played = events(&lab, "played");
+    let new = left[1]["call_id"].as_str().unwrap();
+    assert!(played[0]["what"].as_str().unwrap().contains(new), "{played:?}: what is new comes first");
+    stop(lab);
 }

@@ -12,7 +12,7 @@ use lab::pki::Pki;
 use lab::shell::{UmIpGateway, UmTransport};
 use lab::um::{
     AnswerRules, AttendantConfig, CallRouterConfig, Fault, KeyMapping, KeyTarget, LabFact, MailboxConfig,
-    MailboxServerConfig, Pin, PlanSecurity, Ports,
+    MailboxServerConfig, Manner, Pin, PlanSecurity, Ports,
 };
 use lab::{LabUm, LabUmConfig};
 
@@ -190,6 +190,7 @@ fn um(net: Net, pki: &Arc<Pki>, voicemail: PathBuf) -> LabUmConfig {
         max_calls_allowed: 400,
         security: PlanSecurity::AsOffered,
         fault: Fault::None,
+        manner: Manner::default(),
         worker_fault: Fault::None,
     };
     LabUmConfig {
@@ -197,6 +198,7 @@ fn um(net: Net, pki: &Arc<Pki>, voicemail: PathBuf) -> LabUmConfig {
             name: "cas01.contoso.com".into(),
             address: net.host(30).into(),
             ports: Ports { tcp: Some(5060), tls: Some(5061) },
+            manner: Manner::default(),
             fault: Fault::None,
         }],
         mailbox_servers: vec![server(1), server(2)],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::frontend::{CallEnd, CallOutcome, CallSpec, Caller, EndedBy, OnRefer, Presses};
 use lab::shell::PlayOnPhone;
 use lab::um::{
-    EndReason, Fault, LabFact, MailboxServerConfig, Milestone, PlanSecurity, Ports, StoredMessage,
+    EndReason, Fault, LabFact, MailboxServerConfig, Manner, Milestone, PlanSecurity, Ports, StoredMessage,
 };
 use lab::{LabUm, LabUmConfig};
 use tokio::sync::broadcast::Receiver;
@@ -159,6 +159,7 @@ fn telephone(site: &Site) -> LabUm {
         max_calls_allowed: 10,
         security: PlanSecurity::Secured,
         fault: Fault::None,
+        manner: Manner::default(),
         worker_fault: Fault::None,
     };
     let config = LabUmConfig {

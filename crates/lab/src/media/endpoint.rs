@@ -79,6 +79,7 @@ pub struct MediaEndpoint {
     facts: VecDeque<MediaFact>,
     report: MediaReport,
     is_mute: bool,
+    is_without_reports: bool,
     roc_jump_at: Option<Instant>,
 }
 
@@ -106,6 +107,7 @@ impl MediaEndpoint {
             facts: VecDeque::new(),
             report: MediaReport::default(),
             is_mute: plan.impairment == Some(Impairment::Mute),
+            is_without_reports: plan.impairment == Some(Impairment::NoReports),
             roc_jump_at: match plan.impairment {
                 Some(Impairment::RocJump(after)) => Some(now + after),
                 _ => None,
@@ -217,7 +219,7 @@ impl MediaEndpoint {
             self.next_packet += PACKET_TIME;
             self.send_audio(now);
         }
-        if self.next_report <= now {
+        if self.next_report <= now && !self.is_without_reports {
             self.report_wait = (self.report_wait * 2).min(REPORT_INTERVAL);
             self.next_report = now + self.report_wait;
             rtcp::write_report(now, &self.sender, &mut self.heard, &mut self.scratch);
@@ -302,7 +304,7 @@ impl MediaEndpoint {
 
     /// When [`MediaEndpoint::handle_timeout`] is due.
     pub fn poll_deadline(&self) -> Instant {
-        self.next_packet.min(self.next_report)
+        if self.is_without_reports { self.next_packet } else { self.next_packet.min(self.next_report) }
     }
 
     /// Ends it: what was heard and counted.
@@ -357,6 +359,15 @@ mod tests {
     }
 
     fn endpoint(remote: u16, protection: Protection, now: Instant) -> MediaEndpoint {
+        endpoint_with(remote, protection, now, None)
+    }
+
+    fn endpoint_with(
+        remote: u16,
+        protection: Protection,
+        now: Instant,
+        impairment: Option<Impairment>,
+    ) -> MediaEndpoint {
         let plan = MediaPlan {
             remote_rtp: at(remote),
             remote_rtcp: at(remote + 1),
@@ -364,7 +375,7 @@ mod tests {
             events: EventTypes { heard: Some(101), sent: Some(101) },
             protection,
             seed: u64::from(remote),
-            impairment: None,
+            impairment,
         };
         MediaEndpoint::new(&plan, now).unwrap()
     }
@@ -388,6 +399,23 @@ mod tests {
 
     fn facts(endpoint: &mut MediaEndpoint) -> Vec<String> {
         std::iter::from_fn(|| endpoint.poll_fact()).map(|f| format!("{f:?}")).collect()
+    }
+
+    #[test]
+    fn who_is_told_to_sends_no_reports() {
+        let mut now = Instant::now();
+        for (impairment, wanted) in [(None, true), (Some(Impairment::NoReports), false)] {
+            let mut one = endpoint_with(2000, Protection::Clear, now, impairment);
+            let mut has_reports = false;
+            for _ in 0..100 {
+                one.handle_timeout(now);
+                while let Some(packet) = one.poll_packet() {
+                    has_reports |= packet.channel == Channel::Rtcp;
+                }
+                now += PACKET_TIME;
+            }
+            assert_eq!(has_reports, wanted);
+        }
     }
 
     #[test]

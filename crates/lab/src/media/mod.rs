@@ -64,6 +64,8 @@ pub struct MediaPlan {
 pub enum Impairment {
     /// No RTP at all; reports go on.
     Mute,
+    /// No RTCP.
+    NoReports,
     /// SRTP packets under an MKI that was never agreed.
     ForeignMki,
     /// The rollover counter goes one too far, this long after the start, as if 65,536 packets had been lost.

@@ -1,6 +1,7 @@
 //! The whole lab UM side: Call Routers and Mailbox servers from a description, their facts, their faults, their end.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,15 +12,18 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::driver::Event;
 use super::messenger::{Messaging, MessengerPlan};
 use super::role::{BoundPorts, Opened, Role, RoleKind, RolePlan};
+use super::smtp::{Letter, Mailing};
 use super::voicemail::Voicemail;
 use super::{LabError, LabUmConfig, ListenRole, Listening, UmIpGateway, UmTransport, tls};
 use crate::audio::{WavError, read_wav};
 use crate::frontend::{Target, TlsTarget};
 use crate::um::{
-    CallRouterConfig, Directory, DirectoryPlan, Fault, LabFact, MailboxServerConfig, Ports, RedirectRole,
-    RedirectTarget, Redirector, UmCommand, UmReport, Waiting, Worker, WorkerConfig,
+    CallRouterConfig, Directory, DirectoryPlan, Fault, LabFact, MailboxServerConfig, OldCalls, Ports,
+    RedirectRole, RedirectTarget, Redirector, RedirectsTo, UmCommand, UmReport, Waiting, Worker,
+    WorkerConfig,
 };
 
 /// Facts a slow reader may lag behind.
@@ -28,6 +32,8 @@ const FACTS_MAX: usize = 1_024;
 const OUTWARD_SEED: u64 = 0x6f75_7400_0000_0000;
 /// Messages waiting to be written.
 const ARCHIVE_QUEUE_MAX: usize = 512;
+/// Time for mail that waits when the lab ends.
+const LAST_MAIL: Duration = Duration::from_secs(3);
 /// Time for BYEs and for media to end before everything is closed.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -56,7 +62,9 @@ impl LabUm {
         check(&config)?;
         let (facts, _) = broadcast::channel(FACTS_MAX);
         let directory = directory(&config)?;
-        let (archive, archivist) = Archive::open(Voicemail::new(config.voicemail.clone()), facts.clone());
+        let found = refill(&config, &directory);
+        let (archive, archivist) =
+            Archive::open(Voicemail::new(config.voicemail.clone()), config.smtp, facts.clone());
         let mut lab = LabUm {
             config: config.clone(),
             directory: directory.clone(),
@@ -67,13 +75,24 @@ impl LabUm {
             archivist,
             archive,
         };
-        let mut services = Vec::new();
+        let (mut services, mut workers) = (Vec::new(), Vec::new());
         for server in &config.mailbox_servers {
             lab.start_messenger(&config, server)?;
-            services.push(lab.start_mailbox_server(&config, server, &directory).await?);
+            let (service, own) = lab.start_mailbox_server(&config, server, &directory).await?;
+            if server.manner.tenants.is_none() {
+                services.push(service);
+                workers.extend(own);
+            }
         }
         for router in &config.call_routers {
-            lab.start_call_router(&config, router, &services).await?;
+            let targets = match router.manner.redirects_to {
+                RedirectsTo::Service => services.clone(),
+                RedirectsTo::Worker => workers.clone(),
+            };
+            lab.start_call_router(&config, router, targets).await?;
+        }
+        for what in found {
+            let _ = lab.facts.send(LabFact::Trouble { server: String::new(), what });
         }
         lab.apply_first_faults(&config).await?;
         // Its status is in the directory that Call Routers read.
@@ -88,13 +107,14 @@ impl LabUm {
         config: &LabUmConfig,
         server: &MailboxServerConfig,
         directory: &Directory,
-    ) -> Result<RedirectTarget, LabError> {
+    ) -> Result<(RedirectTarget, Vec<RedirectTarget>), LabError> {
         let seed = self.seed(config);
         let worker = |(n, ports): (usize, &Ports)| BoundPorts { role: ListenRole::Worker(n), ports: *ports };
         let workers = server.workers.iter().enumerate().map(worker).collect();
         let opened = self.open(config, &server.name, RoleKind::Workers, server.address, workers).await?;
         let target = |ports| RedirectTarget { host: server.name.clone(), ports, is_live: true };
-        let targets = opened.ports().into_iter().map(target).collect();
+        let targets: Vec<RedirectTarget> = opened.ports().into_iter().map(target).collect();
+        let workers = targets.clone();
         let machine = Worker::new(WorkerConfig {
             name: server.name.clone(),
             max_calls_allowed: server.max_calls_allowed,
@@ -105,14 +125,17 @@ impl LabUm {
             fault: worst(&server.worker_fault, &server.fault),
             seed,
         });
-        self.roles.push(opened.start(machine, &self.archive));
+        let role = opened.start(machine.mannered(server.manner.clone()), &self.archive);
+        self.archive.workers.insert(server.name.clone(), role.sender.clone());
+        self.roles.push(role);
         let service = vec![BoundPorts { role: ListenRole::UmService, ports: server.service }];
         let opened = self.open(config, &server.name, RoleKind::UmService, server.address, service).await?;
         let ports = opened.ports().first().copied().unwrap_or_default();
         let role = RedirectRole::UmService;
-        let machine = Redirector::new(&server.name, role, targets, server.fault.clone(), seed ^ 1);
+        let machine = Redirector::new(&server.name, role, targets, server.fault.clone(), seed ^ 1)
+            .mannered(server.manner.clone());
         self.roles.push(opened.start(machine, &self.archive));
-        Ok(target(ports))
+        Ok((target(ports), workers))
     }
 
     /// The way of a Mailbox server to its UM IP gateway, where one is to be told of waiting messages.
@@ -121,7 +144,8 @@ impl LabUm {
         config: &LabUmConfig,
         server: &MailboxServerConfig,
     ) -> Result<(), LabError> {
-        let Some(gateway) = &config.message_waiting else { return Ok(()) };
+        let is_of_the_site = server.manner.tenants.is_none();
+        let Some(gateway) = config.message_waiting.as_ref().filter(|_| is_of_the_site) else { return Ok(()) };
         let target = self.target(&server.name, gateway)?;
         let plan = MessengerPlan {
             server: server.name.clone(),
@@ -160,13 +184,14 @@ impl LabUm {
         &mut self,
         config: &LabUmConfig,
         router: &CallRouterConfig,
-        services: &[RedirectTarget],
+        services: Vec<RedirectTarget>,
     ) -> Result<(), LabError> {
         let seed = self.seed(config);
         let service = vec![BoundPorts { role: ListenRole::CallRouter, ports: router.ports }];
         let opened = self.open(config, &router.name, RoleKind::CallRouter, router.address, service).await?;
         let role = RedirectRole::CallRouter;
-        let machine = Redirector::new(&router.name, role, services.to_vec(), router.fault.clone(), seed);
+        let machine = Redirector::new(&router.name, role, services, router.fault.clone(), seed)
+            .mannered(router.manner.clone());
         self.roles.push(opened.start(machine, &self.archive));
         Ok(())
     }
@@ -290,12 +315,19 @@ pub(super) struct Archive {
     facts: broadcast::Sender<LabFact>,
     /// Ways to the UM IP gateway, by server.
     news: BTreeMap<String, mpsc::Sender<Waiting>>,
+    /// Workers, by server.
+    workers: BTreeMap<String, mpsc::Sender<Event<UmCommand>>>,
 }
 
 impl Archive {
-    fn open(voicemail: Voicemail, facts: broadcast::Sender<LabFact>) -> (Self, JoinHandle<()>) {
+    fn open(
+        voicemail: Voicemail,
+        sink: Option<SocketAddr>,
+        facts: broadcast::Sender<LabFact>,
+    ) -> (Self, JoinHandle<()>) {
         let (queue, mut reports) = mpsc::channel(ARCHIVE_QUEUE_MAX);
         let told = facts.clone();
+        let mailing = sink.map(|sink| Mailing::start(sink, facts.clone()));
         let task = tokio::spawn(async move {
             while let Some(report) = reports.recv().await {
                 let (voicemail, server) = (voicemail.clone(), server_of(&report));
@@ -305,10 +337,19 @@ impl Archive {
                     Ok(Err(why)) => LabFact::Trouble { server, what: why.to_string() },
                     Err(why) => LabFact::Trouble { server, what: why.to_string() },
                 };
+                let letter = letter(&fact);
                 let _ = told.send(fact);
+                if let (Some(mailing), Some(letter)) = (&mailing, letter) {
+                    // What finds no room lies in its folder all the same.
+                    let _ = mailing.letters.try_send(letter);
+                }
+            }
+            if let Some(Mailing { letters, task }) = mailing {
+                drop(letters);
+                let _ = tokio::time::timeout(LAST_MAIL, task).await;
             }
         });
-        (Archive { queue, facts, news: BTreeMap::new() }, task)
+        (Archive { queue, facts, news: BTreeMap::new(), workers: BTreeMap::new() }, task)
     }
 
     pub(super) fn take(&self, server: &str, report: UmReport) {
@@ -316,11 +357,28 @@ impl Archive {
             // Newer news will come when these find no room.
             let _ = news.try_send(waiting.clone());
         }
+        if let UmReport::Recycled { server, ports, old_calls: OldCalls::Cut } = &report
+            && let Some(workers) = self.workers.get(server)
+        {
+            // Workers that cannot take it are stuck anyway.
+            let _ = workers.try_send(Event::Command(UmCommand::HangUpOn(*ports)));
+        }
         if self.queue.try_send(report).is_err() {
             let what = "the voicemail folder cannot keep up; a message is lost".to_owned();
             let _ = self.facts.send(LabFact::Trouble { server: server.to_owned(), what });
         }
     }
+}
+
+/// The mail that this fact left in a folder.
+fn letter(fact: &LabFact) -> Option<Letter> {
+    let (mailbox, server, eml) = match fact {
+        LabFact::Stored(message) => (&message.note.mailbox, &message.note.server, message.eml.clone()),
+        LabFact::Missed { missed, json } => (&missed.mailbox, &missed.server, json.with_extension("eml")),
+        LabFact::PinMailed { mailbox, eml, server } => (mailbox, server, eml.clone()),
+        _ => return None,
+    };
+    Some(Letter { mailbox: mailbox.clone(), server: server.clone(), eml })
 }
 
 fn server_of(report: &UmReport) -> String {
@@ -338,9 +396,14 @@ fn store(voicemail: &Voicemail, report: UmReport) -> Result<LabFact, super::Stor
             Ok(LabFact::Deleted { mailbox, call_id })
         }
         UmReport::PinReset(letter) => {
-            voicemail.write_pin(&letter)?;
-            Ok(LabFact::PinMailed { mailbox: letter.mailbox })
+            let eml = voicemail.write_pin(&letter)?;
+            Ok(LabFact::PinMailed { mailbox: letter.mailbox, eml, server: letter.server })
         }
+        UmReport::Heard { mailbox, call_id } => {
+            voicemail.mark_heard(&mailbox, &call_id)?;
+            Ok(LabFact::Heard { mailbox, call_id })
+        }
+        UmReport::Recycled { server, ports, .. } => Ok(LabFact::Recycled { server, ports }),
         UmReport::Waiting(waiting) => Ok(LabFact::Waiting(waiting)),
         UmReport::Message(message) => Ok(LabFact::Stored(Box::new(voicemail.store(&message)?))),
         UmReport::Missed(missed) => {
@@ -370,6 +433,21 @@ fn directory(config: &LabUmConfig) -> Result<Directory, LabError> {
         Some(why) => Err(LabError::Config(why.to_string())),
         None => Ok(directory),
     }
+}
+
+/// Puts back what earlier runs left in the voicemail folder; what cannot be read, in words.
+fn refill(config: &LabUmConfig, directory: &Directory) -> Vec<String> {
+    let voicemail = Voicemail::new(config.voicemail.clone());
+    let mut unread = Vec::new();
+    for mailbox in &config.mailboxes {
+        match voicemail.load(&mailbox.alias) {
+            Ok(messages) => {
+                messages.into_iter().for_each(|held| drop(directory.deposit(&mailbox.alias, held)))
+            }
+            Err(why) => unread.push(why.to_string()),
+        }
+    }
+    unread
 }
 
 fn acceptor(config: &LabUmConfig, name: &str) -> Result<TlsAcceptor, LabError> {

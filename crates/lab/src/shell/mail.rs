@@ -1,5 +1,5 @@
 //! Mail as UM sends it to the owner of a mailbox: a voice message with its sound attached, a missed call, a new PIN. Owns the words and the MIME
-//! shape (by lettre, without any transport); nothing is sent, the files lie in the voicemail folder.
+//! shape (by lettre); the files lie in the voicemail folder, and `smtp` sends them where the lab has a sink.
 
 use lettre::Message;
 use lettre::message::header::ContentType;
@@ -68,7 +68,7 @@ fn fail(to: &str, why: impl std::fmt::Display) -> MailError {
 }
 
 /// The alias in the domain of the server that took the call.
-fn address(alias: &str, server: &str) -> String {
+pub(super) fn address(alias: &str, server: &str) -> String {
     let domain = server.split_once('.').map_or(server, |(_, domain)| domain);
     format!("{alias}@{domain}")
 }
@@ -114,6 +114,7 @@ mod tests {
             dominant_hz: None,
             end: EndReason::CallerHungUp,
             x_call_id: None,
+            heard: false,
         }
     }
 

@@ -11,6 +11,7 @@ mod media_io;
 mod messenger;
 mod play_on_phone;
 mod role;
+mod smtp;
 pub(crate) mod tls;
 mod voicemail;
 
@@ -52,6 +53,8 @@ pub struct LabUmConfig {
     pub pki: Option<Arc<Pki>>,
     /// Folder of voice messages: `<alias>/NNNN.wav` with `.json` beside.
     pub voicemail: PathBuf,
+    /// Where mail goes by SMTP, besides lying in the folder; `None` = nowhere.
+    pub smtp: Option<SocketAddr>,
     /// UM IP gateway that is told what waits in mailboxes; `None` = nobody is.
     pub message_waiting: Option<UmIpGateway>,
     /// Peer names accepted on TLS; empty = anyone with a certificate of the lab's root.

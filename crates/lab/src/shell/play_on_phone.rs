@@ -50,6 +50,8 @@ impl LabUm {
         if outcome.answered()
             && let Some(waiting) = self.directory.heard(&order.mailbox, &order.message)
         {
+            let heard = UmReport::Heard { mailbox: order.mailbox.clone(), call_id: order.message.clone() };
+            self.archive.take(&server.name, heard);
             self.archive.take(&server.name, UmReport::Waiting(waiting));
         }
         Ok(outcome)

@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::mail::{self, MailError};
-use crate::audio::{RATE, WavError, dominant_hz, level_dbfs, write_wav};
-use crate::um::{MessageNote, MissedCall, PinLetter, StoredMessage, VoiceMessage};
+use crate::audio::{RATE, WavError, dominant_hz, level_dbfs, read_wav, write_wav};
+use crate::um::{HeldMessage, MESSAGES_MAX, MessageNote, MissedCall, PinLetter, StoredMessage, VoiceMessage};
 
 /// Messages per mailbox.
 const NUMBER_MAX: u32 = 9_999;
@@ -74,15 +74,54 @@ impl Voicemail {
         Ok(json)
     }
 
-    /// Deletes the message of the call with this Call-ID; when there is none, nothing happens. Blocks.
-    pub fn delete(&self, alias: &str, call_id: &str) -> Result<(), StoreError> {
+    /// The messages of a mailbox, oldest first; none where it has no folder. A note without its sound, or a file that is none of ours, is passed
+    /// over. Blocks.
+    pub fn load(&self, alias: &str) -> Result<Vec<HeldMessage>, StoreError> {
+        let mut found = Vec::new();
+        let mut notes = self.notes(alias)?;
+        notes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let older = notes.len().saturating_sub(MESSAGES_MAX);
+        for (json, note) in notes.into_iter().skip(older) {
+            let Ok(samples) = read_wav(&json.with_extension("wav")) else { continue };
+            let received =
+                OffsetDateTime::parse(&note.started_utc, &Rfc3339).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            let held = HeldMessage::new(note.caller, note.call_id, received, &samples);
+            found.push(if note.heard { held.heard() } else { held });
+        }
+        Ok(found)
+    }
+
+    /// Says in the side file of a message that it was heard; when there is none, nothing happens. Blocks.
+    pub fn mark_heard(&self, alias: &str, call_id: &str) -> Result<(), StoreError> {
+        for (json, note) in self.notes(alias)?.into_iter().filter(|(_, note)| note.call_id == call_id) {
+            write_json(&json, &MessageNote { heard: true, ..note })?;
+        }
+        Ok(())
+    }
+
+    /// The side files of a mailbox's messages.
+    fn notes(&self, alias: &str) -> Result<Vec<(PathBuf, MessageNote)>, StoreError> {
         let folder = self.root.join(alias);
         let fail = |source| StoreError::File { path: folder.clone(), source };
-        for entry in std::fs::read_dir(&folder).map_err(fail)? {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(fail)?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
             let json = entry.map_err(fail)?.path();
-            if json.extension().is_none_or(|end| end != "json") || !is_note_of(&json, call_id) {
+            if json.extension().is_none_or(|end| end != "json") {
                 continue;
             }
+            let text = std::fs::read(&json).ok();
+            found.extend(text.and_then(|text| Some((json, serde_json::from_slice(&text).ok()?))));
+        }
+        Ok(found)
+    }
+
+    /// Deletes the message of the call with this Call-ID; when there is none, nothing happens. Blocks.
+    pub fn delete(&self, alias: &str, call_id: &str) -> Result<(), StoreError> {
+        for (json, _) in self.notes(alias)?.into_iter().filter(|(_, note)| note.call_id == call_id) {
             for path in [json.with_extension("wav"), json.with_extension("eml"), json] {
                 std::fs::remove_file(&path).map_err(|source| StoreError::File { path, source })?;
             }
@@ -117,11 +156,6 @@ impl Voicemail {
     }
 }
 
-fn is_note_of(json: &Path, call_id: &str) -> bool {
-    let note = std::fs::read(json).ok().and_then(|text| serde_json::from_slice::<MessageNote>(&text).ok());
-    note.is_some_and(|note| note.call_id == call_id)
-}
-
 fn note(message: &VoiceMessage) -> MessageNote {
     let started = OffsetDateTime::now_utc() - age(message.age);
     MessageNote {
@@ -138,6 +172,7 @@ fn note(message: &VoiceMessage) -> MessageNote {
         dominant_hz: dominant_hz(&message.samples),
         end: message.end,
         x_call_id: message.x_call_id.clone(),
+        heard: false,
     }
 }
 
@@ -159,7 +194,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::audio::{Law, read_wav, tone};
-    use crate::um::{CallKind, CallPurpose, EndReason};
+    use crate::um::{CallKind, CallPurpose, Directory, EndReason, MailboxConfig};
 
     fn purpose() -> CallPurpose {
         CallPurpose {
@@ -202,6 +237,38 @@ mod tests {
         voicemail.delete("ken", "c").unwrap();
         let left = std::fs::read_dir(folder.path().join("ken")).unwrap().count();
         assert_eq!(left, 0, "all files of a message go");
+    }
+
+    #[test]
+    fn messages_are_found_again_in_order_with_what_was_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let voicemail = Voicemail::new(folder.path().to_owned());
+        assert!(voicemail.load("ken").unwrap().is_empty(), "no folder is no message");
+        let message = |call_id: &str| VoiceMessage {
+            purpose: purpose(),
+            server: "mbx01.contoso.test".to_owned(),
+            call_id: call_id.to_owned(),
+            x_call_id: None,
+            security: "Secured",
+            law: Law::Mu,
+            samples: tone(440.0, -15.0, 8_000),
+            age: Duration::from_secs(1),
+            end: EndReason::CallerHungUp,
+        };
+        for call_id in ["one", "two"] {
+            voicemail.store(&message(call_id)).unwrap();
+        }
+        voicemail.mark_heard("ken", "one").unwrap();
+        std::fs::write(folder.path().join("ken/0003.json"), "{").unwrap();
+        let ken = MailboxConfig { alias: "ken".to_owned(), ..MailboxConfig::default() };
+        let directory = Directory::of(vec![ken]).unwrap();
+        for held in voicemail.load("ken").unwrap() {
+            assert_eq!(held.samples().len(), 8_000);
+            directory.deposit("ken", held).unwrap();
+        }
+        let waiting = directory.waiting("ken").unwrap();
+        assert_eq!((waiting.new, waiting.old), (1, 1));
+        assert!(directory.heard("ken", "one").is_none() && directory.heard("ken", "two").is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One call at a worker: what is known in each phase.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sip::{ClientKey, Dialog, Flow, Message, ServerKey};
 
@@ -31,6 +31,12 @@ pub(super) enum Phase {
     Stopping,
 }
 
+/// A session timer (RFC 4028) that the caller refreshes.
+pub(super) struct Session {
+    pub(super) interval: Duration,
+    pub(super) until: Instant,
+}
+
 /// A call.
 pub(super) struct Call {
     pub(super) invite: Message,
@@ -51,6 +57,8 @@ pub(super) struct Call {
     pub(super) answer_at: Instant,
     /// The worker process ends its calls then.
     pub(super) recycle_at: Option<Instant>,
+    /// The session timer.
+    pub(super) session: Option<Session>,
     pub(super) local: Option<LocalMedia>,
     pub(super) late_offer: Option<Offer>,
     pub(super) dialog: Option<Dialog>,
@@ -87,7 +95,8 @@ impl Call {
             Phase::Ringing => Some(self.ring_at.unwrap_or(self.answer_at).min(self.answer_at)),
             Phase::Talking => {
                 let transfer = self.transfer.as_ref().map(|transfer| transfer.until);
-                [self.wake_at, self.ends_at, self.recycle_at, transfer].into_iter().flatten().min()
+                let session = self.session.as_ref().map(|session| session.until);
+                [self.wake_at, self.ends_at, self.recycle_at, session, transfer].into_iter().flatten().min()
             }
             Phase::HangingUp(_) | Phase::Stopping => None,
             _ => self.recycle_at,

@@ -29,6 +29,12 @@ pub fn classify(invite: &Message, directory: &Directory) -> CallPurpose {
     }
 }
 
+/// Whether the quoting of a Diversion is one that UM was seen to refuse calls for.
+pub(super) fn is_malformed(invite: &Message) -> bool {
+    let mut values = invite.headers().filter(|header| header.id == sip::HeaderId::Diversion);
+    values.any(|header| matches!(Diversion::normalise_quoting(header.raw), std::borrow::Cow::Owned(_)))
+}
+
 struct Diverted {
     user: String,
     reason: Option<String>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use time::{OffsetDateTime, Time, Weekday};
 
+use super::Manner;
 use crate::media::Impairment;
 
 /// Shortest and longest `MinPINLength`, and so the longest PIN.
@@ -110,6 +111,8 @@ pub struct CallRouterConfig {
     pub address: IpAddr,
     /// Ports (5060, 5061).
     pub ports: Ports,
+    /// How it behaves.
+    pub manner: Manner,
     /// What is wrong with it.
     pub fault: Fault,
 }
@@ -129,6 +132,8 @@ pub struct MailboxServerConfig {
     pub max_calls_allowed: usize,
     /// Security of calls whose mailbox names none.
     pub security: PlanSecurity,
+    /// How it behaves.
+    pub manner: Manner,
     /// What is wrong with it (service and workers).
     pub fault: Fault,
     /// What is wrong with its workers only.

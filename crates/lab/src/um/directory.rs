@@ -65,6 +65,11 @@ impl HeldMessage {
         HeldMessage { caller, call_id, received, sound: sound.into(), is_new: true }
     }
 
+    /// The same, heard already.
+    pub fn heard(self) -> Self {
+        HeldMessage { is_new: false, ..self }
+    }
+
     /// Its sound.
     pub fn samples(&self) -> Vec<i16> {
         let mut samples = Vec::with_capacity(self.sound.len());

@@ -7,8 +7,8 @@ use sip::{FlowKey, Message, Method, ServerKey};
 use super::call::{Call, Phase};
 use super::directory::HeldMessage;
 use super::worker::Worker;
-use super::{CallKind, EndReason, LabFact, MissedCall, UmReport, VoiceMessage};
-use crate::machine::{exchange_response, since, text};
+use super::{Allowed, CallKind, EndReason, LabFact, MissedCall, UmReport, VoiceMessage};
+use crate::machine::{since, text};
 use crate::media::{MediaCommand, MediaKey, MediaReport};
 
 impl Worker {
@@ -45,7 +45,7 @@ impl Worker {
             return;
         }
         call.end = Some(EndReason::CallerHungUp);
-        let response = exchange_response(&call.invite, 487, "Request Terminated", &call.tag);
+        let response = self.station.response(&call.invite, 487, "Request Terminated", &call.tag);
         if let Some(builder) = response {
             self.station.respond(now, invite, builder.finish(None, b""));
         }
@@ -118,7 +118,11 @@ impl Worker {
                     end,
                 }))
             }
-            _ if !self.config.directory.tells_missed_calls(&call.purpose.for_whom) => return,
+            _ if self.manner.missed_calls == Allowed::No
+                || !self.config.directory.tells_missed_calls(&call.purpose.for_whom) =>
+            {
+                return;
+            }
             _ => UmReport::Missed(Box::new(MissedCall {
                 mailbox: call.purpose.for_whom.clone(),
                 purpose: call.purpose,

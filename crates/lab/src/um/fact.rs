@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Ports;
+
 /// Why Exchange would say the call came to it.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,6 +54,8 @@ pub enum EndReason {
     TooManyFailures,
     /// The call reached its longest duration.
     CallTooLong,
+    /// The session timer ran out.
+    NotRefreshed,
     /// No ACK came.
     NoAck,
     /// The connection broke.
@@ -89,6 +93,9 @@ pub struct MessageNote {
     pub end: EndReason,
     /// The correlation header of the gateway, when sent.
     pub x_call_id: Option<String>,
+    /// Its owner has heard it.
+    #[serde(default)]
+    pub heard: bool,
 }
 
 /// A message on disk.
@@ -248,6 +255,20 @@ pub enum LabFact {
         /// Its answer; 0 = none.
         status: u16,
     },
+    /// A worker process made place for the next.
+    Recycled {
+        /// Server.
+        server: String,
+        /// Its ports, TCP and TLS.
+        ports: Ports,
+    },
+    /// A message was heard, and its side file says so.
+    Heard {
+        /// Mailbox alias.
+        mailbox: String,
+        /// Call-ID of the call that left it.
+        call_id: String,
+    },
     /// A message and its files are gone.
     Deleted {
         /// Mailbox alias.
@@ -257,6 +278,15 @@ pub enum LabFact {
     },
     /// A mailbox has another PIN, which lies in its folder.
     PinMailed {
+        /// Mailbox alias.
+        mailbox: String,
+        /// The mail.
+        eml: PathBuf,
+        /// Server at which it was asked for.
+        server: String,
+    },
+    /// A mail was taken by the SMTP sink.
+    Mailed {
         /// Mailbox alias.
         mailbox: String,
     },

@@ -11,6 +11,7 @@ mod directory;
 mod ending;
 mod fact;
 mod faults;
+mod manner;
 pub mod menu;
 mod messenger;
 mod ova;
@@ -30,6 +31,10 @@ pub use fact::{
     CallKind, CallPurpose, EndReason, LabFact, MediaKind, MessageNote, Milestone, MissedCall, StoredMessage,
     Waiting,
 };
+pub use manner::{
+    ContactShape, FirstWord, MalformedDiversion, Manner, OldCalls, Recycling, RedirectsTo, SERVER_HEADER,
+    SUITES, Version,
+};
 pub use messenger::Messenger;
 pub use redirect::{RedirectRole, RedirectTarget, Redirector};
 pub use worker::{Worker, WorkerConfig};
@@ -38,9 +43,6 @@ use std::time::Duration;
 
 use crate::audio::Law;
 pub use crate::media::Impairment;
-
-/// What UM says it is.
-pub const SERVER_HEADER: &str = "RTCC/4.0.0.0 MSExchangeUM/15.00.1497.000";
 
 /// What the owner of a UM role may command.
 #[derive(Clone, Debug)]
@@ -56,6 +58,8 @@ pub enum UmCommand {
     },
     /// End all calls with BYE.
     HangUpAll,
+    /// End the calls of the worker process on these ports with BYE.
+    HangUpOn(Ports),
 }
 
 /// What a UM role reports.
@@ -69,6 +73,22 @@ pub enum UmReport {
     Missed(Box<MissedCall>),
     /// What waits in a mailbox changed.
     Waiting(Waiting),
+    /// A worker process made place for the next.
+    Recycled {
+        /// Its server.
+        server: String,
+        /// Its ports.
+        ports: Ports,
+        /// What becomes of its calls.
+        old_calls: OldCalls,
+    },
+    /// A message was heard.
+    Heard {
+        /// Mailbox alias.
+        mailbox: String,
+        /// Call-ID of the call that left it.
+        call_id: String,
+    },
     /// A message to delete.
     Delete {
         /// Mailbox alias.

@@ -238,6 +238,8 @@ impl Ova {
         desk.say(first.prompt(Prompt::MessageFrom).then(name_of(&message)).recording(&message.samples()));
         let mailbox = self.alias().to_owned();
         if let Some(waiting) = desk.directory.heard(&mailbox, &message.call_id) {
+            let call_id = message.call_id.clone();
+            desk.deeds.push(Deed::Report(UmReport::Heard { mailbox: mailbox.clone(), call_id }));
             desk.deeds.push(Deed::Report(UmReport::Waiting(waiting)));
         }
         desk.tell(Milestone::Played { mailbox, message: message.call_id });

@@ -139,7 +139,8 @@ fn deleting_goes_on_to_the_next_and_tells_what_waits() {
     assert!(speaks_of(&deeds, prompt(Prompt::Deleted).prompt(Prompt::MessageFrom)));
     let told = reports(deeds);
     assert!(told[0].contains("Delete") && told[0].contains("one"), "{told:?}");
-    assert!(told[1].contains("new: 1, old: 0") && told[2].contains("new: 0, old: 1"), "{told:?}");
+    assert!(told[1].contains("new: 1, old: 0") && told[3].contains("new: 0, old: 1"), "{told:?}");
+    assert!(told[2].contains("Heard") && told[2].contains("two"), "{told:?}");
     assert!(speaks_of(&talk.keys("3"), prompt(Prompt::Deleted).prompt(Prompt::NoMore)));
     assert!(talk.directory.listing("ken").is_empty());
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use sip::{Event, Flow, HeaderId, Message, Method, ServerKey, Transport};
 
-use super::{Fault, LabFact, Ports, UmCommand, UmReport};
-use crate::machine::{Input, Machine, Output, Station, earlier, exchange_response, text};
+use super::{Allowed, ContactShape, Fault, LabFact, MalformedDiversion, Manner, Ports, UmCommand, UmReport};
+use crate::machine::{Input, Machine, Output, Station, earlier, text};
 
 /// Contacts in one redirect: the chosen target and one alternative.
 const CONTACTS_MAX: usize = 2;
@@ -41,8 +41,17 @@ pub struct Redirector {
     targets: Vec<RedirectTarget>,
     next: usize,
     fault: Fault,
+    manner: Manner,
+    process: Process,
     /// INVITEs whose 302 is late, in the order they came.
     late: VecDeque<Late>,
+}
+
+/// The worker process that gets calls, where they are recycled.
+#[derive(Default)]
+struct Process {
+    calls: u32,
+    since: Option<Instant>,
 }
 
 /// An INVITE that waits for its 302.
@@ -69,8 +78,17 @@ impl Redirector {
             targets,
             next: 0,
             fault,
+            manner: Manner::default(),
+            process: Process::default(),
             late: VecDeque::new(),
         }
+    }
+
+    /// The same, behaving so.
+    pub fn mannered(mut self, manner: Manner) -> Self {
+        self.station.set_server_text(manner.server_text.clone());
+        self.manner = manner;
+        self
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
@@ -83,7 +101,16 @@ impl Redirector {
         match (&self.fault, message.method()) {
             (Fault::Silent | Fault::Dead, _) => {}
             (Fault::Unavailable, _) => self.refuse(now, key, message, 503, "Service Unavailable"),
-            (Fault::NoNewCalls, Method::Invite) => self.refuse(now, key, message, 503, "Service Unavailable"),
+            (Fault::NoNewCalls, Method::Invite) => {
+                let status = self.manner.full_status;
+                self.refuse(now, key, message, status, super::worker::full_reason(status));
+            }
+            (_, Method::Invite) if !self.is_for_a_tenant(message) => {
+                self.refuse(now, key, message, 404, "Not Found");
+            }
+            (_, Method::Invite) if self.is_malformed(message) => {
+                self.refuse(now, key, message, 400, "Bad Request");
+            }
             (Fault::LostRedirect, Method::Invite) => {}
             (Fault::CutsOnInvite, Method::Invite) => self.station.close(flow.key),
             (Fault::LateRedirect(by), Method::Invite) => {
@@ -106,13 +133,16 @@ impl Redirector {
     }
 
     fn redirect(&mut self, now: Instant, key: ServerKey, flow: &Flow, message: &Message) {
+        self.recycle(now);
         let contacts = self.contacts(flow, message);
         if contacts.is_empty() {
             return self.refuse(now, key, message, 503, "Service Unavailable");
         }
         let contact = contacts.join(", ");
         let tag = self.station.endpoint.new_tag();
-        let response = exchange_response(message, 302, "Moved Temporarily", &tag)
+        let response = self
+            .station
+            .response(message, 302, "Moved Temporarily", &tag)
             .map(|b| b.raw_header(b"CONTACT", contact.as_bytes()).finish(None, b""));
         if let Some(response) = response {
             self.station.respond(now, key, response);
@@ -128,10 +158,10 @@ impl Redirector {
         let user = message.uri().ok().and_then(|u| u.user().map(text)).unwrap_or_default();
         match &self.fault {
             Fault::ForeignRedirect(host) => {
-                return vec![contact(&user, host, flow.transport.default_port(), flow.transport)];
+                return vec![self.contact(&user, host, flow.transport.default_port(), flow.transport)];
             }
             Fault::LoopingRedirect => {
-                return vec![contact(&user, &self.name, flow.via_port, flow.transport)];
+                return vec![self.contact(&user, &self.name, flow.via_port, flow.transport)];
             }
             _ => {}
         }
@@ -146,20 +176,58 @@ impl Redirector {
             RedirectRole::UmService => 1.min(usable.len()),
         };
         let first = self.next;
-        self.next = self.next.wrapping_add(1);
+        // Processes that are recycled take calls one after the other, not in turn.
+        if self.manner.recycling.is_none() || self.role == RedirectRole::CallRouter {
+            self.next = self.next.wrapping_add(1);
+        }
         let mut chosen = Vec::with_capacity(count);
         for n in 0..count {
             if let Some((host, port)) = usable.get(first.wrapping_add(n) % usable.len()) {
-                let line = contact(&user, host, *port, flow.transport);
+                let line = self.contact(&user, host, *port, flow.transport);
                 chosen.push(if n == 0 { line } else { format!("{line};q=0.5") });
             }
         }
         chosen
     }
 
+    /// The shape Exchange gives, unless told otherwise: user kept, parameters in this order and case, `maddr` naming the same host.
+    fn contact(&self, user: &str, host: &str, port: u16, transport: Transport) -> String {
+        line(&self.manner.contact, user, host, port, transport)
+    }
+
+    /// Takes the next worker process when the one that gets calls has had enough of them.
+    fn recycle(&mut self, now: Instant) {
+        let (Some(recycling), RedirectRole::UmService) = (self.manner.recycling, self.role) else { return };
+        let since = *self.process.since.get_or_insert(now);
+        let is_over = recycling.calls.is_some_and(|most| self.process.calls >= most)
+            || recycling.period.is_some_and(|longest| now.saturating_duration_since(since) >= longest);
+        if is_over && let Some(old) = self.targets.get(self.next % self.targets.len().max(1)) {
+            let (server, ports, old_calls) = (self.name.clone(), old.ports, recycling.old_calls);
+            self.station.report(UmReport::Recycled { server, ports, old_calls });
+            self.next = self.next.wrapping_add(1);
+            self.process = Process { calls: 0, since: Some(now) };
+        }
+        self.process.calls += 1;
+    }
+
+    /// A hosted UM takes calls of its tenants: `<tenant>.<itself>`, or of all when it names none.
+    fn is_for_a_tenant(&self, message: &Message) -> bool {
+        let Ok(uri) = message.uri() else { return true };
+        let host = uri.host_str().to_ascii_lowercase();
+        let own = self.name.to_ascii_lowercase();
+        let is_it = |tenant: &String| host == format!("{}.{own}", tenant.to_ascii_lowercase());
+        let tenants = self.manner.tenants.as_deref().unwrap_or_default();
+        tenants.is_empty() || host == own || tenants.iter().any(is_it)
+    }
+
+    fn is_malformed(&self, message: &Message) -> bool {
+        self.manner.malformed_diversion == MalformedDiversion::Refused
+            && super::classify::is_malformed(message)
+    }
+
     fn answer_options(&mut self, now: Instant, key: ServerKey, message: &Message) {
         let tag = self.station.endpoint.new_tag();
-        if let Some(builder) = exchange_response(message, 200, "OK", &tag) {
+        if let Some(builder) = self.station.response(message, 200, "OK", &tag) {
             let response = builder.header(HeaderId::Allow, ALLOW).finish(None, b"");
             self.station.respond(now, key, response);
         }
@@ -169,7 +237,7 @@ impl Redirector {
 
     fn refuse(&mut self, now: Instant, key: ServerKey, message: &Message, status: u16, reason: &str) {
         let tag = self.station.endpoint.new_tag();
-        if let Some(builder) = exchange_response(message, status, reason, &tag) {
+        if let Some(builder) = self.station.response(message, status, reason, &tag) {
             let response = builder.header(HeaderId::Allow, ALLOW).finish(None, b"");
             self.station.respond(now, key, response);
         }
@@ -189,7 +257,7 @@ impl Redirector {
                     target.is_live = is_live;
                 }
             }
-            UmCommand::HangUpAll => {}
+            UmCommand::HangUpAll | UmCommand::HangUpOn(_) => {}
         }
     }
 }
@@ -229,12 +297,14 @@ fn port(ports: Ports, transport: Transport) -> Option<u16> {
     }
 }
 
-/// The shape Exchange gives: user kept, parameters in this order and case, `maddr` naming the same host.
-fn contact(user: &str, host: &str, port: u16, transport: Transport) -> String {
+fn line(shape: &ContactShape, user: &str, host: &str, port: u16, transport: Transport) -> String {
     let word = match transport {
         Transport::Tls => "Tls",
         _ => "Tcp",
     };
     let at = if user.is_empty() { "" } else { "@" };
-    format!("<sip:{user}{at}{host}:{port};user=phone;transport={word};maddr={host}>")
+    let phone = if shape.user_phone == Allowed::Yes { ";user=phone" } else { "" };
+    let maddr = if shape.maddr == Allowed::Yes { format!(";maddr={host}") } else { String::new() };
+    let ms_fe = shape.ms_fe.as_ref().map_or_else(String::new, |name| format!(";ms-fe={name}"));
+    format!("<sip:{user}{at}{host}:{port}{phone};transport={word}{maddr}{ms_fe}>")
 }

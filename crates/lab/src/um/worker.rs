@@ -11,14 +11,15 @@ use rand::{RngCore, SeedableRng};
 use sip::{Builder, Dialog, Event, Flow, HeaderId, Message, Method, ServerKey, Transport};
 use time::OffsetDateTime;
 
-use super::call::{Call, Phase};
+use super::call::{Call, Phase, Session};
 use super::{
-    AnswerRules, Directory, EndReason, Fault, LabFact, PlanSecurity, UmCommand, UmReport, classify, faults,
+    AnswerRules, Directory, EndReason, Fault, FirstWord, LabFact, MalformedDiversion, Manner, PlanSecurity,
+    UmCommand, UmReport, classify, faults,
 };
 use crate::frontend::OfferShape;
-use crate::machine::{Input, Machine, Output, Station, earlier, exchange_response, since, text};
+use crate::machine::{Input, Machine, Output, Station, earlier, since, text};
 use crate::media::{MediaCommand, MediaFact, MediaKey, MediaPlan};
-use crate::negotiate::{self, Agreed, Body, FreshKey, KEY_BYTES};
+use crate::negotiate::{self, Agreed, Body, CryptoRules, FreshKey, KEY_BYTES};
 
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY";
 /// A correlation header longer than this is not kept.
@@ -49,6 +50,7 @@ pub struct WorkerConfig {
 pub struct Worker {
     pub(super) station: Station<UmReport>,
     pub(super) config: WorkerConfig,
+    pub(super) manner: Manner,
     pub(super) random: StdRng,
     pub(super) calls: BTreeMap<MediaKey, Call>,
     pub(super) by_call_id: BTreeMap<Bytes, MediaKey>,
@@ -64,12 +66,20 @@ impl Worker {
             station: Station::new(&config.name, config.seed),
             random: StdRng::seed_from_u64(config.seed),
             config,
+            manner: Manner::default(),
             calls: BTreeMap::new(),
             by_call_id: BTreeMap::new(),
             by_server: BTreeMap::new(),
             began: None,
             next: 0,
         }
+    }
+
+    /// The same, behaving so.
+    pub fn mannered(mut self, manner: Manner) -> Self {
+        self.station.set_server_text(manner.server_text.clone());
+        self.manner = manner;
+        self
     }
 
     /// Calls at present.
@@ -136,7 +146,13 @@ impl Worker {
 
     fn on_invite(&mut self, now: Instant, server: ServerKey, flow: Flow, invite: Message) {
         if self.calls.len() >= self.config.max_calls_allowed || self.config.fault == Fault::NoNewCalls {
-            return self.refuse(now, server, &invite, 503, "Service Unavailable");
+            let status = self.manner.full_status;
+            return self.refuse(now, server, &invite, status, full_reason(status));
+        }
+        if self.manner.malformed_diversion == MalformedDiversion::Refused
+            && super::classify::is_malformed(&invite)
+        {
+            return self.refuse(now, server, &invite, 400, "Bad Request");
         }
         self.next += 1;
         let key = MediaKey(self.next);
@@ -170,6 +186,7 @@ impl Worker {
             answer_at: faults::answer_at(&self.config.fault, &rules, now),
             rules,
             recycle_at: None,
+            session: None,
             purpose,
             domain,
             invite,
@@ -229,6 +246,10 @@ impl Worker {
             call.recycle_at = None;
             return self.hang_up(now, key, EndReason::Stopped);
         }
+        if call.session.as_ref().is_some_and(|session| session.until <= now) {
+            call.session = None;
+            return self.hang_up(now, key, EndReason::NotRefreshed);
+        }
         if matches!(call.phase, Phase::Talking) {
             return self.on_talk_due(now, key);
         }
@@ -244,7 +265,13 @@ impl Worker {
                 Some(body) => (Some(body.content_type.as_bytes()), body.bytes.as_ref()),
                 None => (None, &b""[..]),
             };
-            let ringing = exchange_response(&call.invite, 180, "Ringing", &call.tag)
+            let (status, reason) = match self.manner.first_word {
+                FirstWord::Ringing => (180, "Ringing"),
+                FirstWord::Progress => (183, "Session Progress"),
+            };
+            let ringing = self
+                .station
+                .response(&call.invite, status, reason, &call.tag)
                 .map(|b| b.raw_header(b"CONTACT", contact.as_bytes()).finish(content_type, body));
             let server = call.server;
             if let Some(ringing) = ringing {
@@ -264,17 +291,29 @@ impl Worker {
         let Some(local) = call.local else { return };
         let invite = call.invite.clone();
         let body = if invite.body().is_empty() {
-            negotiate::offer(late_shape(call.security), local, &call.key, call.seed).map(|offer| {
-                let body = offer.body.clone();
-                call.late_offer = Some(offer);
-                (body, None)
-            })
+            let crypto = crypto(&self.manner);
+            negotiate::offer_as(late_shape(call.security), local, &call.key, call.seed, &crypto).map(
+                |offer| {
+                    let body = offer.body.clone();
+                    call.late_offer = Some(offer);
+                    (body, None)
+                },
+            )
         } else {
             negotiate::read_session(
                 invite.header(sip::HeaderId::ContentType).unwrap_or_default(),
                 &invite.body(),
             )
-            .and_then(|offer| negotiate::answer(&offer, call.security, local, &call.key, call.seed))
+            .and_then(|offer| {
+                negotiate::answer_as(
+                    &offer,
+                    call.security,
+                    local,
+                    &call.key,
+                    call.seed,
+                    &crypto(&self.manner),
+                )
+            })
             .map(|(body, agreed)| (body, Some(agreed)))
         };
         match body {
@@ -291,7 +330,8 @@ impl Worker {
     fn start_media(&mut self, key: MediaKey, agreed: Agreed) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.media = Some((agreed.kind, agreed.law));
-        let plan = MediaPlan { impairment: faults::impairment(&self.config), ..agreed.plan };
+        let quiet = (self.manner.rtcp == super::Allowed::No).then_some(crate::media::Impairment::NoReports);
+        let plan = MediaPlan { impairment: faults::impairment(&self.config).or(quiet), ..agreed.plan };
         self.station.media(key, MediaCommand::Start(Box::new(plan)));
     }
 
@@ -305,8 +345,10 @@ impl Worker {
         call.answered_at = Some(now);
         call.recycle_at = faults::recycle_at(&self.config, now);
         let contact = contact(&self.config.name, &call.flow);
-        let response = success(&call.invite, &call.tag, &contact)
-            .map(|b| b.finish(Some(body.content_type.as_bytes()), &body.bytes));
+        call.session = session(&call.invite, &self.manner, now);
+        let response = success(&self.station, &call.invite, &call.tag, &contact).map(|b| {
+            granted(b, call.session.as_ref()).finish(Some(body.content_type.as_bytes()), &body.bytes)
+        });
         let server = call.server;
         if let Some(response) = response {
             self.station.respond(now, server, response);
@@ -352,7 +394,9 @@ impl Worker {
             message.header(sip::HeaderId::ContentType).unwrap_or_default(),
             &message.body(),
         )
-        .and_then(|offer| negotiate::answer(&offer, call.security, local, &call.key, call.seed));
+        .and_then(|offer| {
+            negotiate::answer_as(&offer, call.security, local, &call.key, call.seed, &crypto(&self.manner))
+        });
         let Ok((body, agreed)) = agreed else {
             return self.refuse(now, server, message, 488, "Not Acceptable Here");
         };
@@ -360,8 +404,10 @@ impl Worker {
             dialog.refresh_target(message);
         }
         let contact = contact(&self.config.name, &call.flow);
-        let response = success(message, &call.tag, &contact)
-            .map(|b| b.finish(Some(body.content_type.as_bytes()), &body.bytes));
+        call.session = session(message, &self.manner, now);
+        let response = success(&self.station, message, &call.tag, &contact).map(|b| {
+            granted(b, call.session.as_ref()).finish(Some(body.content_type.as_bytes()), &body.bytes)
+        });
         self.station.media(key, MediaCommand::Retarget(Box::new(agreed.plan)));
         if let Some(response) = response {
             self.station.respond(now, server, response);
@@ -375,14 +421,22 @@ impl Worker {
         if !in_order {
             return self.refuse(now, server, message, 500, "Server Internal Error");
         }
-        if let Some(builder) = exchange_response(message, 200, "OK", &call.tag) {
+        if *message.method() == Method::Update {
+            call.session = session(message, &self.manner, now);
+        }
+        if let Some(builder) = self.station.response(message, 200, "OK", &call.tag) {
+            let builder = if *message.method() == Method::Update {
+                granted(builder, call.session.as_ref())
+            } else {
+                builder
+            };
             self.station.respond(now, server, builder.finish(None, b""));
         }
     }
 
     fn answer_options(&mut self, now: Instant, key: ServerKey, message: &Message) {
         let tag = self.station.endpoint.new_tag();
-        if let Some(builder) = exchange_response(message, 200, "OK", &tag) {
+        if let Some(builder) = self.station.response(message, 200, "OK", &tag) {
             let builder = builder.header(HeaderId::Allow, ALLOW).header(HeaderId::Accept, "application/sdp");
             self.station.respond(now, key, builder.finish(None, b""));
         }
@@ -396,7 +450,7 @@ impl Worker {
         let (invite, server, tag) = (call.invite.clone(), call.server, call.tag.clone());
         self.stop(key);
         let warning = format!("399 {} \"{}\"", self.config.name, why.replace(['"', '\\'], "'"));
-        if let Some(builder) = exchange_response(&invite, status, reason, &tag) {
+        if let Some(builder) = self.station.response(&invite, status, reason, &tag) {
             self.station.respond(now, server, builder.header(HeaderId::Warning, warning).finish(None, b""));
         }
         self.report_refusal(&invite, status, why);
@@ -404,7 +458,7 @@ impl Worker {
 
     fn refuse(&mut self, now: Instant, key: ServerKey, message: &Message, status: u16, reason: &str) {
         let tag = self.station.endpoint.new_tag();
-        if let Some(builder) = exchange_response(message, status, reason, &tag) {
+        if let Some(builder) = self.station.response(message, status, reason, &tag) {
             self.station.respond(now, key, builder.header(HeaderId::Allow, ALLOW).finish(None, b""));
         }
         self.report_refusal(message, status, reason);
@@ -423,6 +477,16 @@ impl Worker {
         match command {
             UmCommand::Fault(fault) => self.config.fault = fault,
             UmCommand::Live { .. } => {}
+            UmCommand::HangUpOn(ports) => {
+                let is_theirs = |call: &Call| {
+                    [ports.tcp, ports.tls].contains(&Some(call.flow.via_port)) && call.dialog.is_some()
+                };
+                let theirs: Vec<MediaKey> =
+                    self.calls.iter().filter(|(_, call)| is_theirs(call)).map(|(key, _)| *key).collect();
+                for key in theirs {
+                    self.hang_up(now, key, EndReason::Stopped);
+                }
+            }
             UmCommand::HangUpAll => {
                 let all: Vec<MediaKey> = self.calls.keys().copied().collect();
                 for key in all {
@@ -484,11 +548,51 @@ pub(super) fn contact(name: &str, flow: &Flow) -> String {
 }
 
 /// A 200 to INVITE, without its body.
-fn success(invite: &Message, tag: &[u8], contact: &str) -> Option<Builder> {
+fn success(station: &Station<UmReport>, invite: &Message, tag: &[u8], contact: &str) -> Option<Builder> {
     Some(
-        exchange_response(invite, 200, "OK", tag)?
+        station
+            .response(invite, 200, "OK", tag)?
             .raw_header(b"CONTACT", contact.as_bytes())
             .header(HeaderId::Allow, ALLOW)
             .raw_header(b"SUPPORTED", b"replaces"),
     )
+}
+
+/// The reason phrase of a refusal for lack of room.
+pub(super) fn full_reason(status: u16) -> &'static str {
+    match status {
+        480 => "Temporarily Unavailable",
+        486 => "Busy Here",
+        500 => "Server Internal Error",
+        600 => "Busy Everywhere",
+        _ => "Service Unavailable",
+    }
+}
+
+/// Suites and MKI of this side.
+fn crypto(manner: &Manner) -> CryptoRules<'_> {
+    CryptoRules { suites: &manner.suites, offers_mki: manner.mki }
+}
+
+/// The session timer that this request gets: the caller refreshes (RFC 4028 §9), and who does not is hung up on.
+fn session(request: &Message, manner: &Manner, now: Instant) -> Option<Session> {
+    let ours = manner.session_expires?;
+    let supports = request.headers().filter(|header| header.id == HeaderId::Supported);
+    let has_timer = |raw: &[u8]| text(raw).split(',').any(|tag| tag.trim().eq_ignore_ascii_case("timer"));
+    if !supports.into_iter().any(|header| has_timer(header.raw)) {
+        return None;
+    }
+    let asked = request.header(HeaderId::SessionExpires).map(text);
+    let asked = asked.and_then(|value| value.split(';').next()?.trim().parse().ok()).map(Duration::from_secs);
+    let interval = asked.map_or(ours, |asked| asked.min(ours).max(Duration::from_secs(90)));
+    Some(Session { interval, until: now + interval })
+}
+
+fn granted(builder: Builder, session: Option<&Session>) -> Builder {
+    match session {
+        None => builder,
+        Some(session) => builder
+            .header(HeaderId::Require, "timer")
+            .header(HeaderId::SessionExpires, format!("{};refresher=uac", session.interval.as_secs())),
+    }
 }

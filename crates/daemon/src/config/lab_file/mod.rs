@@ -3,6 +3,7 @@
 
 mod checks;
 mod faults;
+mod manner;
 mod objects;
 mod servers;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use b2bua::codes;
 use lab::LabUmConfig;
 use lab::frontend::OfferShape;
 use lab::shell::{UmIpGateway, UmTransport};
+use lab::um::AnswerRules;
 
 use super::problem::Problems;
 use super::reader::{Findings, Reader};
@@ -97,8 +99,12 @@ pub fn compile(file: &Path, text: &str) -> Result<LabFile, Problems> {
 
 fn read(root: &Reader<'_>, base: &Path) -> LabFile {
     let section = root.table("lab");
+    // Read with each server.
+    section.accept(&["version"]);
     let sip_domain = section.need_text("sip_domain");
-    let plans = objects::dial_plans(root, &sip_domain);
+    let mut plans = objects::dial_plans(root, &sip_domain);
+    let mut answer = AnswerRules::default();
+    manner::timing(root, &mut plans, &mut answer);
     let policies = objects::policies(root, &plans);
     let mailboxes = objects::mailboxes(root, &sip_domain, &plans, &policies, base);
     let attendants = objects::attendants(root, &plans, &mailboxes, base);
@@ -107,6 +113,8 @@ fn read(root: &Reader<'_>, base: &Path) -> LabFile {
     let um = LabUmConfig {
         call_routers: servers::call_routers(root),
         mailbox_servers: servers::mailbox_servers(root),
+        answer,
+        smtp: smtp(&root.table("smtp")),
         mailboxes,
         attendants,
         dial_plans: plans,
@@ -171,6 +179,21 @@ fn gateway(table: &Reader<'_>) -> (Option<UmIpGateway>, Option<UmIpGateway>) {
     let is_told = table.flag("message_waiting_indicator_allowed") != Some(false);
     table.finish();
     (gateway.clone(), gateway.filter(|_| is_told))
+}
+
+/// The sink that mail goes to.
+fn smtp(table: &Reader<'_>) -> Option<SocketAddr> {
+    if !table.is_present() {
+        return None;
+    }
+    let text = table.need_text("server");
+    let address: Option<IpAddr> = text.parse().ok();
+    if address.is_none() && !text.is_empty() {
+        table.error(codes::CFG_VALUE, "server", format!("`{text}` is no IP address"));
+    }
+    let port = table.port("port").unwrap_or(25);
+    table.finish();
+    address.map(|address| (address, port).into())
 }
 
 fn callers(root: &Reader<'_>) -> Vec<CallerSpec> {

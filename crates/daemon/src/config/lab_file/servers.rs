@@ -1,9 +1,12 @@
 //! Call Routers and Mailbox servers of a lab file: names, addresses, ports by startup mode, limits.
 
-use lab::um::{CallRouterConfig, Fault, MailboxServerConfig, PlanSecurity, Ports};
+use b2bua::codes;
+use b2bua::policy::ServerStatus;
+use lab::um::{CallRouterConfig, Fault, MailboxServerConfig, Manner, PlanSecurity, Ports, Version};
 
 use super::super::StartupMode;
 use super::super::reader::Reader;
+use super::manner::{self, of_server};
 use super::{address, fqdn};
 
 /// `MaxCallsAllowed` of a UM service.
@@ -19,16 +22,23 @@ pub(super) fn call_routers(root: &Reader<'_>) -> Vec<CallRouterConfig> {
                 tls: Some(table.port("tls_port").unwrap_or(5061)),
             },
         );
-        let (name, address) = (fqdn(table), address(table));
+        let (name, address, manner) = (fqdn(table), address(table), of_server(root, table));
+        if manner::version(table).or(manner::version(&root.table("lab"))) == Some(Version::E2010) {
+            let what = "Exchange 2010 has no Call Router: its UM servers are called themselves";
+            table.error(codes::CFG_VALUE, "version", what);
+        }
         table.finish();
-        Some(CallRouterConfig { name, address: address?, ports, fault: Fault::None })
+        Some(CallRouterConfig { name, address: address?, ports, manner, fault: Fault::None })
     };
     root.tables("call_router").iter().filter_map(router).collect()
 }
 
 pub(super) fn mailbox_servers(root: &Reader<'_>) -> Vec<MailboxServerConfig> {
     let server = |table: &Reader<'_>| {
-        let service = ports(&table.table("service_ports"), (5062, 5063));
+        let version = manner::version(table).or(manner::version(&root.table("lab")));
+        // Without a Call Router the UM service stands on its ports.
+        let default = if version == Some(Version::E2010) { (5060, 5061) } else { (5062, 5063) };
+        let service = ports(&table.table("service_ports"), default);
         let mut workers: Vec<Ports> =
             table.tables("workers").iter().map(|worker| ports(worker, (5065, 5066))).collect();
         if workers.is_empty() {
@@ -38,7 +48,7 @@ pub(super) fn mailbox_servers(root: &Reader<'_>) -> Vec<MailboxServerConfig> {
         }
         let calls = table.whole("max_calls_allowed", 1..=CALLS_MAX).unwrap_or(CALLS_DEFAULT);
         let fault = status(table);
-        let (name, address) = (fqdn(table), address(table));
+        let (name, address, manner) = (fqdn(table), address(table), of_server(root, table));
         let server = address.map(|address| MailboxServerConfig {
             name,
             address,
@@ -47,13 +57,38 @@ pub(super) fn mailbox_servers(root: &Reader<'_>) -> Vec<MailboxServerConfig> {
             max_calls_allowed: usize::try_from(calls).unwrap_or(usize::MAX),
             // What is for nobody of the file is taken as it comes.
             security: PlanSecurity::AsOffered,
+            manner,
             fault,
             worker_fault: Fault::None,
         });
         table.finish();
         server
     };
-    root.tables("mailbox_server").iter().filter_map(server).collect()
+    let mut all: Vec<_> = root.tables("mailbox_server").iter().filter_map(server).collect();
+    all.extend(root.tables("hosted").iter().filter_map(|table| hosted(root, table)));
+    all
+}
+
+/// A hosted UM behind an Edge or hosting provider: one service and worker under one name, always mutual TLS.
+fn hosted(root: &Reader<'_>, table: &Reader<'_>) -> Option<MailboxServerConfig> {
+    let tls = |port| Ports { tcp: None, tls: Some(port) };
+    let manner =
+        Manner { tenants: Some(table.list("tenants").unwrap_or_default()), ..of_server(root, table) };
+    let calls = table.whole("max_calls_allowed", 1..=CALLS_MAX).unwrap_or(CALLS_DEFAULT);
+    let (name, address) = (fqdn(table), address(table));
+    let server = MailboxServerConfig {
+        name,
+        service: tls(table.port("tls_port").unwrap_or(5061)),
+        workers: vec![tls(table.port("worker_port").unwrap_or(5066))],
+        max_calls_allowed: usize::try_from(calls).unwrap_or(usize::MAX),
+        security: PlanSecurity::AsOffered,
+        manner,
+        fault: status(table),
+        worker_fault: Fault::None,
+        address: address?,
+    };
+    table.finish();
+    Some(server)
 }
 
 fn ports(table: &Reader<'_>, (tcp, tls): (u16, u16)) -> Ports {
@@ -75,7 +110,11 @@ fn in_mode(table: &Reader<'_>, ports: Ports) -> Ports {
 
 /// What its status makes of it.
 fn status(table: &Reader<'_>) -> Fault {
-    let states: [(&str, fn() -> Fault); 3] =
-        [("Enabled", || Fault::None), ("NoNewCalls", || Fault::NoNewCalls), ("Disabled", || Fault::Dead)];
-    table.word("status", &states).map(|fault| fault()).unwrap_or_default()
+    use ServerStatus::{Disabled, Enabled, NoNewCalls};
+    let words = [("Enabled", Enabled), ("NoNewCalls", NoNewCalls), ("Disabled", Disabled)];
+    match table.word("status", &words).unwrap_or(Enabled) {
+        Enabled => Fault::None,
+        NoNewCalls => Fault::NoNewCalls,
+        Disabled => Fault::Dead,
+    }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use lab::um::{KeyTarget, PlanSecurity, Ports};
+use lab::um::{Allowed, FirstWord, KeyTarget, MalformedDiversion, OldCalls, PlanSecurity, Ports};
 
 use super::*;
 
@@ -138,7 +138,7 @@ fn the_annotated_example_is_a_lab() {
     // What is commented out is right, too.
     let text = std::fs::read_to_string(&path).unwrap();
     let shown = |line: &str| match line.strip_prefix("# ") {
-        Some(rest) if (rest.contains(" = ") && !rest.contains(".wav")) || rest.starts_with("[[") => {
+        Some(rest) if (rest.contains(" = ") && !rest.contains(".wav")) || rest.starts_with('[') => {
             rest.to_owned()
         }
         _ => line.to_owned(),
@@ -154,4 +154,59 @@ fn every_word_of_a_fault_is_one_and_no_other() {
     }
     assert!(fault("meteor", Duration::ZERO).is_none());
     assert_eq!(unknown("slow_anser"), "`slow_anser` is no fault; did you mean `slow_answer`?");
+}
+
+#[test]
+fn a_version_and_knobs_are_of_all_servers_and_a_servers_own_stand_above() {
+    let text = SMALL.replace("[lab]\n", "[lab]\nversion = \"2010\"\n").replace(
+        "startup_mode = \"TLS\"\n",
+        "startup_mode = \"Dual\"\n[[mailbox_server]]\nname = \"mbx02.contoso.test\"\naddress = \"127.0.0.32\"\n\
+         version = \"2016\"\nquirks = { full_status = 480, recycling = { calls = 3, old_calls = \"cut\" } }\n",
+    ) + "[quirks]\nfirst_word = \"183\"\nring_after = \"1s\"\nserver_text = \"\"\nfull_status = 486\n";
+    let um = compiled(&text).um;
+    let [old, new] = &um.mailbox_servers[..] else { panic!("{um:?}") };
+    assert_eq!(
+        (old.service.tcp, old.service.tls),
+        (Some(5060), Some(5061)),
+        "2010 has no Call Router before it"
+    );
+    assert_eq!(new.service.tcp, Some(5062));
+    assert_eq!((old.manner.missed_calls, new.manner.missed_calls), (Allowed::No, Allowed::Yes));
+    assert_eq!((old.manner.full_status, new.manner.full_status), (486, 480));
+    assert_eq!((old.manner.recycling, new.manner.recycling.unwrap().old_calls), (None, OldCalls::Cut));
+    for manner in [&old.manner, &new.manner] {
+        assert_eq!((manner.first_word, &manner.server_text), (FirstWord::Progress, &None));
+        assert_eq!(manner.malformed_diversion, MalformedDiversion::Refused, "as it was seen");
+    }
+    assert!(um.dial_plans.iter().all(|plan| plan.answer.ring_after == Some(Duration::from_secs(1))));
+}
+
+#[test]
+fn knobs_that_make_no_sense_are_found() {
+    for (line, words) in [
+        ("[quirks]\nserver_text = \"a\\r\\nb\"", "printable ASCII"),
+        ("[quirks]\ncrypto_suites = [\"AES_CM_128_HMAC_SHA1_81\"]", "no suite of the lab"),
+        ("[quirks]\nrecycling = { old_calls = \"cut\" }", "after `calls`, a `period` or both"),
+        ("[quirks]\nfirst_wrd = \"180\"", "did you mean `first_word`?"),
+        ("[quirks]\nfull_status = 200", "400 to 699"),
+        ("[quirks]\ncontact = { ms_fe = \"a;b\" }", "must be a host name"),
+        (
+            "[[call_router]]\nname = \"cas01.contoso.test\"\naddress = \"127.0.0.30\"\nversion = \"2010\"",
+            "has no Call Router",
+        ),
+        ("[smtp]\nserver = \"mail.contoso.test\"", "no IP address"),
+    ] {
+        let text = refused(&format!("{SMALL}\n{line}\n"));
+        assert!(text.contains(words), "`{words}` is missing:\n{text}");
+    }
+}
+
+#[test]
+fn a_hosted_um_is_no_server_that_call_routers_name() {
+    let line = "[[hosted]]\nname = \"exap.hosted.test\"\naddress = \"127.0.0.50\"\ntenants = [\"corp.contoso.test\"]\n";
+    let um = compiled(&format!("{SMALL}\n{line}")).um;
+    let hosted = um.mailbox_servers.last().unwrap();
+    assert_eq!(hosted.manner.tenants, Some(vec!["corp.contoso.test".to_owned()]));
+    assert_eq!(hosted.service, Ports { tcp: None, tls: Some(5061) });
+    assert_eq!(um.mailbox_servers[0].manner.tenants, None);
 }
