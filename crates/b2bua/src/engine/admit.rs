@@ -10,6 +10,7 @@ use sip::endpoint::ServerKey;
 use sip::{HeaderId, Message, Transport};
 
 use super::core::Core;
+use super::deposits::Deposit;
 use super::flows::FlowEntry;
 use super::gate::Seat;
 use super::io::{CallStarted, Event, Output};
@@ -26,8 +27,8 @@ use crate::leg::session::is_interval_too_small;
 use crate::leg::{Leg, Session};
 use crate::media_plan;
 use crate::policy::{CallerNames, Peer};
-use crate::record::{CallType, OfferResult};
-use crate::route::{Behalf, Party, Route, RouteQuestion, hint_about, mailbox_of, name_of, route, route_out};
+use crate::record::OfferResult;
+use crate::route::{Behalf, Party, Route, RouteQuestion, hint_about, name_of, route, route_out};
 use crate::security::{self, Decision, Direction, MediaSecurity, Phase, Question, Said, Signalling};
 use crate::verdict::{Refusal, clean};
 
@@ -73,21 +74,16 @@ impl Engine {
     }
 
     // The call whose message UM takes while it looks for the user: same server, and the caller or the mailbox of this one.
-    // Only of this shard, so a find-me call may be recorded as Play-on-Phone.
     fn call_behind(&self, entry: &FlowEntry, invite: &Message) -> Option<String> {
         entry.peer.and_then(|peer| self.core.policy.mailbox_server_of(peer))?;
         let question = RouteQuestion::of_um(invite).ok()?;
         let policy = &self.core.policy;
-        let is_behind = |call: &&Call| {
-            let route = &call.route;
-            let is_taken = route.call_type == CallType::CallAnswering && call.is_um_at(&entry.name);
-            is_taken
-                && question.callers().any(|caller| {
-                    caller.shown() == route.caller
-                        || route.mailbox.is_some_and(|own| mailbox_of(policy, caller, None) == Some(own))
-                })
-        };
-        self.calls.values().map(|call| &**call).find(is_behind).map(|call| call.story.call_id.clone())
+        let of_call = |call: &Call| Deposit::of(call).filter(|_| call.is_um_at(&entry.name));
+        let mut own = self.calls.values().filter_map(|call| of_call(call));
+        let found = own.find(|deposit| deposit.is_behind(policy, &entry.name, &question));
+        found
+            .map(|deposit| deposit.call_id)
+            .or_else(|| self.core.deposits.behind(policy, &entry.name, &question))
     }
 
     /// Refuses an INVITE that would have opened no call of its own.

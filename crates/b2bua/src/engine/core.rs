@@ -10,6 +10,7 @@ use relay::Side;
 use sip::endpoint::{ClientKey, Endpoint, EndpointConfig, Flow, OutgoingRequest, ServerKey};
 use sip::{Builder, HeaderId, Message, StatusCode, Transport};
 
+use super::deposits::Deposits;
 pub(crate) use super::dialogs::DialogId;
 use super::dialogs::Dialogs;
 use super::flows::{FlowEntry, Flows};
@@ -99,6 +100,8 @@ pub(crate) struct Core {
     pub servers: ServerTable,
     /// UM servers that this shard asks by OPTIONS.
     pub probes: Probes,
+    /// Messages that are being taken.
+    pub deposits: Deposits,
     pub gate: Gate,
     /// The request that is being handled, until it has found its call or its answer.
     pub serving: Option<ServerKey>,
@@ -138,6 +141,7 @@ impl Core {
             flows: Flows::default(),
             servers: ServerTable::new(config.ledger.clone()),
             probes: Probes::new(config.seed),
+            deposits: Deposits::default(),
             gate: Gate::new(config.started, config.ledger.clone()),
             serving: None,
             served: HashMap::with_hasher(seeded(4)),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sip::{FlowKey, Transport};
 
+use super::deposits::Deposit;
 use super::ledger::{Ledger, OneShard};
 use super::replaces::NamedDialog;
 use crate::codes::Code;
@@ -282,8 +283,8 @@ pub enum Input {
     },
     /// A new compiled configuration; calls keep the one they started with.
     Policy(Arc<Policy>),
-    /// What another shard found out about a UM server: see [`Output::Told`].
-    Told(ServerNews),
+    /// What another shard found out: see [`Output::Told`].
+    Told(News),
     /// An administrator's wish.
     Command(Command),
     /// Take no new calls; hang up the rest at `until` (never, when `None`).
@@ -343,10 +344,10 @@ pub struct Target {
     pub transport: Transport,
 }
 
-/// What one shard found out about a UM server.
+/// What one shard found out.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ServerNews {
-    /// By a probe.
+pub enum News {
+    /// About a UM server, by a probe.
     Probed(Probed),
     /// By a call that failed there.
     Failed {
@@ -359,6 +360,15 @@ pub enum ServerNews {
     Answered {
         /// Which server.
         server: String,
+    },
+    /// UM takes a message in a call of that shard, or has taken it.
+    Deposit {
+        /// Whose call.
+        shard: u16,
+        /// Which.
+        call: CallKey,
+        /// `None`: it is over.
+        deposit: Option<Deposit>,
     },
 }
 
@@ -425,7 +435,7 @@ pub enum Output {
     /// For the media workers.
     Media(MediaCommand),
     /// For all other shards; answered by nobody. Only where there are any.
-    Told(ServerNews),
+    Told(News),
     /// A fact for logs, records and metrics.
     Event(Event),
 }

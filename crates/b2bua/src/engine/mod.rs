@@ -4,6 +4,7 @@
 
 mod admit;
 pub(crate) mod core;
+mod deposits;
 mod dialogs;
 mod dispatch;
 pub(crate) mod flows;
@@ -28,9 +29,11 @@ pub(crate) mod tests;
 pub use io::{
     CallAnswered, CallKey, CallStarted, CallStatus, CallTimer, Command, ConnectFailure, ConnectFailureKind,
     ConnectKey, Delivery, EngineConfig, EngineStatus, Event, FlowLoss, FlowUp, Input, MediaCommand,
-    MediaFailure, MediaPorts, Newcomers, Notification, Notified, Origin, Output, PeerIdentity, QueryKey,
-    Question, Reason, ResolveFailure, ResolveFailureKind, ServerNews, ServerStatus, Target, Way,
+    MediaFailure, MediaPorts, Newcomers, News, Notification, Notified, Origin, Output, PeerIdentity,
+    QueryKey, Question, Reason, ResolveFailure, ResolveFailureKind, ServerStatus, Target, Way,
 };
+
+pub use deposits::Deposit;
 
 pub use crate::health::{Door, DoorHealth, ProbeFault, Probed};
 pub use crate::server_choice::{Change, Turn};
@@ -331,6 +334,7 @@ impl Engine {
             let spoken = call.leg_flows();
             self.users.update(key, call.spoken, if is_over(call) { [None, None] } else { spoken });
             call.spoken = spoken;
+            self.core.tell_deposit(key, call);
             if is_over(call)
                 && let Some(mut call) = self.calls.remove(key)
             {

@@ -13,7 +13,7 @@ use sip::{HeaderId, Message, Method, Transport};
 
 use super::core::{ClientUse, Core};
 use super::flows::FlowEntry;
-use super::io::{Event, Output, ServerNews};
+use super::io::{Event, News, Output};
 use super::reach::Waiter;
 use crate::headers::{ACCEPT, Block};
 use crate::health::{Door, ProbeFault, Probed};
@@ -258,7 +258,7 @@ impl Core {
             self.tell_probed(&probed, change);
         }
         self.event(Event::ServerProbed { probed: probed.clone(), is_up });
-        self.tell_shards(|| ServerNews::Probed(probed));
+        self.tell_shards(|| News::Probed(probed));
     }
 
     fn tell_probed(&mut self, Probed { door, .. }: &Probed, change: Change) {
@@ -300,7 +300,7 @@ impl Core {
             let change = Change { at: now, to: Turn::Resting, why: why.to_owned(), last_good: None };
             let roles = self.policy.roles_of(server);
             self.event(Event::ServerDown { server: server.to_owned(), roles, change });
-            self.tell_shards(|| ServerNews::Failed { server: server.to_owned(), why: why.to_owned() });
+            self.tell_shards(|| News::Failed { server: server.to_owned(), why: why.to_owned() });
         }
     }
 
@@ -309,27 +309,30 @@ impl Core {
         if self.servers.answered(now, server) {
             let (roles, why) = (self.policy.roles_of(server), "it answered".to_owned());
             self.event(Event::ServerUp { server: server.to_owned(), roles, why });
-            self.tell_shards(|| ServerNews::Answered { server: server.to_owned() });
+            self.tell_shards(|| News::Answered { server: server.to_owned() });
         }
     }
 
-    fn tell_shards(&mut self, news: impl FnOnce() -> ServerNews) {
+    fn tell_shards(&mut self, news: impl FnOnce() -> News) {
         if self.config.shards > 1 {
             self.outputs.push_back(Output::Told(news()));
         }
     }
 
     /// What another shard found out. It told the world already.
-    pub(super) fn on_news(&mut self, now: Instant, news: &ServerNews) {
+    pub(super) fn on_news(&mut self, now: Instant, news: &News) {
         match news {
-            ServerNews::Probed(probed) => {
+            News::Probed(probed) => {
                 self.servers.probed(now, probed, &self.policy.health);
             }
-            ServerNews::Failed { server, why } => {
+            News::Failed { server, why } => {
                 self.servers.failed(now, server, why);
             }
-            ServerNews::Answered { server } => {
+            News::Answered { server } => {
                 self.servers.answered(now, server);
+            }
+            News::Deposit { shard, call, deposit } => {
+                self.deposits.on_news((*shard, *call), deposit.as_ref());
             }
         }
     }

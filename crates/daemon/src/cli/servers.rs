@@ -18,7 +18,7 @@ use crate::observe::{ChangedTo, PeerState, PeerStatus, ProbeStatus, Role, Server
   umbra servers why mbx01.contoso.test -c umbra.toml
   umbra servers drain mbx01.contoso.test --server 127.0.0.1:9065",
     after_help = "Exit codes: 0 done; 1 no such server; 69 no gateway answers; 78 bad configuration.
-What drain, enable and disable set stands above the configuration until the next of them, or a restart."
+What drain, enable and disable set stands above the configuration until the next of them; `state_dir` keeps it over a restart."
 )]
 pub(super) struct ServersArgs {
     #[command(subcommand)]

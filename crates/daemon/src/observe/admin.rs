@@ -12,6 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,7 +27,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub const ORDER_HEADER: &str = "x-umbra-order";
 
 /// What an operator wants of a UM server.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ServerWish {
     /// It keeps its calls and gets no new ones.
     Drain,
@@ -173,10 +175,12 @@ async fn ordered(
     if !is_from_here(&headers) {
         return (StatusCode::FORBIDDEN, "\"not from a tool of this gateway\"");
     }
-    match ServerWish::of(&wish).map(|wish| (pages.order)(&name, wish)) {
-        Some(Ordered::Done) => (StatusCode::OK, "\"done\""),
-        Some(Ordered::Busy) => (StatusCode::SERVICE_UNAVAILABLE, "\"busy\""),
-        Some(Ordered::Unknown) | None => (StatusCode::NOT_FOUND, "\"no such server or wish\""),
+    let Some(wish) = ServerWish::of(&wish) else { return (StatusCode::NOT_FOUND, "\"no such wish\"") };
+    // It is written to disk.
+    match tokio::task::spawn_blocking(move || (pages.order)(&name, wish)).await {
+        Ok(Ordered::Done) => (StatusCode::OK, "\"done\""),
+        Ok(Ordered::Unknown) => (StatusCode::NOT_FOUND, "\"no such server\""),
+        Ok(Ordered::Busy) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "\"busy\""),
     }
 }
 

@@ -46,6 +46,7 @@ impl From<&Compiled> for Settings {
             dns: compiled.dns.clone(),
             admin: compiled.admin.http,
             records: wanted.then_some(records),
+            state_dir: Some(compiled.state_dir.clone()),
             keep: KeepSettings {
                 recordings: compiled.media.recordings.clone(),
                 captures: observe.captures.clone(),

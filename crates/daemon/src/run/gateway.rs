@@ -21,6 +21,7 @@ use super::settings::{ListenAt, Settings, TlsSetup};
 use super::status::Source;
 use super::threads::{Built, Threads};
 use super::watch::{InForce, watch_files};
+use super::wishes::Wishes;
 use crate::media::MediaError;
 use crate::net::{
     Bound, Control, Errand, Flows, Locator, Lookups, NetContext, Outgoing, Replaced, Retiring, Rooms,
@@ -170,8 +171,10 @@ impl Gateway {
             policy: policy.clone(),
             health: health.clone(),
             media,
+            wishes: Arc::new(Wishes::open(settings.state_dir.as_deref())),
             started,
         };
+        source.repeat_wishes();
         let admin = admin.map(|(listener, address)| {
             AdminServer::start(listener, address, source.pages(), stop.subscribe())
         });

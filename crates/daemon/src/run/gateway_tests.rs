@@ -127,6 +127,7 @@ fn settings(server_port: u16, folder: &Path, rtp_first: u16) -> Settings {
             jsonl: Written::Yes,
             um_csv: Written::Yes,
         }),
+        state_dir: None,
         keep: Default::default(),
         limits: NetLimits::default(),
         tap: None,

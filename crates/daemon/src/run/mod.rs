@@ -13,6 +13,7 @@ mod signals;
 mod status;
 mod threads;
 mod watch;
+mod wishes;
 
 pub use gateway::{Gateway, ReloadError, StartError};
 pub use settings::{ListenAt, Settings, TlsSetup};

@@ -1,6 +1,7 @@
 //! What a gateway is started with. Owns nothing but values; refuses to know where they were configured.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -72,6 +73,8 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
     /// Call records; `None` switches them off.
     pub records: Option<RecordSettings>,
+    /// Where an operator's wishes for servers are kept over a restart; `None` keeps them nowhere.
+    pub state_dir: Option<PathBuf>,
     /// Recordings and captures.
     pub keep: KeepSettings,
     /// Limits of connections.
@@ -90,6 +93,7 @@ impl Settings {
             ("[dns]", self.dns != new.dns),
             ("[admin]", self.admin != new.admin),
             ("[observe] cdr", self.records != new.records),
+            ("[gateway] state_dir", self.state_dir != new.state_dir),
             ("[media] recording, [observe] capture", self.keep != new.keep),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(section, _)| section).collect()

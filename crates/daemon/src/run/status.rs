@@ -15,6 +15,7 @@ use b2bua::policy::{GatewayStatus, Peer, Server, ServerRole, ServerStatus};
 use tokio::sync::oneshot;
 use tracing::info;
 
+use super::wishes::Wishes;
 use crate::media::MediaGauges;
 use crate::net::{Chain, Control, Errand, Inbox, NetContext, Opened, Secured, Standing};
 use crate::observe::{
@@ -39,7 +40,20 @@ pub(super) struct Source {
     pub(super) policy: Arc<ArcSwap<Policy>>,
     pub(super) health: Arc<Health>,
     pub(super) media: Arc<MediaGauges>,
+    pub(super) wishes: Arc<Wishes>,
     pub(super) started: Instant,
+}
+
+/// An operator's wish reaches every shard, or none is told of: a full inbox is that of a shard that hangs.
+fn tell(context: &NetContext, name: &str, wish: ServerWish) -> Ordered {
+    let wish = match wish {
+        ServerWish::Drain => ServerStatus::NoNewCalls,
+        ServerWish::Enable => ServerStatus::Enabled,
+        ServerWish::Disable => ServerStatus::Disabled,
+    };
+    let control = || Errand::Control(Control::Server { name: name.to_owned(), wish });
+    let told: Vec<bool> = context.shards.iter().map(|shard| shard.offer(control()).is_ok()).collect();
+    if told.into_iter().all(|told| told) { Ordered::Done } else { Ordered::Busy }
 }
 
 /// What makes connections alike.
@@ -97,26 +111,29 @@ impl Source {
         all
     }
 
-    // An operator's wish reaches every shard, or none is told of: a full inbox is that of a shard that hangs.
     fn orders(&self) -> Arc<Orders> {
-        let (policy, context) = (self.policy.clone(), self.context.clone());
+        let (policy, context, wishes) = (self.policy.clone(), self.context.clone(), self.wishes.clone());
         Arc::new(move |name, wish| {
-            let Some(peer @ Peer::Server(..)) = policy.load().server_by_name(name) else {
+            let policy = policy.load_full();
+            let Some(Peer::Server(role, index)) = policy.server_by_name(name) else {
                 return Ordered::Unknown;
             };
-            let name = policy.load().peer_name(peer).to_owned();
-            let wish = match wish {
-                ServerWish::Drain => ServerStatus::NoNewCalls,
-                ServerWish::Enable => ServerStatus::Enabled,
-                ServerWish::Disable => ServerStatus::Disabled,
-            };
-            let told = context.shards.iter().map(|shard| {
-                shard.offer(Errand::Control(Control::Server { name: name.clone(), wish })).is_ok()
-            });
-            let told: Vec<bool> = told.collect();
-            info!(event = "server_wish", server = %name, wish = ?wish, "an operator's wish");
-            if told.into_iter().all(|told| told) { Ordered::Done } else { Ordered::Busy }
+            let Some(server) = policy.servers(role).get(index) else { return Ordered::Unknown };
+            info!(event = "server_wish", server = %server.name, wish = wish.word(), "an operator's wish");
+            let ordered = tell(&context, &server.name, wish);
+            if ordered == Ordered::Done {
+                wishes.keep(&server.name, wish, server.status);
+            }
+            ordered
         })
+    }
+
+    /// Wishes from before a restart.
+    pub(super) fn repeat_wishes(&self) {
+        for (name, wish) in self.wishes.in_force(&self.policy.load()) {
+            // The inboxes of threads that just began are empty.
+            let _done = tell(&self.context, &name, wish);
+        }
     }
 
     fn status(&self, engines: EngineStatus) -> Status {

@@ -90,6 +90,15 @@ fn a_server_is_drained_and_enabled_by_command_and_one_that_fails_says_why_it_res
     let turns: Vec<&str> =
         json["changes"].as_array().unwrap().iter().filter_map(|c| c["to"].as_str()).collect();
     assert_eq!(turns, ["draining", "enabled"]);
+    // A wish outlives the gateway, also one that is killed.
+    gateway.kill_and_restart(5060);
+    let list = printed(&servers(net, &["list"]));
+    assert!(
+        list.contains("mbx01.contoso.test  up") && list.contains("mbx02.contoso.test  disabled"),
+        "{list}"
+    );
+    let log = gateway.process.output();
+    assert!(log.contains("mbx02.contoso.test disable") && log.contains("are in force again"), "{log}");
     assert_eq!(gateway.stop(), 0, "{}", gateway.process.output());
     assert_eq!(servers(net, &["list"]).status.code(), Some(69));
 }

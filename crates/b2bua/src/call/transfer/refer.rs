@@ -80,7 +80,6 @@ impl Call {
             _ => None,
         };
         match self.refer_rule() {
-            // In a call that UM placed the leg that would be exchanged is the caller's, whose dialog begins here: carried.
             ReferRule::Execute if side == Side::B && self.is_um(side) => {
                 self.execute(cx, now, (key, refer), &asked, counterpart, is_first);
             }
@@ -124,6 +123,12 @@ impl Call {
         }
         if self.refer_rule() == ReferRule::Refuse {
             return Err(refuse(codes::REFER_REFUSED, "the dial plan refuses transfers"));
+        }
+        // The leg that would be exchanged is the caller's, whose dialog begins here. Carried, it would be what the plan does not
+        // want: a REFER that the telephone's side sees.
+        if self.refer_rule() == ReferRule::Execute && side == Side::A && self.is_um(side) {
+            let what = "transfers are not carried out in a call that UM placed";
+            return Err(refuse(codes::REFER_REFUSED, what));
         }
         Ok(asked)
     }

@@ -13,6 +13,7 @@ use super::policy::{self, PBX, POOL};
 use super::world::{Place, Script, World, caller, offer};
 use super::{DEPOSIT, DIVERSION, redirecting, value, worker};
 use crate::codes;
+use crate::engine::{Input, News};
 use crate::policy::{
     Allowed, GatewayStatus, MediaBridge, Policy, PoolEncryption, PortSource, ReferRule, VoipSecurity,
 };
@@ -362,8 +363,42 @@ fn a_call_placed_while_a_message_is_taken_is_find_me_and_names_its_parent() {
 }
 
 #[test]
-fn a_refer_of_um_crosses_to_the_telephone_whatever_the_plan_says_but_refuse_and_a_doubtful_target_is_told() {
-    for (rule, status) in [(ReferRule::Relay, 200), (ReferRule::Execute, 200), (ReferRule::Refuse, 603)] {
+fn a_call_placed_while_another_shard_takes_the_message_is_find_me_too() {
+    // The deposit is here, UM's call comes to the other shard.
+    let mut taking = World::sharded(policy::secured(), 0, 2);
+    redirecting(&mut taking, "tls");
+    taking.connect_caller("10.0.0.5", Some(POOL));
+    taking.invite(DEPOSIT, DIVERSION, Some(offer("10.0.0.5", 3000, Some(9))));
+    assert_eq!(taking.caller().last_status(), 200);
+    let begins = std::mem::take(&mut taking.told);
+    assert!(matches!(&begins[..], [News::Deposit { shard: 0, deposit: Some(_), .. }]), "{begins:?}");
+    let mut asked = World::sharded(policy::secured(), 1, 2);
+    asked.script(POOL, 5067, Script::Answer);
+    asked.party(POOL, 5067).media = ("10.0.0.5", 3100, 9);
+    begins.into_iter().for_each(|news| asked.feed(Input::Told(news)));
+    let um = um(&mut asked);
+    call(&mut asked, &um, PHONE, "<sip:dana@contoso.com>", sealed());
+    asked.in_dialog(&um, Method::Bye, "", None);
+    asked.advance(Duration::from_secs(40));
+    // When the message is taken, a call is the user's own again.
+    taking.in_dialog(&caller(), Method::Bye, "", None);
+    let ends = std::mem::take(&mut taking.told);
+    assert!(matches!(&ends[..], [News::Deposit { deposit: None, .. }]), "{ends:?}");
+    ends.into_iter().for_each(|news| asked.feed(Input::Told(news)));
+    asked.party("um", 1).dialog = None;
+    call(&mut asked, &um, PHONE, "<sip:dana@contoso.com>", sealed());
+    asked.in_dialog(&um, Method::Bye, "", None);
+    asked.assert_clean();
+    taking.assert_clean();
+    let told: Vec<_> =
+        asked.records.iter().map(|record| (record.call_type, record.parent_call_id.as_deref())).collect();
+    assert_eq!(told, [(CallType::FindMe, Some("a-leg-1")), (CallType::PlayOnPhone, None)]);
+}
+
+#[test]
+fn a_refer_of_um_crosses_to_the_telephone_where_the_plan_carries_it_and_a_doubtful_target_is_told() {
+    // What cannot be carried out here is refused, not done otherwise.
+    for (rule, status) in [(ReferRule::Relay, 200), (ReferRule::Execute, 603), (ReferRule::Refuse, 603)] {
         let mut policy = config();
         policy.dial_plans[0].transfers.refer = rule;
         let (mut world, um) = site(policy, Script::Answer);

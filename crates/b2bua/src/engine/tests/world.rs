@@ -139,7 +139,7 @@ pub struct World {
     pub dead: Vec<IpAddr>,
     pub events: Vec<String>,
     /// What other shards are told.
-    pub told: Vec<ServerNews>,
+    pub told: Vec<News>,
     pub panics: usize,
     next_flow: u64,
     seed: u64,
