@@ -106,14 +106,16 @@ impl ServerState {
             && self.doors.values().all(|door| since(door.last_good) && !door.is_down)
     }
 
-    fn turn(&mut self, at: Instant, to: Turn, why: &str) -> &Change {
+    fn turn(&mut self, at: Instant, to: Turn, why: &str) -> Change {
+        self.remember(Change { at, to, why: clean(why), last_good: None })
+    }
+
+    fn remember(&mut self, change: Change) -> Change {
         if self.changes.len() >= CHANGES_MAX {
             self.changes.pop_front();
         }
-        let last_good = self.doors.values().filter(|door| door.is_down).find_map(|door| door.last_good);
-        let last_good = last_good.filter(|_| to == Turn::Down);
-        self.changes.push_back(Change { at, to, why: clean(why), last_good });
-        &self.changes[self.changes.len() - 1]
+        self.changes.push_back(change.clone());
+        change
     }
 }
 
@@ -230,9 +232,11 @@ impl ServerTable {
         let Door { server, role, transport } = &probed.door;
         let state = self.states.get_mut(server)?;
         let calls = if state.down_until.is_some() { Calls::Failed } else { Calls::Fine };
-        let turn = state.doors.get_mut(&(*role, *transport))?.take(now, probed, calls, rules);
+        let door = state.doors.get_mut(&(*role, *transport))?;
+        let turn = door.take(now, probed, calls, rules);
         if let Some(DoorTurn::Down(why)) = &turn {
-            return Some(state.turn(now, Turn::Down, why).clone());
+            let last_good = door.last_good;
+            return Some(state.remember(Change { at: now, to: Turn::Down, why: clean(why), last_good }));
         }
         let is_called_back =
             calls == Calls::Failed && probed.result.is_ok() && state.may_be_called_back(now, probed);
@@ -245,7 +249,7 @@ impl ServerTable {
             _ if is_called_back => format!("answered OPTIONS over {over}"),
             _ => return None,
         };
-        Some(state.turn(now, Turn::Up, &why).clone())
+        Some(state.turn(now, Turn::Up, &why))
     }
 
     /// These doors are probed from now on; what was known of others is forgotten.
@@ -519,6 +523,25 @@ mod tests {
         table.keep_doors(&BTreeSet::new());
         assert!(!table.is_left_out(&one, Transport::Tls, later));
         assert_eq!(probe(&mut table, later, &tls, SILENT), None, "an answer that came too late");
+    }
+
+    #[test]
+    fn each_door_that_goes_down_tells_when_it_was_good_itself() {
+        let mut table = ServerTable::default();
+        let now = start();
+        let doors = [door("a", Transport::Tcp), door("a", Transport::Tls)];
+        table.keep_doors(&doors.clone().into());
+        let later = now + Duration::from_secs(1);
+        for (door, good) in doors.iter().zip([now, later]) {
+            probe(&mut table, good, door, GOOD);
+        }
+        for door in &doors {
+            let last = (0..3).map(|_| probe(&mut table, later, door, SILENT)).last();
+            assert_eq!(last, Some(Some(Turn::Down)));
+        }
+        let told: Vec<_> =
+            table.states["a"].changes.iter().map(|change| (change.to, change.last_good)).collect();
+        assert_eq!(told, [(Turn::Down, Some(now)), (Turn::Down, Some(later))]);
     }
 
     #[test]

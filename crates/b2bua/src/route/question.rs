@@ -126,6 +126,14 @@ impl RouteQuestion {
         Ok(question)
     }
 
+    /// The same of a call that UM places.
+    ///
+    /// # Errors
+    /// `UMB-ROUTE002` when the Request-URI is no URI.
+    pub fn spoken_by_um(words: &Spoken<'_>) -> Result<Self, Refusal> {
+        Self::spoken(NO_GATEWAY, words)
+    }
+
     /// Whom UM will take for the called one.
     pub fn um_view(&self) -> UmView {
         let count = self.diverters.len();

@@ -23,18 +23,7 @@ fn baresip_leaves_a_message_through_the_gateway_and_hears_the_greeting() {
     }
     let site = Site::start();
     let mut facts = site.facts();
-    let gateway = site.gateway.address;
-    let phone = Phone {
-        home: site.gateway.folder.path().join("baresip"),
-        address: site.pool_address("pool01"),
-        port: 0,
-        name: "pool01.contoso.com",
-        account: format!(
-            "sip:dana@contoso.com;transport=tls>;regint=0;mediaenc=srtp-mand;outbound=\"sip:{gateway}:5061;transport=tls\""
-        ),
-        tone_hz: TONE_HZ,
-        names: None,
-    };
+    let phone = Phone::in_pool(&site, "dana", None);
     let mut baresip =
         phone.start(&site.pki, &["-e", "/dial sip:ken@contoso.com;opaque=app:voicemail", "-t", "12"]);
     let stored = site
@@ -97,6 +86,20 @@ pub struct Phone {
 }
 
 impl Phone {
+    /// One of this user in pool01, whose proxy is the gateway.
+    pub fn in_pool(site: &Site, user: &str, names: Option<SocketAddr>) -> Self {
+        let proxy = format!("outbound=\"sip:{}:5061;transport=tls\"", site.gateway.address);
+        Self {
+            home: site.gateway.folder.path().join("baresip"),
+            address: site.pool_address("pool01"),
+            port: 0,
+            name: "pool01.contoso.com",
+            account: format!("sip:{user}@contoso.com;transport=tls>;regint=0;mediaenc=srtp-mand;{proxy}"),
+            tone_hz: TONE_HZ,
+            names,
+        }
+    }
+
     /// Starts it with these arguments.
     pub fn start(&self, pki: &Pki, arguments: &[&str]) -> Process {
         self.prepare(pki);

@@ -16,7 +16,7 @@ use crate::harness::{Process, peers_present};
 use crate::media::tones::windows_of;
 use crate::names::NameServer;
 use crate::site::{FQDN, PBX_HOST, PIN, Site};
-use crate::voice::{PATIENCE, ends, facts_until, left, milestones};
+use crate::voice::{PATIENCE, ends, facts_until, is_let_in_at_the_second_pin, left, milestones};
 
 /// `AccessTelephoneNumbers` of the IP-PBX's plan.
 const VOICE_ACCESS: &str = "+14255550100";
@@ -91,15 +91,7 @@ fn a_telephone_of_sipp_types_a_wrong_and_the_right_pin_and_is_played_its_message
     sipp(&site, VOICE_ACCESS, &press(&format!("{WRONG_PIN}#{PIN}#1**")));
     let log = site.gateway.process.output();
     let seen = site.block_on(facts_until(&mut facts, |fact| matches!(fact, LabFact::Ended { .. })));
-    let done = milestones(&seen);
-    assert!(
-        matches!(
-            done[..],
-            [Milestone::LogonFailed { failures: 1, .. }, Milestone::LoggedOn { .. }, Milestone::Played { message: played, .. }]
-                if *played == message.note.call_id
-        ),
-        "{done:?}\n{log}"
-    );
+    assert!(is_let_in_at_the_second_pin(&milestones(&seen), &message), "{seen:?}\n{log}");
     assert_eq!(ends(&seen), [EndReason::Finished]);
     let records = site.gateway.wait_for_records(2, PATIENCE);
     assert_eq!(
@@ -144,18 +136,7 @@ impl Telephone {
         // What it says inside a call goes to the gateway's Contact.
         let names = NameServer::start();
         names.knows_address(FQDN, site.gateway.address);
-        let phone = Phone {
-            home: site.gateway.folder.path().join("baresip"),
-            address: site.pool_address("pool01"),
-            port: 0,
-            name: "pool01.contoso.com",
-            account: format!(
-                "sip:{user}@contoso.com;transport=tls>;regint=0;mediaenc=srtp-mand;outbound=\"sip:{}:5061;transport=tls\"",
-                site.gateway.address
-            ),
-            tone_hz: 620.0,
-            names: Some(names.address),
-        };
+        let phone = Phone::in_pool(site, user, Some(names.address));
         let mut process = phone.start(&site.pki, &[]);
         process.wait_for_port(phone.address.into(), CONTROL_PORT);
         let control = TcpStream::connect((phone.address, CONTROL_PORT)).unwrap();

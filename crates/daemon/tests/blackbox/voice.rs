@@ -61,6 +61,15 @@ pub fn ends(facts: &[LabFact]) -> Vec<EndReason> {
     facts.iter().filter_map(|f| if let LabFact::Ended { why, .. } = f { Some(*why) } else { None }).collect()
 }
 
+/// A wrong PIN, the right one, and this message played.
+pub fn is_let_in_at_the_second_pin(done: &[&Milestone], message: &StoredMessage) -> bool {
+    matches!(
+        done,
+        [Milestone::LogonFailed { failures: 1, .. }, Milestone::LoggedOn { .. }, Milestone::Played { message: played, .. }]
+            if *played == message.note.call_id
+    )
+}
+
 fn call(site: &Site, caller: &Caller, spec: CallSpec) -> CallOutcome {
     site.block_on(caller.place_call(spec)).unwrap()
 }
@@ -93,15 +102,7 @@ fn an_owner_types_a_wrong_and_the_right_pin_listens_and_deletes() {
     let heard = outcome.heard.dominant_hz.unwrap_or_default();
     assert!((heard - 440.0).abs() < 5.0, "the message was not heard but {heard} Hz");
     let seen = site.block_on(facts_until(&mut facts, |fact| matches!(fact, LabFact::Ended { .. })));
-    let done = milestones(&seen);
-    assert!(
-        matches!(
-            done[..],
-            [Milestone::LogonFailed { failures: 1, .. }, Milestone::LoggedOn { .. }, Milestone::Played { message: played, .. }]
-                if *played == message.note.call_id
-        ),
-        "{done:?}\n{log}"
-    );
+    assert!(is_let_in_at_the_second_pin(&milestones(&seen), &message), "{seen:?}\n{log}");
     assert_eq!(ends(&seen), [EndReason::Finished]);
     assert!(!files.iter().any(|path| path.exists()), "what was deleted is still there");
     wait_for_indicator(&site, &mut told);

@@ -8,7 +8,7 @@ use super::policy::{self, POOL};
 use super::world::{World, offer};
 use super::{DEPOSIT, DIVERSION, redirecting, value};
 use crate::policy::{
-    CallerNames, DialPlan, HeaderRules, Mailbox, MailboxUm, Policy, PoolEncryption, VoipSecurity,
+    CallerNames, DialPlan, EumAddress, HeaderRules, Mailbox, MailboxUm, Policy, PoolEncryption, VoipSecurity,
 };
 
 /// Ken, Dana in another plan by her address, and two whose extensions are told apart by their plans.
@@ -34,6 +34,11 @@ fn directory(rule: CallerNames) -> Policy {
         mailbox("far", Some("1001"), 1),
         mailbox("only", Some("2002"), 1),
     ];
+    // One known by addresses of UM alone, and a number that one plan calls so.
+    let eum = |address: &str| EumAddress { address: address.into(), dial_plan: 1 };
+    let mut ben = mailbox("ben", Some("3003"), 1);
+    ben.um.eum_addresses = vec![eum("ben@contoso.com"), eum("7007")];
+    policy.mailboxes.push(ben);
     policy.headers = HeaderRules::default().naming_callers(rule);
     policy
 }
@@ -68,6 +73,8 @@ fn a_caller_without_a_name_gets_that_of_the_mailbox_whatever_plan_it_is_in() {
         "\"Name of near\" <sip:1001@contoso.com;user=phone>"
     );
     assert_eq!(from("<sip:2002@contoso.com>"), "\"Name of only\" <sip:2002@contoso.com>");
+    assert_eq!(from("<sip:ben@contoso.com>"), "\"Name of ben\" <sip:ben@contoso.com>");
+    assert_eq!(from("<sip:7007@contoso.com>"), "\"Name of ben\" <sip:7007@contoso.com>");
     assert_eq!(from("<sip:+14255550101@contoso.com>"), "<sip:+14255550101@contoso.com>");
     assert_eq!(from("\"Boss\" <sip:dana@contoso.com>"), "\"Boss\" <sip:dana@contoso.com>");
 }

@@ -4,7 +4,7 @@
 use b2bua::headers::Passage;
 use b2bua::policy::{DialPlan, PoolEncryption, Selection, Server, ServerRole, ServerStatus, VoipSecurity};
 use b2bua::policy::{Dialect, Peer, Profile};
-use b2bua::route::{HostedRoute, Route, Step, UmView};
+use b2bua::route::{Behalf, HostedRoute, Route, Step, UmView, route_out};
 use b2bua::security::{
     Decision, Direction, LegMedia, MediaSecurity, Phase, Question, Said, Signalling, decide, plan_signalling,
 };
@@ -14,6 +14,7 @@ use serde::Serialize;
 use sip::Message;
 
 use super::asked::Asked;
+use super::gateway::Sender;
 
 /// Everything a dry run found out.
 #[derive(Debug, Serialize)]
@@ -21,7 +22,10 @@ pub(super) struct Answer {
     /// `routed` or `refused`.
     pub(super) outcome: &'static str,
     pub(super) request_uri: String,
-    pub(super) ip_gateway: Sender,
+    /// The UM IP gateway that it comes from, or leaves through when UM places it; `null` when such a call finds none.
+    pub(super) ip_gateway: Option<Gateway>,
+    /// The Mailbox server that places it.
+    pub(super) placed_by: Option<String>,
     /// What was tried, in order.
     pub(super) steps: Vec<Step>,
     pub(super) route: Option<Routed>,
@@ -34,13 +38,13 @@ pub(super) struct Answer {
     pub(super) refusal: Option<Refused>,
 }
 
-/// Who sends it.
+/// A UM IP gateway.
 #[derive(Debug, Serialize)]
-pub(super) struct Sender {
+pub(super) struct Gateway {
     pub(super) name: String,
     pub(super) address: String,
     pub(super) pool: Option<String>,
-    /// How the dry run came to this gateway.
+    /// How it came to this gateway.
     pub(super) chosen_by: &'static str,
 }
 
@@ -141,32 +145,39 @@ impl Answer {
     }
 
     fn empty(policy: &Policy, asked: &Asked) -> Self {
-        let gateway = policy.ip_gateways.get(asked.sender.index);
-        let ip_gateway = Sender {
-            name: gateway.map_or_else(String::new, |gateway| gateway.name.clone()),
-            address: gateway.map_or_else(String::new, |gateway| gateway.address.to_string()),
-            pool: policy.pool_of(asked.sender.index).map(|pool| pool.name.clone()),
-            chosen_by: asked.sender.by,
+        let (ip_gateway, placed_by, passage) = match asked.sender {
+            Sender::Gateway(index, by) => (Gateway::of(policy, index, by), None, Passage::Invite),
+            Sender::Um(index) => {
+                (None, policy.mailbox_servers.get(index).map(|s| s.name.clone()), Passage::OutCall)
+            }
         };
+        let um_view = asked.question.as_ref().ok().map(RouteQuestion::um_view);
         Self {
             outcome: "refused",
             request_uri: asked.request_uri.clone(),
             ip_gateway,
+            um_view: um_view.filter(|_| placed_by.is_none()),
+            placed_by,
             steps: Vec::new(),
             route: None,
-            um_view: asked.question.as_ref().ok().map(RouteQuestion::um_view),
             servers: Vec::new(),
             security: None,
-            headers: asked.request.as_ref().map(|request| headers(policy, asked.sender.index, request)),
+            headers: asked.request.as_ref().map(|request| headers(policy, &asked.sender, passage, request)),
             refusal: None,
         }
     }
 
     fn search(&mut self, policy: &Policy, asked: &Asked) -> Result<(), Refusal> {
         let question = asked.question.as_ref().map_err(Clone::clone)?;
-        let found = route(policy, question);
+        let found = match asked.sender {
+            Sender::Gateway(..) => route(policy, question),
+            Sender::Um(server) => route_out(policy, question, server, Behalf::User),
+        };
         self.steps = found.steps;
         let route = found.result?;
+        if route.is_out_call() {
+            self.ip_gateway = Gateway::of(policy, route.ip_gateway, "a hunt group of the dial plan");
+        }
         self.route = Some(routed(policy, &route));
         let Some(plan) = policy.dial_plans.get(route.dial_plan) else { return Ok(()) };
         self.servers = match &route.hosted {
@@ -174,33 +185,45 @@ impl Answer {
                 let server = policy.um.hosted.servers.get(hosted.server);
                 server.into_iter().map(|server| candidate(server, plan)).collect()
             }
+            None if route.is_out_call() => Vec::new(),
             None => candidates(policy, plan),
         };
+        let media = asked.offer(plan.voip_security);
         let security = self.security.insert(Security {
-            pool_encryption: asked.level,
+            pool_encryption: asked.level(policy, route.ip_gateway),
             voip_security: plan.voip_security,
-            transport: asked.signalling(),
-            offer: asked.offer.as_ref().ok().copied(),
+            transport: asked.signalling(plan.voip_security),
+            offer: media.as_ref().ok().copied(),
             decision: None,
         });
-        let media = asked.offer.clone()?;
-        security.decision = security_of(policy, asked, &route, media)?.map(Decided::of);
+        let said = Said {
+            transport: security.transport,
+            media: media?,
+            direction: if route.is_out_call() { Direction::FromServer } else { Direction::FromGateway },
+            phase: Phase::Offer,
+        };
+        let Some(question) = Question::of(policy, route.ip_gateway, route.dial_plan, said) else {
+            return Ok(());
+        };
+        let mut question = Question { pool: security.pool_encryption, ..question };
+        question.parties.server = self.placed_by.as_deref().unwrap_or_default();
+        let decision = decide(&question)?;
+        security.decision =
+            Some(Decided::of(if route.is_out_call() { decision.placed_by_um() } else { decision }));
         Ok(())
     }
 }
 
-fn security_of(
-    policy: &Policy,
-    asked: &Asked,
-    route: &Route,
-    media: MediaSecurity,
-) -> Result<Option<Decision>, Refusal> {
-    let said =
-        Said { transport: asked.signalling(), media, direction: Direction::FromGateway, phase: Phase::Offer };
-    let Some(question) = Question::of(policy, route.ip_gateway, route.dial_plan, said) else {
-        return Ok(None);
-    };
-    decide(&Question { pool: asked.level, ..question }).map(Some)
+impl Gateway {
+    fn of(policy: &Policy, index: usize, chosen_by: &'static str) -> Option<Self> {
+        let gateway = policy.ip_gateways.get(index)?;
+        Some(Self {
+            name: gateway.name.clone(),
+            address: gateway.address.to_string(),
+            pool: policy.pool_of(index).map(|pool| pool.name.clone()),
+            chosen_by,
+        })
+    }
 }
 
 impl Decided {
@@ -300,12 +323,15 @@ fn candidate(server: &Server, plan: &DialPlan) -> Candidate {
     }
 }
 
-fn headers(policy: &Policy, ip_gateway: usize, request: &Message) -> Headers {
+fn headers(policy: &Policy, sender: &Sender, passage: Passage, request: &Message) -> Headers {
     let mut out = Headers::default();
-    let sender = policy.dialect_of(Some(Peer::IpGateway(ip_gateway)));
-    let rules = HeaderPolicy::for_peers(&policy.headers, sender, Dialect::of(Profile::Exum2016));
+    let pool = match sender {
+        Sender::Gateway(index, _) => policy.dialect_of(Some(Peer::IpGateway(*index))),
+        Sender::Um(_) => policy.dialect_of(None),
+    };
+    let rules = HeaderPolicy::for_peers(&policy.headers, pool, Dialect::of(Profile::Exum2016));
     for header in request.headers() {
-        let list = match rules.carries(header.id, header.name, Passage::Invite) {
+        let list = match rules.carries(header.id, header.name, passage) {
             true => &mut out.sent_on,
             false => &mut out.not_sent_on,
         };

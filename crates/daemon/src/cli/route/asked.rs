@@ -4,9 +4,9 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use b2bua::policy::{IpGateway, PeerAddress, PoolEncryption};
+use b2bua::policy::{IpGateway, PeerAddress, PoolEncryption, VoipSecurity};
 use b2bua::route::{RouteQuestion, Spoken};
-use b2bua::security::{MediaSecurity, Signalling};
+use b2bua::security::{MediaSecurity, Signalling, plan_signalling};
 use b2bua::verdict::Refusal;
 use b2bua::{Policy, codes};
 use bytes::Bytes;
@@ -25,21 +25,35 @@ pub(super) struct Asked {
     pub(super) sender: Sender,
     pub(super) request_uri: String,
     pub(super) question: Result<RouteQuestion, Refusal>,
-    pub(super) carrier: Carrier,
-    /// What the session description says, or why it cannot be used.
-    pub(super) offer: Result<MediaSecurity, Refusal>,
-    /// The pool level that counts; `None` when the gateway stands for no pool.
-    pub(super) level: Option<PoolEncryption>,
+    /// `None`: what the dial plan demands, for UM.
+    carrier: Option<Carrier>,
+    /// What the session description says, or why it cannot be used; `None`: what the dial plan demands, for UM.
+    offer: Option<Result<MediaSecurity, Refusal>>,
+    /// The pool level to assume instead of the configured one.
+    assumed: Option<PoolEncryption>,
     /// The request itself, when there is one.
     pub(super) request: Option<Message>,
 }
 
 impl Asked {
-    pub(super) fn signalling(&self) -> Signalling {
+    pub(super) fn signalling(&self, plan: VoipSecurity) -> Signalling {
         match self.carrier {
-            Carrier::Tls => Signalling::MutualTls,
-            Carrier::Tcp | Carrier::Udp => Signalling::Plain,
+            Some(Carrier::Tls) => Signalling::MutualTls,
+            Some(Carrier::Tcp | Carrier::Udp) => Signalling::Plain,
+            None => plan_signalling(plan),
         }
+    }
+
+    pub(super) fn offer(&self, plan: VoipSecurity) -> Result<MediaSecurity, Refusal> {
+        self.offer.clone().unwrap_or(Ok(match plan {
+            VoipSecurity::Secured => MediaSecurity::Required,
+            VoipSecurity::SipSecured | VoipSecurity::Unsecured => MediaSecurity::None,
+        }))
+    }
+
+    /// The pool level that counts behind this UM IP gateway; `None` when it stands for no pool.
+    pub(super) fn level(&self, policy: &Policy, gateway: usize) -> Option<PoolEncryption> {
+        policy.pool_of(gateway).map(|pool| self.assumed.unwrap_or(pool.encryption))
     }
 }
 
@@ -50,27 +64,33 @@ impl Asked {
 pub(super) fn asked(policy: &Policy, arguments: &ExplainArgs) -> Result<Asked, String> {
     let request = arguments.request.as_deref().map(read_request).transpose()?;
     let sender = gateway::sender(policy, arguments, request.as_ref())?;
-    let from = policy.ip_gateways.get(sender.index);
-    let configured = policy.pool_of(sender.index).map(|pool| pool.encryption);
     let assumed = arguments.security.map(level);
     let (request_uri, question) = match &request {
         Some(request) => (
             String::from_utf8_lossy(&request.request_uri()).into_owned(),
-            RouteQuestion::of(sender.index, request),
+            match sender {
+                Sender::Gateway(index, _) => RouteQuestion::of(index, request),
+                Sender::Um(_) => RouteQuestion::of_um(request),
+            },
         ),
-        None => spoken(policy, arguments, sender.index)?,
-    };
-    let offer = match &request {
-        Some(request) => offer_of(request),
-        None => Ok(assumed.or(configured).map_or(MediaSecurity::Absent, usual_offer)),
+        None => spoken(policy, arguments, &sender)?,
     };
     let carrier = arguments.transport.or_else(|| request.as_ref().and_then(via_carrier));
+    let (usual_carrier, usual_offer) = match sender {
+        Sender::Um(_) => (None, None),
+        Sender::Gateway(index, _) => {
+            let configured = policy.pool_of(index).map(|pool| pool.encryption);
+            let offer = assumed.or(configured).map_or(MediaSecurity::Absent, usual_offer);
+            let carrier = policy.ip_gateways.get(index).map(usual_carrier);
+            (Some(carrier.unwrap_or(Carrier::Tcp)), Some(Ok(offer)))
+        }
+    };
     Ok(Asked {
         request_uri,
         question,
-        carrier: carrier.or_else(|| from.map(usual_carrier)).unwrap_or(Carrier::Tcp),
-        offer,
-        level: configured.map(|level| assumed.unwrap_or(level)),
+        carrier: carrier.or(usual_carrier),
+        offer: request.as_ref().map(offer_of).or(usual_offer),
+        assumed,
         request,
         sender,
     })
@@ -110,7 +130,7 @@ fn via_carrier(request: &Message) -> Option<Carrier> {
 
 type Question = (String, Result<RouteQuestion, Refusal>);
 
-fn spoken(policy: &Policy, arguments: &ExplainArgs, gateway: usize) -> Result<Question, String> {
+fn spoken(policy: &Policy, arguments: &ExplainArgs, sender: &Sender) -> Result<Question, String> {
     let domain = &policy.gateway.sip_domain;
     let address = |option: &str, words: &str| {
         let whole = whole_address(words, domain);
@@ -129,16 +149,17 @@ fn spoken(policy: &Policy, arguments: &ExplainArgs, gateway: usize) -> Result<Qu
         (one("--from", arguments.from.as_ref())?, one("--asserted", arguments.asserted.as_ref())?);
     let (diversions, history) =
         (all("--diversion", &arguments.diversion)?, all("--history", &arguments.history)?);
-    let question = RouteQuestion::spoken(
-        gateway,
-        &Spoken {
-            request_uri: &request_uri,
-            from: &from,
-            diversions: &diversions,
-            history: &history,
-            asserted: &asserted,
-        },
-    );
+    let words = Spoken {
+        request_uri: &request_uri,
+        from: &from,
+        diversions: &diversions,
+        history: &history,
+        asserted: &asserted,
+    };
+    let question = match sender {
+        Sender::Gateway(index, _) => RouteQuestion::spoken(*index, &words),
+        Sender::Um(_) => RouteQuestion::spoken_by_um(&words),
+    };
     Ok((request_uri, question))
 }
 

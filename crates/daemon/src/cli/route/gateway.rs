@@ -1,4 +1,4 @@
-//! Which UM IP gateway a dry run comes from. Owns the many names a peer goes by; decides nothing about trust, which
+//! Which UM IP gateway or Mailbox server a dry run comes from. Owns the many names a peer goes by; decides nothing about trust, which
 //! on the wire comes from a certificate or an address only.
 
 use b2bua::Policy;
@@ -7,12 +7,12 @@ use sip::Message;
 
 use super::ExplainArgs;
 
-/// A UM IP gateway, and how it was found.
-pub(super) struct Sender {
-    /// Index into `ip_gateways`.
-    pub(super) index: usize,
-    /// What led to it.
-    pub(super) by: &'static str,
+/// Who sends it.
+pub(super) enum Sender {
+    /// A UM IP gateway (index), and how it was found.
+    Gateway(usize, &'static str),
+    /// A Mailbox server (index), which places a call.
+    Um(usize),
 }
 
 /// Finds the sender: as told, else the only one there is, else as the request's topmost Via says.
@@ -24,6 +24,9 @@ pub(super) fn sender(
     arguments: &ExplainArgs,
     request: Option<&Message>,
 ) -> Result<Sender, String> {
+    if let Some(wanted) = arguments.um.as_deref() {
+        return server(policy, wanted);
+    }
     if let Some(wanted) = arguments.pool.as_deref() {
         return named(policy, wanted, "--pool", |gateway| is_pool(policy, gateway, wanted));
     }
@@ -33,10 +36,10 @@ pub(super) fn sender(
         });
     }
     if policy.ip_gateways.len() == 1 {
-        return Ok(Sender { index: 0, by: "the only UM IP gateway" });
+        return Ok(Sender::Gateway(0, "the only UM IP gateway"));
     }
     let by_via = request.and_then(|request| by_via(policy, request));
-    by_via.map(|index| Sender { index, by: "assumed from the topmost Via" }).ok_or_else(|| {
+    by_via.map(|index| Sender::Gateway(index, "assumed from the topmost Via")).ok_or_else(|| {
         format!("which UM IP gateway does it come from? --pool or --gateway with one of: {}", names(policy))
     })
 }
@@ -48,9 +51,21 @@ fn named(
     is_it: impl Fn(&IpGateway) -> bool,
 ) -> Result<Sender, String> {
     let index = policy.ip_gateways.iter().position(is_it);
-    index.map(|index| Sender { index, by }).ok_or_else(|| {
+    index.map(|index| Sender::Gateway(index, by)).ok_or_else(|| {
         let sort = if by == "--pool" { "pool with a UM IP gateway" } else { "UM IP gateway" };
         format!("no {sort} is called {wanted}; there are: {}", names(policy))
+    })
+}
+
+fn server(policy: &Policy, wanted: &str) -> Result<Sender, String> {
+    let is_it = |name: &str| {
+        let label = name.split('.').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(wanted) || label.eq_ignore_ascii_case(wanted)
+    };
+    let found = policy.mailbox_servers.iter().position(|server| is_it(&server.name));
+    found.map(Sender::Um).ok_or_else(|| {
+        let names: Vec<&str> = policy.mailbox_servers.iter().map(|server| server.name.as_str()).collect();
+        format!("no Mailbox server is called {wanted}; there are: {}", names.join(", "))
     })
 }
 

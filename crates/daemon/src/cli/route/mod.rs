@@ -33,7 +33,8 @@ enum RouteVerb {
 #[command(before_help = "Examples:
   umbra route explain --to 'sip:ken@contoso.test;opaque=app:voicemail' --diversion '<sip:ken@contoso.test>'
   umbra route explain --to ken@contoso.test --pool pool01 --security SupportEncryption
-  umbra route explain --request invite.sip --gateway pbx -o json")]
+  umbra route explain --request invite.sip --gateway pbx -o json
+  umbra route explain --um mbx01.contoso.test --from ken@contoso.test --to +14255550121")]
 struct ExplainArgs {
     /// A file with one SIP request
     #[arg(long, value_name = "FILE",
@@ -60,6 +61,9 @@ struct ExplainArgs {
     /// The UM IP gateway it comes from: name or address
     #[arg(long, value_name = "NAME")]
     gateway: Option<String>,
+    /// The Mailbox server that places it (Play-on-Phone, find-me): name, or its first label
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["pool", "gateway"])]
+    um: Option<String>,
     /// Encryption level to assume instead of the configured one
     #[arg(long, value_enum, ignore_case = true, value_name = "LEVEL")]
     security: Option<Level>,

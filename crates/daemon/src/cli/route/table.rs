@@ -8,7 +8,7 @@ use b2bua::policy::{Allowed, PoolEncryption, RoutingRules, VoipSecurity};
 use b2bua::route::{CalledBy, Outcome, Step, UmView};
 use b2bua::security::{MediaSecurity, Signalling, fits};
 
-use super::answer::{Answer, Candidate, Headers, HostedBy, Refused, Routed, Security};
+use super::answer::{Answer, Candidate, Gateway, Headers, HostedBy, Refused, Routed, Security};
 use crate::cli::screen::{Style, Tone, escaped};
 
 const LEVELS: [PoolEncryption; 3] = [
@@ -33,23 +33,28 @@ struct Page {
 
 impl Page {
     fn write(&mut self, policy: &Policy, answer: &Answer) -> fmt::Result {
-        let sender = &answer.ip_gateway;
         writeln!(self.out, "INVITE {}", escaped(&answer.request_uri))?;
-        let pool = sender.pool.as_ref().map_or_else(String::new, |pool| format!(", pool {}", escaped(pool)));
-        writeln!(
-            self.out,
-            "from UM IP gateway {} ({}{pool}), {}",
-            escaped(&sender.name),
-            escaped(&sender.address),
-            sender.chosen_by
-        )?;
+        let way = match &answer.placed_by {
+            Some(server) => {
+                writeln!(self.out, "from Mailbox server {}, which places it", escaped(server))?;
+                "out through"
+            }
+            None => "from",
+        };
+        if let Some(Gateway { name, address, pool, chosen_by }) = &answer.ip_gateway {
+            let pool = pool.as_ref().map_or_else(String::new, |pool| format!(", pool {}", escaped(pool)));
+            let (name, address) = (escaped(name), escaped(address));
+            writeln!(self.out, "{way} UM IP gateway {name} ({address}{pool}), {chosen_by}")?;
+        }
         self.steps(&answer.steps)?;
         if let Some(route) = &answer.route {
             self.route(route)?;
             if let Some(view) = &answer.um_view {
                 self.um_view(view)?;
             }
-            self.servers(policy, route, &answer.servers)?;
+            if answer.placed_by.is_none() {
+                self.servers(policy, route, &answer.servers)?;
+            }
         }
         if let Some(security) = &answer.security {
             self.security(security)?;
@@ -227,7 +232,8 @@ impl Page {
         let words = answer.security.as_ref().and_then(|security| security.decision.as_ref());
         let words = words.map_or_else(String::new, |decided| format!(" with {}", decided.words));
         let plan = answer.route.as_ref().map_or("", |route| &route.dial_plan);
-        let heading = self.style.paint(Tone::Good, &format!("Routed to dial plan {}{words}", escaped(plan)));
+        let to = if answer.placed_by.is_some() { "Routed out of" } else { "Routed to" };
+        let heading = self.style.paint(Tone::Good, &format!("{to} dial plan {}{words}", escaped(plan)));
         writeln!(self.out, "\n{heading}")
     }
 }

@@ -83,10 +83,14 @@ dial_plans = ["DP-Sip", "DP-Pbx"]
 "#;
 
 fn policy() -> std::sync::Arc<Policy> {
+    policy_of(SITE)
+}
+
+fn policy_of(site: &str) -> std::sync::Arc<Policy> {
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::open(folder.path()).unwrap();
     let identity = pki.identity_files("umbra.contoso.com").unwrap();
-    let text = SITE
+    let text = site
         .replace("CERT", &identity.certificate.display().to_string())
         .replace("KEY", &identity.key.display().to_string())
         .replace("ROOT", &pki.root_file().display().to_string());
@@ -104,7 +108,11 @@ fn sample(name: &str) -> PathBuf {
 }
 
 fn explained(arguments: &ExplainArgs) -> (Answer, String) {
-    let policy = policy();
+    explained_in(SITE, arguments)
+}
+
+fn explained_in(site: &str, arguments: &ExplainArgs) -> (Answer, String) {
+    let policy = policy_of(site);
     let asked = asked::asked(&policy, arguments).unwrap();
     let answer = Answer::of(&policy, &asked);
     let text = table::text(&policy, &answer, Style::Plain);
@@ -180,8 +188,38 @@ fn a_request_file_finds_its_gateway_by_its_via() {
         Subject: \u{1b}[2J\nContent-Length: 0\n\n";
     std::fs::write(&file, text).unwrap();
     let (answer, text) = explained(&ExplainArgs { request: Some(file), ..ExplainArgs::default() });
-    assert_eq!((answer.ip_gateway.name.as_str(), answer.outcome), ("pbx", "routed"), "{text}");
+    assert_eq!((answer.ip_gateway.unwrap().name.as_str(), answer.outcome), ("pbx", "routed"), "{text}");
     assert!(text.contains("assumed from the topmost Via") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn a_call_that_um_places_leaves_through_the_gateway_of_its_plan_or_is_refused() {
+    let arguments = ExplainArgs {
+        um: Some("MBX01".to_owned()),
+        from: Some("<sip:6095@contoso.com>".to_owned()),
+        ..to("sip:+14255550121;phone-context=DP-Sip.contoso.com@contoso.com;user=phone")
+    };
+    let (answer, text) = explained(&arguments);
+    assert_eq!(
+        answer.refusal.map(|refusal| (refusal.code, refusal.status)),
+        Some(("UMB-GW004", 403)),
+        "{text}"
+    );
+    assert!(answer.ip_gateway.is_none() && text.contains("from Mailbox server mbx01.contoso.com"), "{text}");
+    let allowed = "port = 5061\noutcalls_allowed = true";
+    let site = SITE.replace("port = 5061\noutcalls_allowed = false", allowed);
+    let (answer, text) = explained_in(&site, &arguments);
+    assert_eq!(answer.outcome, "routed", "{text}");
+    assert_eq!(answer.ip_gateway.unwrap().pool.as_deref(), Some("pool01"));
+    for words in
+        ["out through UM IP gateway gw-pool01", "PlayOnPhone", "Routed out of dial plan DP-Sip with TLS+SRTP"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("Servers,") && !text.contains("Whom UM"), "{text}");
+    let level = ExplainArgs { security: Some(Level::DoNotSupport), ..arguments };
+    let (answer, text) = explained_in(&site, &level);
+    assert_eq!(answer.refusal.map(|refusal| refusal.code), Some("UMB-SEC001"), "{text}");
 }
 
 #[test]
@@ -198,6 +236,8 @@ fn wrong_words_say_what_would_have_been_right() {
     assert!(usage_error(&options).contains("only an INVITE is routed"), "{}", usage_error(&options));
     let answer = ExplainArgs { request: Some(sample("11-um-302-to-worker.sip")), ..Default::default() };
     assert!(usage_error(&answer).contains("a response is not routed"), "{}", usage_error(&answer));
+    let stranger = usage_error(&ExplainArgs { um: Some("cas01".to_owned()), ..to("ken") });
+    assert!(stranger.contains("no Mailbox server is called cas01; there are: mbx01"), "{stranger}");
     let missing = ExplainArgs { request: Some("/nonexistent".into()), ..Default::default() };
     assert!(usage_error(&missing).contains("/nonexistent"));
 }
@@ -219,6 +259,7 @@ fn the_json_answer_has_the_documented_keys() {
         "outcome",
         "request_uri",
         "ip_gateway",
+        "placed_by",
         "steps",
         "route",
         "servers",
